@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Penfold. Two commands do everything from a clean clone on a bare Debian 12:
+#     make run      install what it needs, build, start a server with a sample tenant and mail
+#     make test     install what the tests need, build, run every test; ends with "N passed, N failed"
+# Others: all deps test-deps unit asan tsan fuzz bench lint clean. README.md says more.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+BUILD ?= build
+CC := gcc
+CLANG := clang
+CXX := g++
+
+# ---- packages (Debian 12) -------------------------------------------------------------------------------------------
+DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev libsqlite3-dev libxxhash-dev \
+        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev
+TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server \
+             curl swaks fetchmail mpop getmail6 procps
+
+# ---- flags ----------------------------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes \
+        -Wold-style-definition -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wimplicit-fallthrough -Wnull-dereference
+WARN_CLANG := $(WARN)
+HARDEN := -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full -fPIE
+LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+OPT ?= -O2
+SAN ?=
+ifneq ($(SAN),)
+SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer
+HARDEN := -fPIE -fstack-protector-strong
+endif
+ifeq ($(DEBUG),1)
+CPPFLAGS_DEBUG := -DPENFOLD_DEBUG
+endif
+CPPFLAGS := -I. -D_GNU_SOURCE $(CPPFLAGS_DEBUG)
+CFLAGS := -std=gnu11 $(OPT) -g $(WARN) $(HARDEN) $(SANFLAGS)
+LDFLAGS := $(LDHARDEN) $(SANFLAGS)
+# jemalloc stays out of sanitizer builds
+ifeq ($(SAN),)
+LIB_JEMALLOC := -ljemalloc
+CPPFLAGS += -DPENFOLD_JEMALLOC
+endif
+LIBS := -luring -lcyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -ljansson $(LIB_JEMALLOC) -lpthread
+
+# ---- sources: one static library per room, lower floors last --------------------------------------------------------
+ROOMS := net/server net/pop3 net/lmtp net storage tenancy core/run core/base
+room_lib = $(BUILD)/lib/$(subst /,_,$(1)).a
+room_src = $(wildcard $(1)/*.c) $(wildcard $(1)/*.S)
+room_obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(call room_src,$(1))))
+MAIN_OBJ := $(BUILD)/obj/net/server/main.o
+
+define room_rule
+$(call room_lib,$(1)): $(filter-out $(MAIN_OBJ),$(call room_obj,$(1)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	@ar rcs $$@ $$^
+endef
+$(foreach r,$(ROOMS),$(eval $(call room_rule,$(r))))
+
+.PHONY: all
+all: $(BUILD)/penfold
+
+$(BUILD)/penfold: $(MAIN_OBJ) $(foreach r,$(ROOMS),$(call room_lib,$(r)))
+	$(CC) $(LDFLAGS) -o $@ $(MAIN_OBJ) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/obj/%.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# ---- unit tests: tests/unit/<room>/<module>_test.c, linked with its own floor and below ------------------------------
+UNIT_SRC := $(shell find tests/unit -name '*_test.c' 2>/dev/null)
+UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
+UNIT_HELP := $(wildcard tests/unit/support/*.c)
+UNIT_HELP_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(UNIT_HELP))
+libs_below_core/base := core/base
+libs_below_core/run := core/run core/base
+libs_below_storage := storage core/run core/base
+libs_below_tenancy := tenancy core/run core/base
+libs_below_net := net storage tenancy core/run core/base
+libs_below_net/pop3 := net/pop3 net storage tenancy core/run core/base
+libs_below_net/lmtp := net/lmtp net storage tenancy core/run core/base
+libs_below_net/server := $(ROOMS)
+unit_room = $(patsubst %/,%,$(dir $(1)))
+.SECONDEXPANSION:
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELP_OBJ) $$(foreach r,$$(libs_below_$$(call unit_room,$$*)),$$(call room_lib,$$r))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $< $(if $(filter core/base/%,$*),,$(UNIT_HELP_OBJ)) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS)
+
+.PHONY: unit unit-build
+ifdef T
+unit: $(BUILD)/tests/$(T)_test
+	$(BUILD)/tests/$(T)_test
+else
+unit: unit-build
+	@set -e; for t in $(UNIT_BIN); do echo "== $$t"; $$t; done
+endif
+unit-build: $(UNIT_BIN)
+
+# ---- fuzz targets ---------------------------------------------------------------------------------------------------
+FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
+FUZZ_BUILD := $(BUILD)/fuzz
+FUZZ_BIN := $(patsubst tests/fuzz/%_fuzz.c,$(FUZZ_BUILD)/%,$(FUZZ_SRC))
+FUZZ_FLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_ROOMS := net/pop3 net/lmtp net storage tenancy core/run core/base net/server
+FUZZ_OBJ := $(patsubst %,$(FUZZ_BUILD)/obj/%.o,$(basename $(filter-out net/server/main.c,$(foreach r,$(FUZZ_ROOMS),$(call room_src,$(r))))))
+SECONDS ?= 60
+$(FUZZ_BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(CPPFLAGS) -UPENFOLD_JEMALLOC $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+$(FUZZ_BUILD)/obj/%.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(CLANG) -I. -c -o $@ $<
+$(FUZZ_BUILD)/lib.a: $(FUZZ_OBJ)
+	@rm -f $@
+	@ar rcs $@ $^
+$(FUZZ_BUILD)/%: $(FUZZ_BUILD)/obj/tests/fuzz/%_fuzz.o $(FUZZ_BUILD)/lib.a
+	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_BUILD)/lib.a $(filter-out -ljemalloc,$(LIBS))
+.PHONY: fuzz fuzz-build
+fuzz-build: $(FUZZ_BIN)
+fuzz: $(if $(F),$(FUZZ_BUILD)/$(F),$(FUZZ_BIN))
+	@set -e; for t in $(if $(F),$(FUZZ_BUILD)/$(F),$(FUZZ_BIN)); do n=$$(basename $$t); mkdir -p $(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n; \
+	  echo "== fuzz $$n for $(SECONDS) s"; $$t -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
+	  -artifact_prefix=$(FUZZ_BUILD)/$$n- $(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n; done
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fiber.h - straight-line code on pooled stacks.
+ *
+ * A fiber runs one command or one background job on one shard and never moves.  Its stack comes from the shard's pool
+ * and goes back when its function returns, so a waiting session costs its struct only.  A fiber waits only for what has
+ * a deadline of our own (disk, directory, Redis, offload), never for a client (DESIGN section 1).
+ *
+ * Between two waits nothing else runs on the shard: state checked before a wait must be checked again after it.
+ * Stacks are FIBER_STACK_BYTES with a guard page below; sanitizers are told of every switch.
+ */
+#ifndef PENFOLD_CORE_RUN_FIBER_H
+#define PENFOLD_CORE_RUN_FIBER_H
+
+#include "core/base/base.h"
+#include "core/base/list.h"
+
+#include "core/base/err.h"
+
+struct fiber;
+
+/* Starts fn(arg) on a stack of this shard's pool, soon (from the loop, not inside this call). With no free stack the start is queued,
+ * first come first served, at most FIBER_QUEUE_MAX: ERR_BUSY above. `what` is a static string for the log and the debugger. */
+enum err fiber_start(const char *what, void (*fn)(void *arg), void *arg);
+/* As fiber_start but runs fn at once up to its first wait when a stack is free and the caller is not itself a fiber. */
+enum err fiber_run(const char *what, void (*fn)(void *arg), void *arg);
+
+/* The calling fiber, or NULL on the loop itself. */
+struct fiber *fiber_self(void);
+
+/* Parks the calling fiber until fiber_wake. A wake that came before is not lost (one is remembered). */
+void fiber_park(void);
+/* Makes a fiber of this shard ready; it runs from the loop. */
+void fiber_wake(struct fiber *f);
+
+/* Lets others run if this fiber has held the shard longer than the CPU slice (500 us, invariant 8); cheap to call often. */
+void fiber_breathe(void);
+/* Lets others run now. */
+void fiber_yield(void);
+void fiber_sleep(uint64_t ms);
+
+/* A queue of fibers waiting for one thing of this shard. */
+struct waitq {
+	struct list waiters;
+};
+void waitq_init(struct waitq *q);
+/* Waits for a wake; deadline_ms is clock_now_ms() based, 0 = none. OK or ERR_TIMEOUT. */
+enum err waitq_wait(struct waitq *q, uint64_t deadline_ms);
+bool waitq_wake_one(struct waitq *q); /* first come, first served; false if nobody waits */
+void waitq_wake_all(struct waitq *q);
+
+struct fiber_stats {
+	uint32_t running, free, queued, high_water;
+};
+void fiber_stats(struct fiber_stats *out);
+
+#endif

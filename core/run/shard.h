@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shard.h - one thread with one ring: its loop, messages between shards, and the offload pool.
+ *
+ * shards_run() starts the threads (pinned to cores, a jemalloc arena each, signals blocked), runs until shards_stop() and
+ * joins them.  What a room keeps per shard hangs on a slot (shard_set_local).  Shards share nothing; they talk by messages
+ * that carry ids or owned memory, never borrowed pointers.  In the simulator all shards run in one thread: shard_self()
+ * is then whichever is being run, so nothing may be kept in thread-local variables above this floor.
+ */
+#ifndef PENFOLD_CORE_RUN_SHARD_H
+#define PENFOLD_CORE_RUN_SHARD_H
+
+#include "core/base/base.h"
+#include "core/base/err.h"
+
+struct shard;
+
+struct shards_config {
+	unsigned count;           /* shards; 0 = one per core */
+	bool pin;                 /* pin each to a core when there are enough */
+	unsigned offload_threads; /* for what must block or burn: hashes, SQL, syncfs */
+	unsigned offload_queue_max;
+	const char *backend;      /* "auto", "io_uring" ("epoll" later) */
+	uint64_t splice_min_bytes; /* file ranges at least this long are spliced; 0 = the default found by measurement */
+	/* runs on each shard, on a fiber, before the loop serves; an error stops all and shards_run returns it */
+	enum err (*start)(void *arg, unsigned index);
+	/* runs on each shard, on a fiber, when stopping: end sessions, commit, seal */
+	void (*stop)(void *arg, unsigned index);
+	/* SIGHUP arrived (shard 0, on a fiber) */
+	void (*reload)(void *arg);
+	void *arg;
+};
+
+/* Blocks the calling thread until stopped by SIGTERM, SIGINT or shards_stop. On a kernel or container that refuses io_uring,
+ * returns ERR_CONFIG after one line that says which of sysctl, seccomp, memlock or kernel it is and what to do. */
+enum err shards_run(const struct shards_config *config);
+void shards_stop(void); /* from any thread */
+
+unsigned shard_count(void);
+unsigned shard_index(void); /* of the calling thread's shard */
+bool shard_stopping(void);
+
+enum shard_slot { SHARD_SLOT_STORE, SHARD_SLOT_TENANCY, SHARD_SLOT_NET, SHARD_SLOT_SERVER, SHARD_SLOT_TEST, SHARD_SLOT_COUNT };
+void shard_set_local(enum shard_slot slot, void *p);
+void *shard_local(enum shard_slot slot);
+
+/* A message is embedded in what it carries; run() is called on the target's loop, once. Order between two shards is kept. */
+struct post {
+	void (*run)(struct post *p);
+	struct post *next;
+};
+void shard_post(unsigned shard, struct post *p); /* from any shard or thread; completes now */
+
+/* Runs fn(arg) on a fiber of another shard (or this one) and waits for its end. Later. ERR_BUSY if that shard cannot take more. */
+enum err shard_call(unsigned shard, const char *what, void (*fn)(void *arg), void *arg);
+
+/* Runs fn(arg) on an offload thread and waits for its end. Later. ERR_BUSY at once when the queue is full, ERR_TIMEOUT when
+ * it did not begin within wait_ms_max; once begun it is waited for. fn must bring its own time bound. */
+enum err offload_call(void (*fn)(void *arg), void *arg, uint64_t wait_ms_max);
+unsigned offload_queued(void);
+
+/* Runs fn(arg) on one shard with one fiber and the given back end until fn returns, then tears all down: for tools and tests. */
+enum err shard_run_alone(void (*fn)(void *arg), void *arg);
+
+struct shard_stats {
+	uint64_t loops, completions, cq_overflows, lag_max_ns;
+	uint64_t sent_memory_bytes, sent_read_bytes, sent_splice_bytes, syncs, sync_ns;
+};
+void shard_stats(unsigned shard, struct shard_stats *out);
+
+#endif

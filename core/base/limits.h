@@ -10,6 +10,8 @@
 #include "core/base/base.h"
 
 /* ---- core/base ---- */
+#define ARENA_FIRST_CHUNK_BYTES ((size_t)512) /* an idle session that took a few words stays under 1 KiB */
+#define ARENA_CHUNK_BYTES_MAX KIB(64)         /* chunks double up to this: what a reset keeps is no more than it */
 
 /* ---- core/run ---- */
 #define FIBER_STACK_BYTES KIB(64)          /* a command's depth is ours, not the client's: parsers are iterative */

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.h - what all protocols share: a connection, its input, its output, its clock, and the step loop.
+ *
+ * For net/pop3, net/lmtp, net/imap.  A protocol is a `struct proto`; its session begins with a `struct session` and is
+ * one allocation that includes the connection: a parked session costs its struct, under 1 KiB in all.
+ *
+ * Input is cut into lines by frame.h (CRLF; a bare LF is given as part of the line).  Each complete line is handed to
+ * proto->line on a fiber; while it runs no further line is handed out, so handlers read top to bottom and may wait for
+ * the store.  They never wait for the client: output goes to the reply chain (reply.h) and is sent by the loop.  What a
+ * handler returns says what happens next:
+ *
+ *   STEP_NEXT    done; the next line, if there is room in the output
+ *   STEP_RESUME  output is full and a cursor was saved: the stack is given back and proto->resume is called (on a fiber)
+ *                when half has drained
+ *   STEP_DATA    bytes now go to proto->data, raw, until it returns something else
+ *   STEP_MOVE    the session belongs to another shard (session_move_to said which): it moves, with nothing armed and nothing
+ *                in flight, after the output so far has left; proto->moved is called there on a fiber and answers
+ *   STEP_CLOSE   send what is there, then close
+ *   STEP_ABORT   close at once
+ *
+ * A disconnect, a time-out or a stop of the server is told by proto->closed exactly once, on the shard where the session
+ * lives, on a fiber, when no handler is running (a running one sees session_dying() and its waits end early); after it
+ * returns the session is freed.
+ *
+ * Invariants upheld here: 7 (line and output bounds), 9 (close is a join), 10 (session_drop_input at STLS).
+ */
+#ifndef PENFOLD_NET_SESSION_H
+#define PENFOLD_NET_SESSION_H
+
+#include "core/base/arena.h"
+#include "core/base/bytes.h"
+#include "core/base/err.h"
+#include "core/base/list.h"
+#include "core/run/clock.h"
+#include "net/reply.h"
+
+struct session;
+struct listener;
+
+enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_CLOSE, STEP_ABORT };
+
+enum session_end {
+	END_CLIENT,   /* the peer closed or reset */
+	END_IDLE,     /* the idle time passed; proto->timeout may have said something */
+	END_STALLED,  /* the peer took no output for too long */
+	END_STOP,     /* the server stops */
+	END_PROTOCOL, /* STEP_CLOSE or STEP_ABORT */
+	END_IO        /* a reply could not be completed */
+};
+
+struct proto {
+	const char *name;          /* "pop3" */
+	size_t session_bytes;      /* of the struct that begins with struct session */
+	size_t line_bytes_max;     /* a longer line is swallowed to its end and told by too_long */
+	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
+
+	enum step (*open)(struct session *s);                       /* connected: greet. All of these run on a fiber. */
+	enum step (*line)(struct session *s, struct slice line);    /* without CRLF; valid until return */
+	enum step (*too_long)(struct session *s);
+	enum step (*resume)(struct session *s);
+	/* Raw bytes, cut anywhere; *used_out tells how many were taken (the rest is given again, or as lines after STEP_NEXT). */
+	enum step (*data)(struct session *s, struct slice bytes, size_t *used_out);
+	enum step (*moved)(struct session *s);
+	enum step (*timeout)(struct session *s);                    /* idle: last words, then it is closed whatever is returned */
+	enum step (*stop)(struct session *s);                       /* the server stops: last words, then it is closed */
+	void (*closed)(struct session *s, enum session_end how);
+};
+
+struct session {
+	const struct proto *proto;
+	struct listener *listener;
+	uint64_t id;               /* for the log: unique in this process */
+	struct reply reply;        /* output */
+	struct arena arena;        /* lives with the session; empty while unused */
+	struct arena command;      /* reset before each line */
+	char peer[64];             /* address and port of the client, text */
+	bool peer_is_local;        /* loopback or unix socket */
+	struct net_private *net;   /* the connection; net's own */
+};
+
+/* Milliseconds without input after which the session ends. */
+void session_set_idle(struct session *s, uint32_t idle_ms_max);
+/* For STEP_MOVE. */
+void session_move_to(struct session *s, unsigned shard);
+/* The connection is going away: a handler should give up between commits. */
+bool session_dying(const struct session *s);
+/* Looks whether the client is still there, without taking bytes. Now. */
+bool session_peer_alive(struct session *s);
+/* Ends a session from its own shard. */
+void session_kill(struct session *s, enum session_end how);
+/* Invariant 10: forgets input that has been received and not yet executed; returns how many bytes. */
+size_t session_drop_input(struct session *s);
+/* The client's address without its port. */
+struct slice session_peer_address(const struct session *s);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.h - the face of the store: accounts, folders, messages, bodies.
+ *
+ * For protocols (POP3, LMTP, later IMAP) and tools.  An account is one directory with an append-only log; format.h has
+ * every byte and the essay of why a crash cannot lose what was acknowledged.
+ *
+ * Everything about an account happens on the shard that owns it (store_shard_of), on a fiber; calls marked "later" may
+ * park.  A call that changes something returns OK only when the change is durable and passed the fence's look
+ * (invariants 1, 4, 13); only then do views show it.  On any other outcome nothing was changed, but for ERR_IO and
+ * ERR_FENCED, after which the change may or may not be found later (never half of it).
+ *
+ * Errors: ERR_QUOTA, ERR_FULL (reserve reached), ERR_READONLY (damage or fence), ERR_IO, ERR_FENCED (another owner),
+ * ERR_CORRUPT (stored bytes of this message are damaged), ERR_NOT_FOUND, ERR_EXISTS, ERR_LIMIT, ERR_BUSY.
+ */
+#ifndef PENFOLD_STORAGE_STORE_H
+#define PENFOLD_STORAGE_STORE_H
+
+#include "core/base/bytes.h"
+#include "core/base/err.h"
+#include "core/run/io.h"
+
+struct account;
+struct view;
+struct body;
+struct body_writer;
+
+#define FOLDER_INBOX 1u /* every account has it from its first commit */
+
+/* ---- the store of this process and shard ---- */
+
+struct store_config {
+	const char *data_path;
+	uint64_t warm_bytes_max;     /* of all shards together: accounts kept in memory without sessions */
+	uint64_t seal_bytes;         /* a log is sealed at this size (64 MiB) */
+	uint64_t memory_body_bytes;  /* up to here a message is gathered in memory (256 KiB) */
+	uint64_t file_body_bytes;    /* above it the spool file is the body (1 MiB) */
+	uint64_t message_bytes_max;  /* 150 MB */
+	uint64_t reserve_bytes;      /* free space below which only deletions are written (64 MiB) */
+	uint32_t flags_sync_ms;      /* STORE is synced within this (1000); 0 = before OK */
+	uint32_t commit_ms_max;      /* a commit not begun by then is refused */
+	uint32_t scrub_days;         /* every log is read once in so many days (14); 0 = off */
+	uint32_t log_fds_max;        /* descriptors kept open for logs, of all shards together */
+};
+void store_config_default(struct store_config *config_out);
+
+/* Once per process, from the main thread, before the shards start: locks the folder, checks its format, makes it durable (syncfs).
+ * ERR_IN_USE: another process has it. Blocking. */
+enum err store_lock(const struct store_config *config);
+void store_unlock(void);
+/* On each shard, on a fiber. */
+enum err store_start(const struct store_config *config);
+void store_stop(void); /* seals what is owned; later */
+
+unsigned store_shard_of(uint64_t account_id);
+
+/* ---- accounts ---- */
+
+/* Opens (or makes) an account that the directory knows. Counted: each needs its account_close. Later. */
+enum err account_open(uint64_t account_id, struct account **account_out);
+void account_close(struct account *account);
+/* Removes an account's directory for good; ERR_IN_USE while sessions hold it. Later. */
+enum err account_destroy(uint64_t account_id);
+
+struct account_usage {
+	uint64_t bytes, messages; /* of all folders, as quota counts them: wire sizes */
+	bool read_only;
+};
+void account_usage(const struct account *account, struct account_usage *usage_out); /* now */
+uint64_t account_number(const struct account *account);                              /* its id; now */
+
+/* ---- bodies: a message on its way in, shared by all its recipients ---- */
+
+enum body_policy {
+	BODY_REFUSE, /* LMTP: bare CR, bare LF and NUL are ERR_SYNTAX */
+	BODY_MEND    /* APPEND, import: bare LF and bare CR become CRLF; NUL is ERR_SYNTAX */
+};
+/* Begins a body; may be called on any shard. */
+enum err body_begin(enum body_policy policy, struct body_writer **writer_out);
+/* Adds bytes, cut anywhere. Spills to a spool file above memory_body_bytes. Later. ERR_LIMIT above message_bytes_max; the writer stays
+ * in error after any failure and must be ended by body_abort. */
+enum err body_write(struct body_writer *writer, struct slice bytes);
+/* Completes: ends with CRLF (added if missing), has its GUID, hash, header length, dot offsets. The writer is gone either way. Later. */
+enum err body_end(struct body_writer *writer, struct body **body_out);
+void body_abort(struct body_writer *writer);
+struct body *body_ref(struct body *body); /* any thread */
+void body_unref(struct body *body);       /* any thread; the last one frees memory and spool file */
+uint64_t body_bytes(const struct body *body);
+/* The header block, up to and including the empty line; in memory while the body lives, cut at BODY_HEADER_KEPT_BYTES. Now. */
+struct slice body_header(const struct body *body);
+
+/* ---- changes ---- */
+
+/* Flags of a message; keywords are numbers of the account's table above these. */
+enum { FLAG_SEEN = 1, FLAG_ANSWERED = 2, FLAG_FLAGGED = 4, FLAG_DELETED = 8, FLAG_DRAFT = 16, FLAG_FORWARDED = 32 };
+
+struct append {
+	uint32_t folder;
+	struct body *body;               /* not consumed */
+	struct slice prefix;             /* this copy's own header lines, CRLF, before the body: Return-Path, Delivered-To, Received */
+	uint32_t flags;
+	int64_t internal_date_s;         /* 0 = now */
+	int16_t internal_date_zone_min;
+	struct slice envelope_from;      /* without angle brackets; empty = null sender */
+	struct slice envelope_rcpt;
+	struct slice uidl;               /* literal UIDL (import), else empty */
+	uint32_t uid;                    /* import: this UID, which must be >= UIDNEXT; else 0 */
+	uint64_t quota_bytes, quota_messages; /* judged under the commit; 0 = none */
+};
+struct appended {
+	uint32_t uid, uidvalidity;
+	uint64_t modseq;
+};
+/* Stores count messages in one commit. Later. */
+enum err account_append(struct account *account, const struct append *items, size_t count, struct appended *out);
+
+/* Removes messages by UID (ascending). UIDs that are gone already are skipped; *removed_out counts the others. Later. */
+enum err account_expunge(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, size_t *removed_out);
+
+enum flags_how { FLAGS_ADD, FLAGS_REMOVE, FLAGS_SET };
+/* Changes flags of messages by UID. Shown at once, synced within flags_sync_ms. Later. */
+enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,
+                       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out);
+
+/* ---- folders ---- */
+
+struct folder_info {
+	uint32_t id, uidvalidity, uidnext, messages, unseen;
+	uint64_t modseq; /* HIGHESTMODSEQ */
+	uint64_t bytes;
+	struct slice name; /* UTF-8, '/' between levels; valid until the next wait */
+	bool subscribed;
+	uint32_t special_use; /* 0 or one of FOLDER_USE_... in folder.h */
+};
+enum err folder_find(struct account *account, struct slice name, struct folder_info *info_out); /* now */
+enum err folder_info(struct account *account, uint32_t folder, struct folder_info *info_out);    /* now */
+/* Walks folders in order of name; *cursor_io begins at 0. False at the end. Now. */
+bool folder_next(struct account *account, uint32_t *cursor_io, struct folder_info *info_out);
+enum err folder_create(struct account *account, struct slice name, uint32_t special_use, uint32_t *folder_out); /* later */
+enum err folder_delete(struct account *account, uint32_t folder);                                                /* later */
+enum err folder_rename(struct account *account, uint32_t folder, struct slice new_name); /* the whole tree below it; later */
+enum err folder_subscribe(struct account *account, struct slice name, bool on);          /* later */
+
+/* ---- views: a folder as it was at one moment ---- */
+
+/* Pins the newest version. Messages that arrive or vanish later do not change it, and bodies it names stay readable. Later. */
+enum err view_open(struct account *account, uint32_t folder, struct view **view_out);
+/* SDPS: only messages whose envelope recipient has this local part. Later. */
+enum err view_open_for(struct account *account, uint32_t folder, struct slice rcpt_local_part, struct view **view_out);
+void view_close(struct view *view);
+uint32_t view_count(const struct view *view);
+uint64_t view_bytes(const struct view *view); /* sum of wire sizes */
+uint32_t view_uidvalidity(const struct view *view);
+
+struct message {
+	uint32_t uid;
+	uint64_t size; /* wire octets: prefix + body */
+	uint32_t flags;
+	uint64_t modseq;
+};
+void view_message(const struct view *view, uint32_t index, struct message *message_out); /* index < count; now */
+#define UIDL_BYTES_MAX 70
+/* Writes the UIDL (RFC 1939: 1 to 70 of 0x21-0x7E), no NUL; returns its length. Now. */
+size_t view_uidl(const struct view *view, uint32_t index, char out[UIDL_BYTES_MAX]);
+
+/* Where a message's wire bytes are. Valid until message_close; bytes never change meanwhile (invariant 3). */
+struct message_source {
+	struct slice prefix;       /* in memory */
+	int fd;                    /* body: this file ... */
+	uint64_t offset, bytes;    /* ... this range */
+	uint64_t header_bytes;     /* of the body: up to and including the empty line */
+	const uint64_t *dots;      /* offsets, relative to the body, of lines that begin with '.' */
+	uint32_t dot_count;
+	bool dots_unknown;         /* too many to list: scan */
+	struct slice envelope_from, envelope_rcpt;
+	int64_t internal_date_s;
+	int16_t internal_date_zone_min;
+	void *pin;
+};
+/* Looks the message's record up, verifies its checksum, pins the file. Later. ERR_CORRUPT, ERR_IO. */
+enum err message_open(struct view *view, uint32_t index, struct message_source *source_out);
+void message_close(struct message_source *source);
+
+#endif

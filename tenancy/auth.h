@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * auth.h - may they: a login and its proof become a subject.
+ *
+ * The login is read by login.h's one table (DESIGN section 6).  Hashing runs on the offload pool behind a bounded queue;
+ * a verified-login cache (keyed HMAC of login, password and credential version under a random key of this process,
+ * bounded, short-lived) spares the hash for the polls that follow.  An unknown name costs the same hash as a wrong
+ * password and gives the same word (invariant 11).
+ *
+ * ERR_AUTH: wrong name or password.  ERR_DENIED: the proof was right, but the account or tenant is suspended or this
+ * protocol is off.  ERR_BUSY, ERR_TEMP, ERR_TIMEOUT: ask again later, nothing was decided.
+ */
+#ifndef PENFOLD_TENANCY_AUTH_H
+#define PENFOLD_TENANCY_AUTH_H
+
+#include "core/base/bytes.h"
+#include "core/base/err.h"
+#include "tenancy/directory.h"
+
+enum auth_protocol { AUTH_POP3, AUTH_IMAP, AUTH_LMTP };
+
+struct auth_request {
+	enum auth_protocol protocol;
+	struct slice login;
+	struct slice peer; /* address text, for the log */
+};
+
+/* USER/PASS, AUTH PLAIN. Later. */
+enum err auth_password(const struct auth_request *request, struct slice password, struct subject **subject_out);
+
+/* APOP: digest is 32 hex digits of MD5(timestamp, shared secret), timestamp with its angle brackets. Later. ERR_AUTH also where the
+ * tenant keeps no reversible secret. */
+enum err auth_apop(const struct auth_request *request, struct slice timestamp, struct slice digest, struct subject **subject_out);
+/* Some tenant keeps reversible secrets, so that the greeting carries a timestamp. Now. */
+bool auth_apop_offered(void);
+
+struct auth_config {
+	uint64_t cache_bytes_max;   /* verified logins */
+	uint32_t cache_ttl_s;
+	uint32_t hash_queue_max;
+	uint32_t hash_wait_ms_max;
+};
+enum err auth_open(const struct auth_config *config); /* once per process */
+void auth_close(void);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * directory.h - who exists: tenants, domains, accounts, behind one interface.
+ *
+ * For net/pop3, net/lmtp and the tools.  The embedded SQLite file (DATA/directory.db) is the default; others come behind
+ * the same calls.  SQL runs only in offload jobs (invariant 8); answers are cached per process and dropped when SQLite's
+ * data_version, polled a few times a second, says that somebody changed something: a change by the command line or by
+ * hand is seen within a second.  When the directory cannot be asked, stale entries serve (DESIGN section 7).
+ *
+ * A `struct subject` is a counted, immutable snapshot of one account with its tenant's settings folded in; holders see
+ * the old one until they ask again.  Names are matched after folding: ASCII and Unicode case of domains by IDNA, ASCII
+ * case of local parts.
+ */
+#ifndef PENFOLD_TENANCY_DIRECTORY_H
+#define PENFOLD_TENANCY_DIRECTORY_H
+
+#include "core/base/bytes.h"
+#include "core/base/err.h"
+
+enum over_quota { OVER_QUOTA_TEMPORARY, OVER_QUOTA_PERMANENT }; /* 452 or 552 */
+
+struct subject {
+	uint64_t account_id; /* never reused */
+	uint64_t tenant_id;
+	struct slice name;   /* canonical, user@domain */
+	struct slice tenant;
+	bool suspended;      /* the account or its tenant */
+	bool pop3, imap, lmtp; /* protocols allowed */
+	uint64_t quota_bytes, quota_messages; /* 0 = none */
+	enum over_quota over_quota;
+	uint32_t login_delay_s; /* 0 = none: [LOGIN-DELAY] */
+	int32_t expire_days;    /* CAPA EXPIRE: -1 NEVER */
+	bool apop;              /* the tenant keeps reversible secrets */
+	char subaddress_separator; /* '+'; 0 = off */
+	uint64_t credential_version; /* changes with every password change */
+	int references;
+};
+
+struct directory_config {
+	const char *data_path;
+	const char *default_domain;   /* NULL = none */
+	uint64_t cache_bytes_max;     /* of all shards together */
+	uint32_t poll_ms;             /* data_version */
+	uint32_t ask_ms_max;          /* deadline of a look-up */
+};
+
+/* Once per process before the shards start (blocking), and after they ended. */
+enum err directory_open(const struct directory_config *config);
+void directory_close(void);
+/* On each shard, on a fiber: starts and stops the poll on shard 0. */
+enum err directory_start(void);
+void directory_stop(void);
+
+void subject_unref(struct subject *subject); /* any shard */
+struct subject *subject_ref(struct subject *subject);
+
+/* The account that takes mail for an address (RCPT): exact, alias domain, then without subaddress. Never the SDPS form. Later.
+ * ERR_NOT_FOUND: nobody of that name; ERR_TEMP: the directory cannot be asked; ERR_SYNTAX: not an address. Suspended accounts are found. */
+enum err directory_rcpt(struct slice address, struct subject **subject_out);
+
+/* Tells whether a domain is served at all (for the words of a refusal). Later. */
+enum err directory_domain(struct slice domain, bool *served_out);
+
+#endif

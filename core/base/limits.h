@@ -13,6 +13,9 @@
 #define ARENA_FIRST_CHUNK_BYTES ((size_t)512) /* an idle session that took a few words stays under 1 KiB */
 #define ARENA_CHUNK_BYTES_MAX KIB(64)         /* chunks double up to this: what a reset keeps is no more than it */
 #define TABLE_ENTRIES_MAX ((size_t)1 << 30)   /* a table's tags are 32 bits: above it they would tell too little */
+#define LOG_LINE_BYTES_MAX 2048               /* on the caller's stack, and below PIPE_BUF so that a pipe takes it whole */
+#define LOG_VALUE_BYTES_MAX 512               /* of one value, escaped: what a client sent leaves room for the other fields */
+#define METRIC_CELLS_MAX 65536                /* 8-byte cells of all metrics together, per thread: 512 KiB */
 
 /* ---- core/run ---- */
 #define FIBER_STACK_BYTES KIB(64)          /* a command's depth is ours, not the client's: parsers are iterative */

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * report: the figures of a run, for people and for programs.
+ *
+ * Text goes to standard output. JSON (--json FILE, or "-" instead of the text)
+ * is one object; times in microseconds, names with their unit last. `server_us`
+ * and `client_us` are CPU per operation in the measured window.
+ */
+#ifndef BENCH_LOAD_REPORT_H
+#define BENCH_LOAD_REPORT_H
+
+#include "bench/load/engine.h"
+
+void report_text(const struct options *o, const struct result *r);
+
+/* Ends the program when the file cannot be written. */
+void report_json(const struct options *o, const struct result *r);
+
+#endif

@@ -16,6 +16,11 @@
 #define LOG_LINE_BYTES_MAX 2048               /* on the caller's stack, and below PIPE_BUF so that a pipe takes it whole */
 #define LOG_VALUE_BYTES_MAX 512               /* of one value, escaped: what a client sent leaves room for the other fields */
 #define METRIC_CELLS_MAX 65536                /* 8-byte cells of all metrics together, per thread: 512 KiB */
+#define SETTINGS_FILE_BYTES_MAX MIB(1)        /* a configuration is written by hand; a larger file is the wrong file */
+#define SETTINGS_KEYS_MAX ((size_t)16384)     /* keys and entries in one file, each with its line remembered */
+#define SETTINGS_FIELDS_MAX 64                /* keys of one mapping in a schema of ours */
+#define SETTINGS_MESSAGE_BYTES 1024           /* one line for the operator */
+#define SETTINGS_KEY_BYTES 256                /* a key with its path, as in messages */
 
 /* ---- core/run ---- */
 #define FIBER_STACK_BYTES KIB(64)          /* a command's depth is ours, not the client's: parsers are iterative */

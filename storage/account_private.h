@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * account_private.h - an account in memory, for the storage room only: who may touch what.
+ *
+ *     store_shard ── table of accounts ──► account ── folders ── rows (view.h), vanished history
+ *                                             │   └── logs: what is known of each file
+ *                                             └── live: descriptors and the commit queue, only while it is used
+ *
+ * One way changes memory: apply_commit (apply.c), which takes the heads of a whole commit apart.  Replay calls it for what it
+ * reads, a commit for what it has just synced and looked after; so memory is always what a replay would make of the logs.
+ * The exceptions are few and named: the plan of a commit being built (*_planned, valid only while it is built), places in
+ * `logs`, and rest/wake of caches.  apply_commit never waits, so whoever does not wait sees whole commits only.
+ *
+ * How an account comes to be changed (commit.h): a fiber fills a struct change with a function that judges it against memory and
+ * adds records, and waits.  One fiber at a time leads: it builds, writes, syncs, looks, applies, and wakes the others.
+ *
+ * Lifetimes.  `struct account` exists while it is in the table: loading, in use (refs > 0, or jobs of ours) or warm.  `live` exists
+ * while descriptors are worth keeping.  Folders live until they are deleted and no view shows them.
+ */
+#ifndef PENFOLD_STORAGE_ACCOUNT_PRIVATE_H
+#define PENFOLD_STORAGE_ACCOUNT_PRIVATE_H
+
+#include "core/base/lru.h"
+#include "core/base/table.h"
+#include "core/run/clock.h"
+#include "core/run/fiber.h"
+#include "storage/body.h"
+#include "storage/format.h"
+#include "storage/store.h"
+#include "storage/view.h"
+
+/* ---- logs ---- */
+
+/* What is known of one log. Numbers ascend in the table; a log that was unlinked leaves it. */
+struct log {
+	uint32_t number;
+	bool stub;            /* its name is a stub, synced: nothing in it counts, no expunge is kept because of it */
+	bool damaged;         /* a range of it was set aside */
+	uint64_t end;         /* its commits are below this; nothing behind it is ever read */
+	uint64_t inode;       /* of the file that was opened under the name */
+	uint64_t live_bytes;  /* about: records and bodies that rows refer to (compaction's measure) */
+};
+
+/* A commit, by place: what a state file covers up to. */
+struct log_position {
+	uint32_t log;         /* 0 = none */
+	uint64_t offset, end; /* of the commit */
+	uint64_t header_hash;
+	uint64_t sequence;
+};
+
+struct log *account_log(const struct account *a, uint32_t number); /* NULL: not in the table */
+
+/* ---- folders ---- */
+
+struct vanished_range {
+	uint64_t modseq;
+	uint32_t first, last;
+};
+/* What was expunged, in order of MODSEQ; at most VANISHED_RANGES_MAX, then the oldest go and the floor rises. */
+struct vanished {
+	struct vanished_range *at;
+	uint32_t count, cap;
+	uint64_t floor; /* at and below it nothing is known */
+};
+
+struct folder {
+	uint32_t id, uidvalidity, uidnext;
+	uint32_t uidnext_planned;  /* while a commit is built: judged against and moved by it */
+	uint32_t special_use;
+	uint32_t unseen;
+	uint8_t uidl_formula;
+	bool subscribed, noselect;
+	bool gone;                 /* deleted, but views still show it */
+	uint64_t modseq;
+	struct rows rows;
+	struct vanished vanished;
+	uint16_t name_bytes;
+	char *name;                /* UTF-8, not terminated */
+};
+
+struct folder *account_folder(const struct account *a, uint32_t id); /* NULL: none, or gone */
+
+/* ---- accounts ---- */
+
+enum account_state {
+	ACCOUNT_LOADING, /* in the table so that others wait; nothing else is valid */
+	ACCOUNT_SEALED,  /* read, not owned: the newest log is sealed; the first change takes it (fence.h) */
+	ACCOUNT_OWNED,   /* we made the newest log */
+	ACCOUNT_LOST,    /* fenced, or memory cannot be trusted: every call answers ERR_FENCED, the last close drops it */
+};
+
+struct keywords; /* keyword.h: the table of names, and the sets that rows refer to */
+
+struct account {
+	struct table_node node;    /* key: id */
+	struct lru_node warm;      /* pinned by refs and jobs */
+	uint64_t id;
+	struct account_live *live; /* NULL at rest */
+	struct log *logs;          /* ascending; the last one is the newest */
+	struct folder **folders;   /* by id */
+	struct keywords *keywords; /* NULL: none used */
+	char *subscriptions;       /* names that are no folders, each ended by NUL, or NULL */
+	uint64_t salt;
+	uint64_t sequence;         /* of the last commit, or the last number that was skipped */
+	uint64_t bytes, messages;  /* usage: all folders */
+	struct log_position last;  /* the last commit that was applied */
+	uint64_t state_end;        /* last.end when the state file was last written, and its log below */
+	uint32_t state_log;
+	uint32_t log_count, folder_count, subscriptions_bytes;
+	uint32_t next_folder, last_uidvalidity;
+	uint32_t refs;             /* account_open minus account_close */
+	uint8_t state;             /* enum account_state */
+	bool read_only;            /* unknown records, or no new log could be opened: reading goes on */
+	bool compacting;           /* compact.c is at work on it */
+	bool destroyed;
+};
+
+/* What an account has only while it is used. account_live_get makes it, and it stays for a while after the last put. */
+struct account_live {
+	struct lru_node lru;       /* pinned between get and put */
+	struct account *account;
+	int dir_fd;
+	int log_fd;                /* the owned log, for appending; -1 until owned. compact.c and source.c open their own */
+	char next_name[LOG_NAME_BYTES]; /* of the log after the owned one: what the look looks for */
+	/* the owned log */
+	uint64_t log_at;           /* the next commit begins here */
+	uint64_t previous_end;     /* where the last commit ended */
+	uint64_t synced_end;
+	bool new_name;             /* the log's first commit has still to sync the directory */
+	/* the commit queue (commit.c) */
+	struct list queue;         /* struct change */
+	bool leading;              /* somebody builds or writes; others only queue */
+	struct waitq idle;         /* woken when nobody leads any more */
+	struct timer flags_timer;  /* when written flags must be synced */
+	bool flags_unsynced;
+	struct buf heads;          /* of the commit being built; kept between commits */
+};
+
+/* Descriptors for this account: opens the directory if need be and pins `live` until account_live_put. Later. ERR_IO, ERR_FENCED. */
+enum err account_live_get(struct account *a, struct account_live **live_out);
+void account_live_put(struct account_live *live);
+
+/* ---- one way to change memory ---- */
+
+/*
+ * Takes a whole commit at `offset` of `log` into memory: heads must be good (commit_heads_good) and stay valid during the call.
+ * ERR_CORRUPT: a record is malformed in itself; ERR_READONLY: unknown records that may not be ignored. In both cases all
+ * records that could be understood were applied and the account has become read-only. Now.
+ */
+enum err apply_commit(struct account *a, uint32_t log, uint64_t offset, const struct commit_header *header, struct slice heads);
+
+/* Drops everything that apply_commit made, for a load that begins again. */
+void account_forget(struct account *a);
+
+/* Bytes of memory that the account takes, for the LRU. */
+size_t account_memory_bytes(const struct account *a);
+
+/* ---- the store of a shard ---- */
+
+struct store_shard {
+	struct store_config config;
+	int data_fd;             /* DATA */
+	struct table accounts;
+	struct lru warm;
+	struct lru lives;        /* bytes = descriptors */
+	uint8_t incarnation[16]; /* of this process and shard */
+	uint64_t takes;
+	bool stopping;
+	struct list evicted;     /* accounts to be sealed and freed by the keeper (warm.c) */
+	struct file_space_seen {
+		uint64_t free_bytes, at_ms;
+	} space;
+	struct keeper *keeper;
+};
+struct store_shard *store_self(void);
+
+/* ---- what the room's other parts provide ---- */
+
+/* state.c.  Writes a state file of what is in memory, up to a->last, without syncing. Later. Failing is harmless. */
+void state_save(struct account *a, int dir_fd);
+/*
+ * Fills a fresh account from its state file if that counts: the commit it covers up to is in one of a->logs (which are filled:
+ * numbers, ends, stubs), below its end, and whole. Sets a->last. ERR_NOT_FOUND: there is none that counts, nothing was changed. Later.
+ */
+enum err state_load(struct account *a, int dir_fd);
+
+/* compact.c.  Called after a change, when nobody leads: looks whether a log is worth compacting and starts a job if so. Now. */
+void compact_consider(struct account *a);
+
+/* scrub.c.  Started and stopped with the shard. */
+enum err scrub_start(void);
+void scrub_stop(void);
+
+/* source.c.  Descriptors of logs for reading, per shard. */
+enum err source_start(void);
+void source_stop(void);
+/* Closes what is cached of an account: it is let go, or a log of it is about to become a stub. Now. */
+void source_forget(const struct account *a);
+/* A body's place as the rows have it: reads its record; for expunge (GUIDs). Later. */
+enum err source_guid(struct account *a, const struct row *row, uint8_t guid_out[GUID_BYTES]);
+
+#endif

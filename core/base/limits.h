@@ -39,9 +39,19 @@
 #define IO_ACCEPT_PAUSE_MS 100             /* out of descriptors: how long to wait before accepting again */
 #define SEND_BUFFER_BYTES KIB(64)          /* one pooled buffer: the file bytes of one gathered send */
 #define SEND_BUFFERS_MAX 64                /* per shard, 4 MiB; held only while the disk reads and the socket takes at once */
+#define SEND_SPLICE_MIN_BYTES KIB(128)     /* default: file ranges this long are spliced; see send.c for what was measured */
 #define SEND_IOV_MAX 32                    /* pieces in one gathered send; ten pipelined RETRs */
 #define SEND_READS_MAX 10                  /* of them from files */
 #define SEND_PIPES_MAX 16                  /* per shard; held within a turn only, but a few are kept open */
+#define FILE_LIST_BYTES_MAX MIB(16)        /* names of one directory, kept while they are told: 400,000 spool files */
+#define FILE_OFFLOAD_WAIT_MS_MAX 60000     /* a file call waits this long for an offload thread: like a slow disk */
+#define OFFLOAD_THREADS_DEFAULT 4          /* hashes on the cores that shards leave idle */
+#define OFFLOAD_QUEUE_DEFAULT 1024         /* seconds of bcrypt: above it logins are told to wait */
+#define SOCKET_BACKLOG 4096                /* connections not yet accepted; the kernel's somaxconn cuts it */
+#define SOCKET_KEEPALIVE_IDLE_S 60         /* a peer that vanished is noticed within about two minutes: */
+#define SOCKET_KEEPALIVE_INTERVAL_S 15     /* 60 s of silence, then four probes */
+#define SOCKET_KEEPALIVE_PROBES 4
+#define SOCKET_RETRANSMITS_GONE 3          /* unanswered, in a row: about 1.5 s on a fast network */
 #define OFFLOAD_THREADS_MAX 256            /* a guard against a slip in the configuration */
 
 /* ---- storage ---- */
@@ -87,11 +97,57 @@
 #define LOCK_DELAY_ENTRIES 32768               /* last logins remembered per shard for LOGIN-DELAY: 512 KiB */
 
 /* ---- net ---- */
+#define NET_CONNECTIONS_MAX 100000         /* default, of all shards together: 100 MB of sessions; more are closed at once */
+#define NET_PROTOCOLS_MAX 8                /* sizes of session that a shard pools */
+#define NET_STALL_MS_MAX 60000             /* default: a client that takes nothing of its output for so long is dropped */
+#define NET_WATCH_MS 1000                  /* how often a session whose handler waits looks whether its client is still there */
+#define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */
+#define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */
+#define NET_RETRY_MS 5                     /* no stack and no place in the queue of fibers: when to ask again */
+#define NET_STOP_WARN_MS 10000             /* a session that does not end is named in the log after so long */
+#define LINE_SWALLOW_BYTES_MAX MIB(1)      /* of a line that is too long: then it is no slip, and the connection ends */
+#define INPUT_INLINE_BYTES 64              /* unread input kept inside the session: nearly every command */
+#define INPUT_HEAP_BYTES_MAX KIB(2)        /* above it unread input lies in a pooled buffer while it is worked on */
+#define INPUT_BULK_BYTES KIB(64)           /* such a buffer; 2,400 receives for the largest message */
+#define REPLY_CHUNK_BYTES 4096             /* a page: most replies fit in one */
+#define REPLY_CHUNK_PIECES 16              /* pieces a chunk: five pipelined RETRs */
+#define REPLY_BYTES_MAX KIB(64)            /* output in memory; 1,000 clients that read nothing cost 64 MiB */
+#define REPLY_PIECES_MAX 192               /* pieces in a chain: each may pin a message */
+#define REPLY_SLACK_BYTES KIB(16)          /* above "full", for commands that do not ask; more breaks off the session */
+#define REPLY_ROOM_BYTES 1024              /* the largest reply_room */
+#define REPLY_COPY_BYTES_MAX 256           /* static text up to here is copied: cheaper than a piece of its own */
+#define SEND_BATCH_PIECES 64               /* pieces handed to the kernel at once */
+#define SEND_EAGER_BYTES KIB(64)           /* during a burst output waits to be gathered, but not more than this */
+#define NET_POOL_SESSIONS_MAX 1024         /* kept for reuse per shard: a busy second's connects */
+#define NET_POOL_CHUNKS_MAX 512            /* 2 MiB */
+#define NET_POOL_BATCHES_MAX 64            /* 128 KiB */
+#define NET_POOL_BULK_MAX 32               /* 2 MiB */
 
 /* ---- net/pop3 ---- */
+#define POP3_LINE_BYTES_MAX 2048               /* RFC 2449 says 255; a PLAIN response of three times 255 octets is 1,024 in base64 */
+#define POP3_PHRASE_BYTES_MAX 256              /* one status line of ours, numbers filled in; RFC 2449 allows 512 */
+#define POP3_AUTH_TRIES_MAX 5                  /* default; wrong passwords in one connection */
+#define POP3_BAD_COMMANDS_MAX 20               /* default; senseless lines in a row: no client, or one of another protocol */
+#define POP3_IDLE_MS_MAX 600000u               /* default; RFC 1939 section 3: at least 10 minutes */
+#define POP3_COPY_BYTES KIB(16)                /* on the stack: message bytes that pass through our hands at a time */
+#define POP3_RANGE_BYTES_MIN KIB(16)           /* dot lines closer than this on average: copying costs less than the ranges */
+#define POP3_LIST_LINES 32                     /* lines of LIST or UIDL between two looks at the output's room */
 
 /* ---- net/lmtp ---- */
+#define LMTP_LINE_BYTES_MAX 2048               /* RFC 5321 says 512 and lets extensions add; two paths and their parameters fit */
+#define LMTP_PATH_BYTES_MAX ((size_t)512)      /* RFC 5321 says 256; senders in the wild are longer, and refusing them loses mail */
+#define LMTP_LOCAL_PART_BYTES_MAX ((size_t)256) /* RFC 5321 says 64 at least; VERP and SRS senders need more */
+#define LMTP_DOMAIN_BYTES_MAX ((size_t)255)    /* RFC 5321 4.5.3.1.2 */
+#define LMTP_RCPTS_MAX 1000                    /* default; RFC 5321 4.5.3.1.8 wants 100; about 400 bytes each */
+#define LMTP_PARALLEL_MAX 16                   /* deliveries of one transaction under way at once: each holds a stack */
+#define LMTP_RECEIVED_MAX 100                  /* hops: RFC 5321 6.3 */
+#define LMTP_DELIVERED_TO_MAX 3                /* deliveries to one address: a relay's own, ours, a fetch and hand-in again; then it is a loop */
+#define LMTP_BAD_COMMANDS_MAX 20               /* default; senseless lines in a row */
+#define LMTP_IDLE_MS_MAX 300000u               /* default; RFC 5321 4.5.3.2.7: 5 minutes */
+#define LMTP_SWALLOW_BYTES_MAX ((uint64_t)1 << 30) /* of refused data, to stay in step; who sends more is cut off */
+#define LMTP_PREFIX_BYTES_MAX 4096             /* three trace lines with two paths, each used twice, and two host names */
 
 /* ---- net/server ---- */
+#define LISTENERS_MAX 256            /* entries of the configuration */
 
 #endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pop3_private.h - the inside of POP3: session, words, handlers.  For this folder only.
+ *
+ * The states are RFC 1939's (sections 4 to 6):
+ *
+ *                    USER+PASS, APOP, AUTH: proof right,
+ *      connect       lock, account and view opened                   QUIT
+ *     --------->  AUTHORIZATION ------------------------> TRANSACTION ----> UPDATE --> closed
+ *                  |  ^    |                                 |                |
+ *                  |  |    | QUIT, time-out, gone            | time-out,      | deletions durable: +OK
+ *                  +--+    v                                 | gone, killed   | not durable: -ERR, nothing deleted
+ *              wrong, busy: closed                           v
+ *              -ERR, stays                       closed, nothing deleted
+ *
+ * The proof is checked where the connection was accepted; then the session moves to the shard that owns the account and
+ * the lock is taken there (pop3_enter).  The connection may therefore be on another shard after a refused login: nothing
+ * in AUTHORIZATION depends on which.
+ *
+ * Memory: the USER name and a SASL exchange live in the session's arena, released at login; a session in TRANSACTION owns
+ * one subject, account, view and lock, a bitset from its first DELE on, and while a message is being sent a pop3_send.
+ */
+#ifndef PENFOLD_NET_POP3_POP3_PRIVATE_H
+#define PENFOLD_NET_POP3_POP3_PRIVATE_H
+
+#include "core/base/bits.h"
+#include "core/base/bytes.h"
+#include "core/base/limits.h"
+#include "net/pop3/pop3.h"
+#include "storage/store.h"
+#include "tenancy/auth.h"
+#include "tenancy/maildrop_lock.h"
+
+enum pop3_state { POP3_AUTHORIZATION, POP3_TRANSACTION, POP3_UPDATE };
+
+/* What a line is, other than a command: the client's part of AUTH. */
+enum pop3_exchange { POP3_NO_EXCHANGE, POP3_PLAIN, POP3_LOGIN_NAME, POP3_LOGIN_PASSWORD };
+
+/* What to go on with when output has drained. */
+enum pop3_cursor { POP3_NOTHING, POP3_LISTING, POP3_UIDLS, POP3_SENDING };
+
+enum pop3_language { POP3_EN, POP3_DE, POP3_LANGUAGE_COUNT };
+
+struct pop3_send;
+struct pop3_session {
+	struct session s; /* first */
+	uint8_t state, exchange, language, cursor;
+	uint8_t auth_failures, bad_in_row;
+	bool utf8;    /* UTF8 was said: RFC 6856 */
+	bool spoke;   /* a first line has come */
+	bool usurped; /* the lock passed to another session: no update */
+
+	/* AUTHORIZATION */
+	struct slice name;   /* USER, or AUTH LOGIN's; in the arena */
+	uint64_t stamp[2];   /* APOP's timestamp; 0,0 = not offered */
+
+	/* TRANSACTION */
+	struct subject *subject;
+	struct account *account;
+	struct view *view;
+	struct maildrop_lock lock;
+	struct bits deleted; /* words NULL before the first DELE */
+	uint32_t deleted_count, at; /* at: the cursor's message */
+	uint64_t deleted_bytes;
+	struct pop3_send *send;
+	uint32_t retrieved;
+	uint64_t retrieved_bytes;
+};
+/* A parked session, connection and account's share of it included, is to stay under 1 KiB. */
+static_assert_c(sizeof(struct pop3_session) <= 576, "a parked POP3 session grew: see DESIGN section 1");
+
+static inline struct pop3_session *pop3_of(struct session *s) { return CONTAINER_OF(s, struct pop3_session, s); }
+
+extern struct pop3_config pop3_settings;
+
+/* ---- words (pop3_words.c): every text that a person may read, in each language ---- */
+enum pop3_word {
+	/* +OK */
+	POP3_W_BYE, POP3_W_BYE_DELETED, POP3_W_NAME_TAKEN, POP3_W_ENTERED, POP3_W_CAPABILITIES, POP3_W_MECHANISMS, POP3_W_LIST,
+	POP3_W_UIDL, POP3_W_OCTETS, POP3_W_TOP, POP3_W_DELETED, POP3_W_RESET, POP3_W_NOOP, POP3_W_UTF8, POP3_W_LANGUAGE, POP3_W_LANGUAGES,
+	/* -ERR */
+	POP3_W_UNKNOWN, POP3_W_SYNTAX, POP3_W_TOO_LONG, POP3_W_BAD_BYTES, POP3_W_NO_ARGUMENT, POP3_W_LOGIN_FIRST, POP3_W_LOGGED_IN,
+	POP3_W_TOO_MANY_BAD, POP3_W_NUMBER, POP3_W_NO_MESSAGE, POP3_W_IS_DELETED, POP3_W_USER_FIRST, POP3_W_APOP_OFF, POP3_W_MECHANISM,
+	POP3_W_CANCELLED, POP3_W_BASE64, POP3_W_WRONG, POP3_W_TOO_MANY_TRIES, POP3_W_LOGIN_DELAY, POP3_W_NO_LANGUAGE, POP3_W_NEEDS_UTF8, POP3_W_TOO_BIG,
+	POP3_W_STOPPING, POP3_W_NOT_DELETED, POP3_W_LOST, POP3_W_DENIED, POP3_W_IN_USE, POP3_W_TEMPORARY, POP3_W_BUSY, POP3_W_LIMIT, POP3_W_FULL,
+	POP3_W_DAMAGED, POP3_W_READONLY,
+	POP3_W_COUNT
+};
+/* One status line. %1 and %2 in the text are a and b. */
+void pop3_say(struct pop3_session *p, enum pop3_word w, uint64_t a, uint64_t b);
+static inline void pop3_word(struct pop3_session *p, enum pop3_word w) { pop3_say(p, w, 0, 0); }
+/* The line for an outcome of store or tenancy. */
+void pop3_fail(struct pop3_session *p, enum err e);
+/* Expands a word's text (without status and code) into out; returns its length. For LANG, whose reply has a tag before it. */
+size_t pop3_expand(enum pop3_word w, enum pop3_language lang, uint64_t a, uint64_t b, char out[POP3_PHRASE_BYTES_MAX]);
+
+/* ---- parsing (pop3_parse.c) ---- */
+#define POP3_VERB(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+struct pop3_line {
+	uint32_t verb;     /* POP3_VERB of it in upper case, 0 = not one of ours */
+	bool has_argument; /* a space followed the verb */
+	struct slice rest; /* all behind that one space, exactly */
+	struct slice words; /* rest without blanks at its ends */
+};
+/* ERR_SYNTAX: bytes that no command may hold (NUL, CR, LF, other controls). */
+enum err pop3_parse(struct slice line, struct pop3_line *out);
+/* A message number or a count: digits only, at most max. */
+bool pop3_two_numbers(struct slice words, uint64_t *first_out, uint64_t *second_out);
+/* An HTTP request line: a browser was led here. */
+bool pop3_is_http(struct slice line);
+
+/* ---- commands (pop3_commands.c) ---- */
+enum step pop3_command(struct pop3_session *p, struct slice line);
+/* A senseless line: says w, or that it was the last one. */
+enum step pop3_bad(struct pop3_session *p, enum pop3_word w);
+/* The message a number names; says why not. */
+bool pop3_message_or_reply(struct pop3_session *p, struct slice number, uint32_t *index_out);
+enum step pop3_list_on(struct pop3_session *p);
+
+/* ---- the way in (pop3_auth.c) ---- */
+enum step pop3_user(struct pop3_session *p, const struct pop3_line *l);
+enum step pop3_pass(struct pop3_session *p, const struct pop3_line *l);
+enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l);
+enum step pop3_auth(struct pop3_session *p, const struct pop3_line *l);
+enum step pop3_exchange_line(struct pop3_session *p, struct slice line);
+#define POP3_STAMP_BYTES_MAX 320
+size_t pop3_stamp(const struct pop3_session *p, char out[POP3_STAMP_BYTES_MAX]);
+
+/* ---- the way through (pop3_session.c) ---- */
+/* On the account's shard, with p->subject set: lock, account, view, reply. */
+enum step pop3_enter(struct pop3_session *p);
+/* Gives back all that TRANSACTION holds. Harmless twice. */
+void pop3_leave(struct pop3_session *p);
+enum step pop3_quit(struct pop3_session *p);
+
+/* ---- messages (pop3_retr.c) ---- */
+enum step pop3_retr(struct pop3_session *p, const struct pop3_line *l);
+enum step pop3_top(struct pop3_session *p, const struct pop3_line *l);
+enum step pop3_send_on(struct pop3_session *p);
+void pop3_send_drop(struct pop3_session *p);
+
+/* ---- languages (pop3_lang.c) ---- */
+enum step pop3_lang(struct pop3_session *p, const struct pop3_line *l);
+
+#endif

@@ -20,11 +20,11 @@
 
 #include "core/base/rc.h"
 #include "core/run/shard.h"
+#include "storage/format.h"
 #include "storage/store.h"
 
 #include <sys/uio.h>
 
-#define GUID_BYTES 16
 #define BODY_FILE_NAME_BYTES (2 + 2 * GUID_BYTES + 1) /* "B.<32 lower-case hex digits>", NUL included */
 
 struct body_chunk {

@@ -55,7 +55,7 @@ struct rows {
 	struct list views;      /* oldest first */
 	struct list held;
 	uint64_t number;        /* counts versions that were pinned */
-	uint32_t uid_last;      /* of rows_append; UIDs ascend */
+	uint32_t uid_last;      /* the highest that was ever added */
 };
 
 void rows_init(struct rows *r);
@@ -68,7 +68,8 @@ size_t rows_memory_bytes(const struct rows *r);
 /* Gives back what growing pages keep in advance: for an account that goes to rest. */
 void rows_trim(struct rows *r);
 
-/* Adds a message. row->uid must be above every UID that was ever added. */
+/* Adds a message. Its UID must not be there.  In order of UID this is O(1); between others (a replay that meets relocated
+ * records) it is slower and allowed only while nothing is pinned or held. */
 void rows_append(struct rows *r, const struct row *row);
 /* Takes a message out of the newest version; false if it is not in it. *row_out (may be NULL) is the row as it was. */
 bool rows_remove(struct rows *r, uint32_t uid, struct row *row_out);
@@ -108,10 +109,9 @@ struct view {
 	uint32_t count, uidvalidity;
 	uint64_t bytes;
 	uint32_t *filter;       /* SDPS: indices into the version, ascending; NULL = all */
-	char uidvalidity_hex[8];
 	/* where the last look-up was: the next is mostly its neighbour */
 	const struct leaf *leaf;
-	uint32_t leaf_first, leaf_count;
+	uint32_t leaf_first, leaf_count, next_index, next_slot;
 	/* for the store: what the view belongs to */
 	struct account *account;
 	uint32_t folder;
@@ -123,7 +123,7 @@ struct view *rows_pin(struct rows *r, uint32_t uidvalidity);
 void rows_unpin(struct view *v, void (*released)(void *arg, const struct row *row), void *arg);
 /* The row at an index of the view (index < count). Of an expunged message: its last state. */
 struct row *view_row(const struct view *v, uint32_t index);
-/* Narrows a view to the messages that `keep` wants (SDPS). keep may wait. */
+/* Narrows a view to the messages that `keep` wants (SDPS). keep may wait, after which its row is no longer valid. */
 void view_filter(struct view *v, bool (*keep)(void *arg, const struct row *row), void *arg);
 
 /* What became of the messages of one version in a later one: calls in UID order. Branches and leaves that both share are skipped. */

@@ -148,6 +148,10 @@
 #define LMTP_PREFIX_BYTES_MAX 4096             /* three trace lines with two paths, each used twice, and two host names */
 
 /* ---- net/server ---- */
+#define ADMIN_LINE_BYTES_MAX 256           /* a request of the tools */
+#define ADMIN_IDLE_MS_MAX 10000            /* nobody types there */
+#define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */
+#define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */
 
 #endif

@@ -436,10 +436,10 @@ static enum err check_document(struct walk *w, const struct cyaml_schema_value *
 	enum err e = next(w);
 	if (e == OK && says_nothing(w)) {
 		*empty_out = true;
-		return check_missing(w, 1, schema->mapping.fields, none);
-	}
-	if (e == OK)
+		e = check_missing(w, 1, schema->mapping.fields, none);
+	} else if (e == OK) {
 		e = check_value(w, schema);
+	}
 	return e == OK ? next(w) : e; /* the document's end */
 }
 

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""compare: Penfold, Dovecot and the bare floor, interleaved on this machine; one table of ratios.
+
+    bench/compare.py --quick             two minutes, the main rows
+    bench/compare.py --out build/bench/results    the whole matrix, raw figures beside it
+    bench/compare.py --idle              memory of idle sessions
+    bench/compare.py --growth            cost against mailbox size
+
+Server CPU per operation is what counts; rates depend on what the generator leaves. At one
+shard the servers run on core 0 and the generator on core 1; at two shards all share both.
+bench/README.md says what each figure means. Needs root for Dovecot and for exact CPU
+figures. Exit 1 if anything went wrong; a missed target is a word in the table."""
+
+import argparse
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from lab import growth, idle, matrix
+from lab.bench import Bench, say
+from lab.server import Failed
+
+
+def options():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--quick", action="store_true", help="fewer rows, one round, short runs")
+    p.add_argument("--idle", action="store_true", help="memory of idle authenticated sessions")
+    p.add_argument("--growth", action="store_true", help="cost against mailbox size, warm and cold")
+    p.add_argument("--only", default=".", metavar="REGEX", help="rows by key: check-100, retr-20k, lmtp-16, ...")
+    p.add_argument("--rounds", type=int, help="runs per server and row (3; quick 1)")
+    p.add_argument("--seconds", type=float, help="of each run (3; quick 2)")
+    p.add_argument("--warmup", type=float, default=1.0, help="seconds before each")
+    p.add_argument("--sessions", type=int, default=10000, help="--idle: how many")
+    p.add_argument("--no-dovecot", action="store_true")
+    p.add_argument("--no-penfold", action="store_true", help="floor and Dovecot alone")
+    p.add_argument("--build", default="build", help="where penfold, bench/load and bench/floor are")
+    p.add_argument("--work", default="/tmp", help="folder for the servers' mail: a real disk, open to all users")
+    p.add_argument("--port", type=int, default=20000, help="first of 400 loopback ports")
+    p.add_argument("--out", metavar="DIR", help="write the table and raw JSON here")
+    o = p.parse_args()
+    o.rounds = o.rounds or (1 if o.quick else 3)
+    o.seconds = o.seconds or (2.0 if o.quick else 3.0)
+    return o
+
+
+def main():
+    o = options()
+    name, what = ("idle", idle) if o.idle else ("growth", growth) if o.growth else ("matrix", matrix)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidy up as for Ctrl-C
+    if os.getloadavg()[0] > 0.7:
+        say("the machine is busy (load %.1f): trust the ratios, not the figures" % os.getloadavg()[0])
+    try:
+        with Bench(o) as bench:
+            text = what.run(bench, o)
+            bench.save(name, text)
+            print(text)
+    except Failed as e:
+        sys.exit("compare: %s" % e)
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

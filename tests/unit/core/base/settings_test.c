@@ -185,7 +185,7 @@ static void wrong_files(void **state)
 		{ "data: /x\n\tshards: 2\n", "f:2: not valid YAML: found a tab character that violates indentation while scanning a plain scalar" },
 		{ "data: [a\n", "f:1: data: expected a text of 1 to 100 bytes; got a list" },
 		{ "data: \"open\n", "f:2: not valid YAML: found unexpected end of stream while scanning a quoted scalar" },
-		{ "data: /x\nshards: 2\n  pin: true\n", "f:3: not valid YAML: mapping values are not allowed in this context" },
+		{ "data: /x\n  shards: 2\n", "f:2: not valid YAML: mapping values are not allowed in this context" },
 		{ "data: /x\n\n\x01\n", "f:3: not valid YAML: control characters are not allowed" },
 		{ "data: /x\n\n\xff\n", "f:3: not valid YAML: invalid leading UTF-8 octet" },
 	};

@@ -126,6 +126,32 @@ fuzz: $(if $(F),$(FUZZ_BUILD)/$(F),$(FUZZ_BIN))
 	  echo "== fuzz $$n for $(SECONDS) s"; $$t -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
 	  -artifact_prefix=$(FUZZ_BUILD)/$$n- $(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n; done
 
+# ---- bench: load generator, floor, micro benchmarks; bench/README.md -------------------------------------------------
+BENCH_DEPS := $(DEPS) libbenchmark-dev python3 dovecot-core dovecot-pop3d dovecot-imapd dovecot-lmtpd
+bench_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1)/*.c))
+BENCH_MICRO_OBJ := $(patsubst %.cc,$(BUILD)/obj/%.o,$(wildcard bench/micro/*.cc))
+BENCH_ROOMS := net storage tenancy core/run core/base
+BENCH_BIN := $(BUILD)/bench/load $(BUILD)/bench/floor $(if $(BENCH_MICRO_OBJ),$(BUILD)/bench/micro)
+$(BUILD)/bench/load: $(call bench_obj,load)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lxxhash -lm
+$(BUILD)/bench/floor: $(call bench_obj,floor) $(BUILD)/obj/bench/load/message.o
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -luring -lxxhash -lpthread
+$(BUILD)/obj/bench/micro/%.o: bench/micro/%.cc Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) -std=gnu++17 $(OPT) -g -Wall -Wextra -Werror $(HARDEN) -MMD -MP -c -o $@ $<
+$(BUILD)/bench/micro: $(BENCH_MICRO_OBJ) $(foreach r,$(BENCH_ROOMS),$(call room_lib,$(r)))
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lbenchmark $(LIBS)
+.PHONY: bench bench-build bench-deps
+bench-build: $(BENCH_BIN)
+bench: bench-build $(BUILD)/penfold
+	python3 bench/compare.py --build $(BUILD) --quick --out $(BUILD)/bench/results
+bench-deps:
+	@dpkg -s $(BENCH_DEPS) >/dev/null 2>&1 || { s=; [ $$(id -u) = 0 ] || s=sudo; \
+	  $$s env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(BENCH_DEPS); }
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 .PHONY: clean

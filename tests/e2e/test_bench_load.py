@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The load generator believes nothing: a server that lies in any way makes it fail.
+
+A small POP3 and LMTP server answers honestly, or with one lie; build/bench/load must pass
+the honest one and name each lie. Without this, every figure in bench/ would rest on trust."""
+
+import os
+import socketserver
+import subprocess
+import threading
+
+import pytest
+
+BUILD = os.environ.get("BUILD", "build")
+LOAD = os.path.join(BUILD, "bench/load")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    subprocess.run(["make", "-s", "BUILD=" + BUILD, LOAD], check=True)
+
+
+class Mailbox:
+    """What the LMTP side was given, as wire lines without stuffing; POP3 hands out the same."""
+
+    def __init__(self, lie=None):
+        self.lie = lie
+        self.messages = []
+
+
+class Pop3(socketserver.StreamRequestHandler):
+    def handle(self):
+        box = self.server.box
+        lie = box.lie
+        say = self.wfile.write
+        say(b"+OK hello\r\n")
+        while True:
+            words = self.rfile.readline().split()
+            if not words:
+                return
+            verb = words[0]
+            sizes = sum(len(m) for m in box.messages)
+            if verb in (b"USER", b"DELE"):
+                say(b"+OK\r\n")
+            elif verb == b"PASS":
+                say(b"-ERR [IN-USE] wait\r\n" if lie == "in-use" else b"+OK\r\n")
+            elif verb == b"STAT":
+                say(b"+OK %d %d\r\n" % (len(box.messages), sizes + (lie == "stat-octets")))
+            elif verb == b"UIDL":
+                self.uidl(box, say)
+            elif verb == b"RETR":
+                self.retr(box.messages[int(words[1]) - 1], lie, say)
+            elif verb == b"QUIT":
+                if lie != "no-bye":
+                    say(b"+OK bye\r\n")
+                return
+
+    def uidl(self, box, say):
+        lines = [b"%d uid%d" % (n, n) for n in range(1, len(box.messages) + 1)]
+        if box.lie == "uidl-short":
+            lines.pop()
+        if box.lie == "uidl-order":
+            lines.reverse()
+        if box.lie == "uidl-octet":
+            lines[0] += b"\xff"
+        end = b"\n" if box.lie == "bare-lf" else b"\r\n"
+        say(b"+OK\r\n" + b"".join(line + end for line in lines) + b".\r\n")
+
+    def retr(self, message, lie, say):
+        announced = len(message) + (lie == "retr-octets")
+        if lie == "retr-flip":
+            message = message[:-8] + bytes([message[-8] ^ 1]) + message[-7:]
+        if lie == "retr-lost-line":
+            at = message.rindex(b"\r\n", 0, -2)
+            message = message[:at] + message[-2:]
+            announced = len(message)
+        stuffed = b"".join((b"." if line[:1] == b"." and lie != "unstuffed" else b"") + line
+                           for line in message.splitlines(keepends=True))
+        say(b"+OK %d octets\r\n" % announced + stuffed)
+        if lie == "cut":
+            self.connection.close()
+            return
+        say(b".\r\n")
+
+
+class Lmtp(socketserver.StreamRequestHandler):
+    def handle(self):
+        box = self.server.box
+        say = self.wfile.write
+        say(b"220 hello\r\n")
+        recipients = 0
+        while True:
+            verb = self.rfile.readline()[:4]
+            if verb == b"LHLO":
+                say(b"250-me\r\n250 PIPELINING\r\n")
+            elif verb == b"RCPT":
+                recipients += 1
+                say(b"550 5.1.1 no\r\n" if box.lie == "no-such-user" else b"250 2.1.5 OK\r\n")
+            elif verb == b"DATA":
+                say(b"354 go\r\n")
+                self.data(box)
+                refused = b"452 4.3.1 full\r\n" if box.lie == "full" else b"250 2.0.0 OK\r\n"
+                say(b"250 2.0.0 OK\r\n" * (recipients - 1) + refused)
+                recipients = 0
+            elif verb == b"QUIT":
+                say(b"221 bye\r\n")
+                return
+            elif verb == b"MAIL":
+                say(b"250 2.1.0 OK\r\n")
+            else:
+                return
+
+    def data(self, box):
+        lines = []
+        while (line := self.rfile.readline()) not in (b".\r\n", b""):
+            lines.append(line[1:] if line[:1] == b"." else line)
+        box.messages.append(b"".join(lines))
+
+
+class Threaded(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class Served:
+    def __init__(self, handler, box):
+        self.server = Threaded(("127.0.0.1", 0), handler)
+        self.server.box = box
+        self.port = self.server.server_address[1]
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def load(self, scenario, *options):
+        done = subprocess.run([LOAD, "--scenario", scenario, "--address", "127.0.0.1:%d" % self.port, "--last", "8",
+                               "--connections", "1", "--max-errors", "1", "--timeout", "5", *options],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout
+
+
+def deliver(box, *options):
+    with Served(Lmtp, box) as lmtp:
+        return lmtp.load("lmtp", "--count", "4", "--size", "3000", "--dot-lines", "5", *options)
+
+
+@pytest.mark.parametrize("options", [[], ["--pipeline", "8"], ["--recipients", "3"], ["--per-connection", "1"]])
+def test_an_honest_delivery_passes(options):
+    box = Mailbox()
+    code, out = deliver(box, *options)
+    assert code == 0, out
+    assert len(box.messages) == 4
+    assert all(len(m) == 3000 and b"\r\n." in m for m in box.messages)
+
+
+@pytest.mark.parametrize("scenario, options", [
+    ("pop3-login", []), ("pop3-check", []), ("pop3-check", ["--pipeline", "8"]), ("pop3-fetch", ["--pipeline", "4"]),
+    ("pop3-retr", []), ("pop3-retr", ["--pipeline", "8", "--retr", "one"]), ("pop3-check", ["--rate", "200"])])
+def test_an_honest_maildrop_passes(scenario, options):
+    box = Mailbox()
+    deliver(box)
+    with Served(Pop3, box) as pop3:
+        code, out = pop3.load(scenario, "--count", "10", "--expect-messages", "4", *options)
+    assert code == 0, out
+
+
+@pytest.mark.parametrize("lie, scenario, words", [
+    ("in-use", "pop3-login", "PASS answered: -ERR [IN-USE]"),
+    ("uidl-short", "pop3-check", "UIDL has 3 lines, STAT said 4"),
+    ("uidl-order", "pop3-check", "UIDL line 1: 4 uid4"),
+    ("uidl-octet", "pop3-check", "has octet 0xff"),
+    ("bare-lf", "pop3-check", "line without CRLF"),
+    ("no-bye", "pop3-check", "closed by the server before its time"),
+    ("stat-octets", "pop3-fetch", "the messages have"),
+    ("retr-octets", "pop3-retr", "RETR announced 3001 octets and sent 3000"),
+    ("retr-flip", "pop3-retr", "does not match its digest"),
+    ("retr-lost-line", "pop3-retr", "does not match its digest"),
+    ("unstuffed", "pop3-retr", "begins with a dot"),
+    ("cut", "pop3-retr", "closed"),
+])
+def test_a_lying_maildrop_is_named(lie, scenario, words):
+    box = Mailbox()
+    deliver(box)
+    box.lie = lie
+    with Served(Pop3, box) as pop3:
+        code, out = pop3.load(scenario, "--count", "10")
+    assert code == 1, out
+    assert words in out
+
+
+@pytest.mark.parametrize("lie, words", [
+    ("no-such-user", "RCPT answered: 550"), ("full", "end of data answered: 452")])
+def test_a_refused_delivery_is_named(lie, words):
+    code, out = deliver(Mailbox(lie))
+    assert code == 1, out
+    assert words in out
+
+
+def test_a_wrong_count_is_named():
+    box = Mailbox()
+    deliver(box)
+    with Served(Pop3, box) as pop3:
+        code, out = pop3.load("pop3-check", "--count", "1", "--expect-messages", "5")
+    assert code == 1
+    assert "STAT says 4 messages where 5 were expected" in out
+
+
+def test_nobody_there():
+    with Served(Pop3, Mailbox()) as pop3:
+        port = pop3.port
+    done = subprocess.run([LOAD, "--scenario", "pop3-login", "--address", "127.0.0.1:%d" % port, "--count", "5", "--timeout", "3"],
+                          stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "refused" in done.stdout
+
+
+@pytest.mark.parametrize("words", [
+    ["--scenario", "nonsense"], ["--scenario", "pop3-login"], ["--scenario", "lmtp", "--address", "x"],
+    ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--connections", "9", "--last", "8"]])
+def test_wrong_options_are_refused(words):
+    done = subprocess.run([LOAD, *words], stderr=subprocess.PIPE, text=True, timeout=10, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1

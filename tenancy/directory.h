@@ -8,7 +8,7 @@
  * hand is seen within a second.  When the directory cannot be asked, stale entries serve (DESIGN section 7).
  *
  * A `struct subject` is a counted, immutable snapshot of one account with its tenant's settings folded in; holders see
- * the old one until they ask again.  Names are matched after folding: ASCII and Unicode case of domains by IDNA, ASCII
+ * the old one until they ask again.  Only this room makes them.  Names are matched after folding: ASCII and Unicode case of domains by IDNA, ASCII
  * case of local parts.
  */
 #ifndef PENFOLD_TENANCY_DIRECTORY_H
@@ -33,7 +33,6 @@ struct subject {
 	bool apop;              /* the tenant keeps reversible secrets */
 	char subaddress_separator; /* '+'; 0 = off */
 	uint64_t credential_version; /* changes with every password change */
-	int references;
 };
 
 struct directory_config {
@@ -60,5 +59,18 @@ enum err directory_rcpt(struct slice address, struct subject **subject_out);
 
 /* Tells whether a domain is served at all (for the words of a refusal). Later. */
 enum err directory_domain(struct slice domain, bool *served_out);
+
+/* For figures and tests: what the cache did since the start. Now. */
+struct directory_stats {
+	uint64_t hits, misses, joined, stale_served, failed; /* joined: waited for another's query of the same key */
+	uint64_t cache_bytes, cache_entries;
+	uint64_t changes; /* seen by the poll */
+};
+void directory_stats(struct directory_stats *stats_out);
+
+/* The removed accounts whose mail is to be deleted (account remove --purge, account purge), lowest id first after `after`: ERR_NOT_FOUND
+ * at the end. Whoever runs the store deletes, then says so. Later. */
+enum err directory_purge_next(uint64_t after, uint64_t *account_id_out);
+enum err directory_purge_done(uint64_t account_id);
 
 #endif

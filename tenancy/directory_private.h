@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* directory_private.h - what auth.c asks of directory.c. */
+#ifndef PENFOLD_TENANCY_DIRECTORY_PRIVATE_H
+#define PENFOLD_TENANCY_DIRECTORY_PRIVATE_H
+
+#include "tenancy/login.h"
+
+/* Who is meant by a login or a recipient: login_resolve over the cache. Later. *found_out must be released in each case. */
+enum err directory_find(enum login_purpose purpose, struct slice login, struct login_found *found_out);
+
+/* Some tenant keeps reversible secrets. Now. */
+bool directory_apop_offered(void);
+
+#endif

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * directory_sqlite.c - the embedded directory: look-ups in DATA/directory.db.
+ *
+ * Calls come on offload threads, several at once; each takes a connection of a small pool for the time of its query, so a
+ * connection is used by one thread at a time and there are as many as offload threads.  A query is a few index steps; it is
+ * cut off after DIRECTORY_STEPS_MAX, and waits at most DIRECTORY_BUSY_MS for another process's lock.
+ *
+ * If the file is replaced (a restored backup, say), its inode tells: all connections are opened anew.
+ */
+#include "tenancy/backend.h"
+
+#include "core/base/limits.h"
+#include "core/base/log.h"
+#include "tenancy/schema.h"
+#include "tenancy/settings.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, ST_PURGE, ST_COUNT };
+
+static const char *const sql[ST_COUNT] = {
+	[ST_DOMAIN] = "SELECT coalesce(p.name, d.name), t.id, t.subaddress_separator,"
+		      " (SELECT c.stored FROM accounts a JOIN credentials c ON c.account_id = a.id"
+		      "  WHERE a.domain_id = coalesce(p.id, d.id) ORDER BY a.local_part LIMIT 1)"
+		      " FROM domains d LEFT JOIN domains p ON p.id = d.alias_of JOIN tenants t ON t.id = coalesce(p.tenant_id, d.tenant_id)"
+		      " WHERE d.name = ?1",
+	[ST_ACCOUNT] = "SELECT a.id, a.credential_version, t.id, t.name,"
+		       " max(coalesce(a.suspended, 0), coalesce(t.suspended, 0)),"
+		       " coalesce(a.pop3, t.pop3), coalesce(a.imap, t.imap), coalesce(a.lmtp, t.lmtp),"
+		       " coalesce(a.quota_bytes, t.quota_bytes), coalesce(a.quota_messages, t.quota_messages),"
+		       " t.over_quota, t.login_delay_s, t.expire_days, t.subaddress_separator, t.plain_passwords"
+		       " FROM domains d JOIN tenants t ON t.id = d.tenant_id JOIN accounts a ON a.domain_id = d.id"
+		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL",
+	[ST_PASSWORDS] = "SELECT stored FROM credentials WHERE account_id = ?1 ORDER BY id LIMIT ?2",
+	[ST_VERSION] = "PRAGMA data_version",
+	[ST_OVERVIEW] = "SELECT EXISTS (SELECT 1 FROM tenants WHERE plain_passwords = 1)",
+	[ST_PURGE] = "SELECT min(id) FROM removed_accounts WHERE purge = 1 AND id > ?1",
+};
+
+struct conn {
+	struct conn *next;
+	sqlite3 *db;
+	uint32_t epoch; /* of the file that it has open */
+	sqlite3_stmt *statements[ST_COUNT];
+};
+
+struct sqlite_directory {
+	char *data_path;
+	pthread_mutex_t lock; /* of what follows */
+	struct conn *free;
+	uint32_t epoch;
+	bool failing;         /* told once */
+	/* only the one who asks for changes */
+	struct conn *watcher;
+	dev_t dev;
+	ino_t ino;
+	struct directory_overview overview;
+	uint64_t overview_version;
+};
+
+static void conn_close(struct conn *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < ST_COUNT; i++)
+		sqlite3_finalize(c->statements[i]);
+	sqlite3_close(c->db);
+	free(c);
+}
+
+static int too_long(void *arg)
+{
+	(void)arg;
+	return 1;
+}
+
+static struct conn *conn_open(struct sqlite_directory *d, uint32_t epoch, char why[SCHEMA_WHY_BYTES])
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+	c->epoch = epoch;
+	if (schema_open_reader(d->data_path, &c->db, why)) {
+		conn_close(c);
+		return NULL;
+	}
+	sqlite3_progress_handler(c->db, DIRECTORY_STEPS_MAX, too_long, NULL);
+	for (size_t i = 0; i < ST_COUNT; i++) {
+		c->statements[i] = schema_prepare(c->db, sql[i]);
+		if (!c->statements[i]) {
+			snprintf(why, SCHEMA_WHY_BYTES, "directory.db: %s", sqlite3_errmsg(c->db));
+			conn_close(c);
+			return NULL;
+		}
+	}
+	return c;
+}
+
+/* Says once that the directory fails, and once that it is back. */
+static void tell(struct sqlite_directory *d, bool failing, const char *why)
+{
+	pthread_mutex_lock(&d->lock);
+	bool news = d->failing != failing;
+	d->failing = failing;
+	pthread_mutex_unlock(&d->lock);
+	if (news && failing)
+		log_event(LOG_ERROR, "directory.failed", LOG_Z("why", why), LOG_Z("effect", "what is cached serves on"));
+	else if (news)
+		log_event(LOG_INFO, "directory.back");
+}
+
+static struct conn *conn_take(struct sqlite_directory *d)
+{
+	char why[SCHEMA_WHY_BYTES];
+	pthread_mutex_lock(&d->lock);
+	uint32_t epoch = d->epoch;
+	struct conn *c = d->free;
+	if (c)
+		d->free = c->next;
+	pthread_mutex_unlock(&d->lock);
+	if (c && c->epoch == epoch)
+		return c;
+	conn_close(c);
+	c = conn_open(d, epoch, why);
+	if (!c)
+		tell(d, true, why);
+	return c;
+}
+
+/* Gives the connection back; a failed one is closed, the next query tries a new one. */
+static enum err conn_give(struct sqlite_directory *d, struct conn *c, enum err result)
+{
+	bool answered = result == OK || result == ERR_NOT_FOUND;
+	tell(d, !answered, answered ? "" : sqlite3_errmsg(c->db));
+	if (!answered) {
+		conn_close(c);
+		return ERR_TEMP;
+	}
+	pthread_mutex_lock(&d->lock);
+	c->next = d->free;
+	d->free = c;
+	pthread_mutex_unlock(&d->lock);
+	return result;
+}
+
+/* A row: OK. None: ERR_NOT_FOUND. */
+static enum err first_row(sqlite3_stmt *st)
+{
+	int r = sqlite3_step(st);
+	return r == SQLITE_ROW ? OK : r == SQLITE_DONE ? ERR_NOT_FOUND : ERR_TEMP;
+}
+
+/* The statement reset, so that its read transaction ends; what was bound is forgotten. */
+static void done(sqlite3_stmt *st)
+{
+	sqlite3_reset(st);
+	sqlite3_clear_bindings(st);
+}
+
+static int64_t number(sqlite3_stmt *st, int column, enum setting_id id)
+{
+	return sqlite3_column_type(st, column) == SQLITE_NULL ? setting_get(id)->number : sqlite3_column_int64(st, column);
+}
+
+/* ---- questions ---- */
+
+static enum err ask_domain(void *self, struct slice domain, struct domain_facts **facts_out)
+{
+	struct sqlite_directory *d = self;
+	struct conn *c = conn_take(d);
+	if (!c)
+		return ERR_TEMP;
+	sqlite3_stmt *st = c->statements[ST_DOMAIN];
+	schema_bind(st, 1, domain);
+	enum err e = first_row(st);
+	if (!e)
+		*facts_out = domain_facts_new(&(struct domain_facts){
+			.name = schema_text(st, 0),
+			.tenant_id = (uint64_t)sqlite3_column_int64(st, 1),
+			.subaddress_separator = (char)number(st, 2, SET_SUBADDRESS_SEPARATOR),
+			.sdps = SDPS_NONE,
+			.sample = schema_text(st, 3),
+		});
+	done(st);
+	return conn_give(d, c, e);
+}
+
+static struct subject subject_of_row(sqlite3_stmt *st)
+{
+	return (struct subject){
+		.account_id = (uint64_t)sqlite3_column_int64(st, 0),
+		.credential_version = (uint64_t)sqlite3_column_int64(st, 1),
+		.tenant_id = (uint64_t)sqlite3_column_int64(st, 2),
+		.tenant = schema_text(st, 3),
+		.suspended = sqlite3_column_int64(st, 4) != 0,
+		.pop3 = number(st, 5, SET_POP3) != 0,
+		.imap = number(st, 6, SET_IMAP) != 0,
+		.lmtp = number(st, 7, SET_LMTP) != 0,
+		.quota_bytes = (uint64_t)number(st, 8, SET_QUOTA_BYTES),
+		.quota_messages = (uint64_t)number(st, 9, SET_QUOTA_MESSAGES),
+		.over_quota = number(st, 10, SET_OVER_QUOTA) ? OVER_QUOTA_PERMANENT : OVER_QUOTA_TEMPORARY,
+		.login_delay_s = (uint32_t)number(st, 11, SET_LOGIN_DELAY_S),
+		.expire_days = (int32_t)number(st, 12, SET_EXPIRE_DAYS),
+		.subaddress_separator = (char)number(st, 13, SET_SUBADDRESS_SEPARATOR),
+		.apop = number(st, 14, SET_PLAIN_PASSWORDS) != 0,
+	};
+}
+
+/* The stored passwords, copied into one buffer that lives until the record is made. */
+static enum err passwords(struct conn *c, uint64_t account_id, struct buf *text, struct slice out[CREDENTIALS_PER_ACCOUNT_MAX], uint32_t *count_out)
+{
+	sqlite3_stmt *st = c->statements[ST_PASSWORDS];
+	size_t starts[CREDENTIALS_PER_ACCOUNT_MAX];
+	uint32_t n = 0;
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)account_id);
+	sqlite3_bind_int(st, 2, CREDENTIALS_PER_ACCOUNT_MAX);
+	int r;
+	while ((r = sqlite3_step(st)) == SQLITE_ROW && n < CREDENTIALS_PER_ACCOUNT_MAX) {
+		struct slice stored = schema_text(st, 0);
+		starts[n] = text->len;
+		if (!buf_put(text, stored.ptr, stored.len)) /* longer than the schema allows: as if there were none */
+			break;
+		out[n++].len = stored.len;
+	}
+	done(st);
+	for (uint32_t i = 0; i < n; i++) /* only now: the buffer moves while it grows */
+		out[i].ptr = text->ptr + starts[i];
+	*count_out = n;
+	return r == SQLITE_DONE || r == SQLITE_ROW ? OK : ERR_TEMP;
+}
+
+static enum err ask_account(void *self, struct slice local, struct slice domain, struct record **record_out)
+{
+	struct sqlite_directory *d = self;
+	struct conn *c = conn_take(d);
+	if (!c)
+		return ERR_TEMP;
+	sqlite3_stmt *st = c->statements[ST_ACCOUNT];
+	schema_bind(st, 1, domain);
+	schema_bind(st, 2, local);
+	enum err e = first_row(st);
+	if (!e) {
+		char name[NAME_BYTES_MAX + LOGIN_BYTES_MAX];
+		struct slice stored[CREDENTIALS_PER_ACCOUNT_MAX];
+		uint32_t count = 0;
+		struct buf text;
+		buf_init(&text, CREDENTIALS_PER_ACCOUNT_MAX * STORED_PASSWORD_BYTES_MAX);
+		struct subject subject = subject_of_row(st);
+		/* While the row is held its read transaction is: the passwords are those of the same moment. */
+		e = passwords(c, subject.account_id, &text, stored, &count);
+		memcpy(name, local.ptr, local.len);
+		name[local.len] = '@';
+		memcpy(name + local.len + 1, domain.ptr, domain.len);
+		subject.name = slice_of(name, local.len + 1 + domain.len);
+		if (!e)
+			*record_out = record_new(&subject, stored, count);
+		if (text.ptr)
+			explicit_bzero(text.ptr, text.len);
+		buf_release(&text);
+	}
+	done(st);
+	return conn_give(d, c, e);
+}
+
+/* No hosts are kept yet. */
+static enum err ask_host(void *self, struct slice host, struct host_facts **facts_out)
+{
+	(void)self;
+	(void)host;
+	(void)facts_out;
+	return ERR_NOT_FOUND;
+}
+
+/* ---- removed accounts ---- */
+
+static enum err purge_next(void *self, uint64_t after, uint64_t *account_id_out)
+{
+	struct sqlite_directory *d = self;
+	struct conn *c = conn_take(d);
+	if (!c)
+		return ERR_TEMP;
+	sqlite3_stmt *st = c->statements[ST_PURGE];
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)after);
+	enum err e = first_row(st);
+	if (!e && sqlite3_column_type(st, 0) == SQLITE_NULL)
+		e = ERR_NOT_FOUND;
+	if (!e)
+		*account_id_out = (uint64_t)sqlite3_column_int64(st, 0);
+	done(st);
+	return conn_give(d, c, e);
+}
+
+/* Rare: a connection of its own, since the pool's only read. */
+static enum err purge_done(void *self, uint64_t account_id)
+{
+	struct sqlite_directory *d = self;
+	char why[SCHEMA_WHY_BYTES];
+	sqlite3 *db;
+	enum err e = schema_open(d->data_path, &db, why);
+	if (e)
+		return ERR_TEMP;
+	sqlite3_stmt *st = schema_prepare(db, "DELETE FROM removed_accounts WHERE id = ?1 AND purge = 1");
+	if (st)
+		sqlite3_bind_int64(st, 1, (sqlite3_int64)account_id);
+	e = st && sqlite3_step(st) == SQLITE_DONE ? OK : ERR_TEMP;
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	return e;
+}
+
+/* ---- changes ---- */
+
+/* Opens the watcher again when the name leads to another file. */
+static enum err watch(struct sqlite_directory *d)
+{
+	char path[4096], why[SCHEMA_WHY_BYTES];
+	struct stat st;
+	snprintf(path, sizeof(path), "%s/directory.db", d->data_path);
+	if (stat(path, &st)) {
+		tell(d, true, "directory.db is gone");
+		return ERR_TEMP;
+	}
+	if (d->watcher && st.st_dev == d->dev && st.st_ino == d->ino)
+		return OK;
+	conn_close(d->watcher);
+	d->dev = st.st_dev;
+	d->ino = st.st_ino;
+	pthread_mutex_lock(&d->lock);
+	uint32_t epoch = ++d->epoch;
+	pthread_mutex_unlock(&d->lock);
+	d->watcher = conn_open(d, epoch, why);
+	if (!d->watcher)
+		tell(d, true, why);
+	return d->watcher ? OK : ERR_TEMP;
+}
+
+static enum err changes(void *self, uint64_t *version_out, struct directory_overview *overview_out)
+{
+	struct sqlite_directory *d = self;
+	enum err e = watch(d);
+	if (e)
+		return e;
+	struct conn *c = d->watcher;
+	sqlite3_stmt *st = c->statements[ST_VERSION];
+	e = first_row(st);
+	uint64_t version = e ? 0 : (uint64_t)c->epoch << 32 | (uint32_t)sqlite3_column_int64(st, 0);
+	done(st);
+	if (!e && version != d->overview_version) {
+		st = c->statements[ST_OVERVIEW];
+		e = first_row(st);
+		if (!e)
+			d->overview.apop_offered = sqlite3_column_int(st, 0) != 0;
+		done(st);
+	}
+	if (e) {
+		tell(d, true, sqlite3_errmsg(c->db));
+		conn_close(c);
+		d->watcher = NULL;
+		return ERR_TEMP;
+	}
+	d->overview_version = version;
+	*version_out = version;
+	*overview_out = d->overview;
+	return OK;
+}
+
+static void close_all(void *self)
+{
+	struct sqlite_directory *d = self;
+	if (!d)
+		return;
+	while (d->free) {
+		struct conn *c = d->free;
+		d->free = c->next;
+		conn_close(c);
+	}
+	conn_close(d->watcher);
+	pthread_mutex_destroy(&d->lock);
+	free(d->data_path);
+	free(d);
+}
+
+static const struct directory_backend backend = {
+	.name = "sqlite",
+	.domain = ask_domain,
+	.account = ask_account,
+	.host = ask_host,
+	.changes = changes,
+	.purge_next = purge_next,
+	.purge_done = purge_done,
+	.close = close_all,
+};
+
+enum err directory_sqlite_open(const char *data_path, const struct directory_backend **backend_out, void **self_out)
+{
+	char why[SCHEMA_WHY_BYTES];
+	sqlite3 *db;
+	enum err e = schema_open(data_path, &db, why);
+	if (e) {
+		log_event(LOG_ERROR, "directory.open", LOG_Z("why", why));
+		return e;
+	}
+	struct sqlite_directory *d = xcalloc(1, sizeof(*d));
+	d->data_path = xstrdup(data_path);
+	pthread_mutex_init(&d->lock, NULL);
+	e = watch(d); /* before the writer closes: the log of changes stays open between the two */
+	sqlite3_close(db);
+	if (e) {
+		close_all(d);
+		return e;
+	}
+	*backend_out = &backend;
+	*self_out = d;
+	return OK;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* record.c - facts in one allocation each. */
+#include "tenancy/record.h"
+
+#include <stdlib.h>
+
+struct fact *fact_get(struct fact *fact)
+{
+	rc_get(&fact->rc);
+	return fact;
+}
+
+void fact_put(struct fact *fact)
+{
+	if (!fact || !rc_put(&fact->rc))
+		return;
+	explicit_bzero(fact, fact->bytes); /* stored passwords */
+	free(fact);
+}
+
+static void *fact_alloc(enum fact_kind kind, size_t bytes)
+{
+	ASSERT(bytes <= UINT32_MAX);
+	struct fact *fact = xcalloc(1, bytes);
+	rc_init(&fact->rc);
+	fact->kind = (uint8_t)kind;
+	fact->bytes = (uint32_t)bytes;
+	return fact;
+}
+
+/* Copies a string behind the struct. */
+static struct slice put(char **at_io, struct slice s)
+{
+	struct slice copy = slice_of(*at_io, s.len);
+	if (s.len)
+		memcpy(*at_io, s.ptr, s.len);
+	*at_io += s.len;
+	return copy;
+}
+
+struct record *record_new(const struct subject *subject, const struct slice *passwords, uint32_t count)
+{
+	ASSERT(count <= CREDENTIALS_PER_ACCOUNT_MAX);
+	size_t head = sizeof(struct record) + count * sizeof(struct slice);
+	size_t bytes = head + subject->name.len + subject->tenant.len;
+	for (uint32_t i = 0; i < count; i++)
+		bytes += passwords[i].len;
+	struct record *record = fact_alloc(FACT_ACCOUNT, bytes);
+	char *at = (char *)record + head;
+	record->subject = *subject;
+	record->subject.name = put(&at, subject->name);
+	record->subject.tenant = put(&at, subject->tenant);
+	record->passwords_count = count;
+	for (uint32_t i = 0; i < count; i++)
+		record->passwords[i] = put(&at, passwords[i]);
+	return record;
+}
+
+struct domain_facts *domain_facts_new(const struct domain_facts *facts)
+{
+	struct domain_facts *d = fact_alloc(FACT_DOMAIN, sizeof(*d) + facts->name.len + facts->sample.len);
+	struct fact fact = d->fact;
+	char *at = (char *)(d + 1);
+	*d = *facts;
+	d->fact = fact;
+	d->name = put(&at, facts->name);
+	d->sample = put(&at, facts->sample);
+	return d;
+}
+
+struct host_facts *host_facts_new(const struct host_facts *facts)
+{
+	struct host_facts *h = fact_alloc(FACT_HOST, sizeof(*h) + facts->domain.len);
+	struct fact fact = h->fact;
+	char *at = (char *)(h + 1);
+	*h = *facts;
+	h->fact = fact;
+	h->domain = put(&at, facts->domain);
+	return h;
+}
+
+struct subject *subject_ref(struct subject *subject)
+{
+	fact_get(&record_of(subject)->fact);
+	return subject;
+}
+
+void subject_unref(struct subject *subject)
+{
+	if (subject)
+		fact_put(&record_of(subject)->fact);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record.h - what a directory answers: counted, immutable facts about an account, a domain or an SDPS host.
+ *
+ * Private to this room.  A back end makes them, the cache keeps them, login.c reads them, and the `struct subject` that
+ * protocols hold is the face of a record.  All strings lie in the same allocation; the last fact_put frees it, on any
+ * thread.  Stored passwords are wiped when they go.
+ */
+#ifndef PENFOLD_TENANCY_RECORD_H
+#define PENFOLD_TENANCY_RECORD_H
+
+#include "core/base/rc.h"
+#include "core/base/limits.h"
+#include "tenancy/directory.h"
+
+enum fact_kind { FACT_DOMAIN, FACT_ACCOUNT, FACT_HOST };
+
+struct fact {
+	struct rc rc;
+	uint8_t kind;
+	uint32_t bytes; /* of the allocation */
+};
+struct fact *fact_get(struct fact *fact);
+void fact_put(struct fact *fact); /* NULL is harmless */
+
+/* An account with its passwords, "{SCHEME}hash" each. */
+struct record {
+	struct fact fact;
+	struct subject subject;
+	uint32_t passwords_count;
+	struct slice passwords[];
+};
+struct record *record_new(const struct subject *subject, const struct slice *passwords, uint32_t count);
+static inline struct record *record_of(struct subject *subject) { return CONTAINER_OF(subject, struct record, subject); }
+
+enum sdps_mode { SDPS_NONE, SDPS_ACCOUNTS, SDPS_MAILDROP };
+
+/* A served domain. */
+struct domain_facts {
+	struct fact fact;
+	struct slice name;     /* canonical: of an alias, the domain it stands for */
+	uint64_t tenant_id;
+	char subaddress_separator; /* 0 = off */
+	enum sdps_mode sdps;   /* the domain is an SDPS host's */
+	/* A stored password of some account here, or empty: what an unknown name is checked against, so that it costs what its
+	 * neighbours cost (invariant 11). */
+	struct slice sample;
+};
+struct domain_facts *domain_facts_new(const struct domain_facts *facts);
+
+/* A host by its short or full name. */
+struct host_facts {
+	struct fact fact;
+	struct slice domain; /* canonical */
+	enum sdps_mode sdps;
+};
+struct host_facts *host_facts_new(const struct host_facts *facts);
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* settings.c - the table of settings and their text forms. */
+#include "tenancy/settings.h"
+
+#include "core/base/limits.h"
+#include "tenancy/password.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const struct setting settings[SET_COUNT] = {
+	[SET_SUSPENDED] = { "suspended", SETTING_BOOL, true, 0, NULL, "nobody logs in, mail is refused" },
+	[SET_POP3] = { "pop3", SETTING_BOOL, true, 1, NULL, "may log in by POP3" },
+	[SET_IMAP] = { "imap", SETTING_BOOL, true, 1, NULL, "may log in by IMAP" },
+	[SET_LMTP] = { "lmtp", SETTING_BOOL, true, 1, NULL, "takes mail" },
+	[SET_QUOTA_BYTES] = { "quota_bytes", SETTING_BYTES, true, 0, NULL, "room per account" },
+	[SET_QUOTA_MESSAGES] = { "quota_messages", SETTING_COUNT, true, 0, NULL, "messages per account" },
+	[SET_OVER_QUOTA] = { "over_quota", SETTING_OVER_QUOTA, false, 1, NULL, "mail for a full account is refused for now (452) or for good (552)" },
+	[SET_LOGIN_DELAY_S] = { "login_delay_s", SETTING_SECONDS, false, 0, NULL, "seconds between two POP3 logins of an account" },
+	[SET_EXPIRE_DAYS] = { "expire_days", SETTING_DAYS, false, -1, NULL, "announced to POP3 clients (EXPIRE)" },
+	[SET_SUBADDRESS_SEPARATOR] = { "subaddress_separator", SETTING_SEPARATOR, false, '+', NULL, "user+anything is user" },
+	[SET_PLAIN_PASSWORDS] = { "plain_passwords", SETTING_BOOL, false, 0, NULL, "passwords may be kept readable; APOP needs it" },
+	[SET_SCHEMES] = { "schemes", SETTING_SCHEMES, false, 0, "all", "password schemes that may be stored" },
+	[SET_PASSWORD_SCHEME] = { "password_scheme", SETTING_SCHEME, false, 0, "YESCRYPT", "scheme of passwords set here" },
+};
+
+const struct setting *setting_get(enum setting_id id)
+{
+	ASSERT(id < SET_COUNT);
+	return &settings[id];
+}
+
+bool setting_find(struct slice name, enum setting_id *id_out)
+{
+	char folded[32];
+	if (name.len >= sizeof(folded))
+		return false;
+	for (size_t i = 0; i < name.len; i++)
+		folded[i] = name.ptr[i] == '-' ? '_' : name.ptr[i];
+	for (unsigned i = 0; i < SET_COUNT; i++)
+		if (slice_eq_nocase(slice_of(folded, name.len), slice_str(settings[i].name))) {
+			*id_out = (enum setting_id)i;
+			return true;
+		}
+	return false;
+}
+
+static bool word_in(struct slice text, const char *const *words)
+{
+	for (; *words; words++)
+		if (slice_eq_nocase(text, slice_str(*words)))
+			return true;
+	return false;
+}
+
+static bool parse_bool(struct slice text, int64_t *number_out)
+{
+	static const char *const yes[] = { "yes", "true", "on", "1", NULL }, *const no[] = { "no", "false", "off", "0", NULL };
+	*number_out = word_in(text, yes);
+	return *number_out || word_in(text, no);
+}
+
+/* Digits and one of K M G T (powers of 1024), an optional B. */
+static bool parse_bytes(struct slice text, int64_t *number_out)
+{
+	static const char units[] = "KMGT";
+	if (text.len > 1 && (text.ptr[text.len - 1] == 'B' || text.ptr[text.len - 1] == 'b'))
+		text.len--;
+	unsigned shift = 0;
+	if (text.len) {
+		char last = text.ptr[text.len - 1];
+		const char *unit = last ? strchr(units, last & ~0x20) : NULL;
+		if (unit) {
+			shift = 10 * (unsigned)(unit - units + 1);
+			text.len--;
+		}
+	}
+	uint64_t n;
+	if (!slice_u64(text, (uint64_t)INT64_MAX >> shift, &n))
+		return false;
+	*number_out = (int64_t)(n << shift);
+	return true;
+}
+
+static bool parse_number(enum setting_kind kind, struct slice text, int64_t *number_out)
+{
+	static const char *const none[] = { "none", "never", "off", "unlimited", NULL };
+	if (word_in(text, none)) {
+		*number_out = kind == SETTING_DAYS ? -1 : 0;
+		return true;
+	}
+	if (kind == SETTING_BYTES)
+		return parse_bytes(text, number_out);
+	if (kind == SETTING_SEPARATOR) {
+		*number_out = text.len ? text.ptr[0] : 0;
+		return text.len == 1 && strchr("+-_.=#~!/", text.ptr[0]) && text.ptr[0];
+	}
+	uint64_t n;
+	uint64_t max = kind == SETTING_SECONDS ? 7 * 86400 : kind == SETTING_DAYS ? 36500 : UINT32_MAX;
+	if (!slice_u64(text, max, &n))
+		return false;
+	*number_out = (int64_t)n;
+	return true;
+}
+
+/* Canonical names with one blank between them. */
+static bool parse_schemes(struct slice text, bool one, char out[SETTING_TEXT_BYTES])
+{
+	struct slice rest = text, word;
+	size_t len = 0;
+	unsigned count = 0;
+	char blanks[SETTING_TEXT_BYTES];
+	if (text.len == 0 || text.len >= sizeof(blanks))
+		return false;
+	for (size_t i = 0; i < text.len; i++)
+		blanks[i] = text.ptr[i] == ',' ? ' ' : text.ptr[i];
+	rest.ptr = blanks;
+	while (slice_next(&rest, ' ', &word)) {
+		if (word.len == 0)
+			continue;
+		if (!password_scheme_known(word) || len + word.len + 2 > SETTING_TEXT_BYTES || (one && count))
+			return false;
+		if (count++)
+			out[len++] = ' ';
+		for (size_t i = 0; i < word.len; i++)
+			out[len++] = word.ptr[i] >= 'a' && word.ptr[i] <= 'z' ? (char)(word.ptr[i] - 32) : word.ptr[i];
+	}
+	out[len] = 0;
+	return count > 0;
+}
+
+enum err setting_parse(enum setting_id id, struct slice text, struct setting_value *value_out)
+{
+	const struct setting *s = setting_get(id);
+	bool good = true;
+	*value_out = (struct setting_value){ 0 };
+	if (text.len == 0 || slice_eq_nocase(text, SLICE_LIT("default"))) {
+		value_out->is_default = true;
+		return OK;
+	}
+	switch (s->kind) {
+	case SETTING_BOOL:
+		good = parse_bool(text, &value_out->number);
+		break;
+	case SETTING_OVER_QUOTA:
+		value_out->number = slice_eq_nocase(text, SLICE_LIT("permanent"));
+		good = value_out->number || slice_eq_nocase(text, SLICE_LIT("temporary"));
+		break;
+	case SETTING_SCHEMES:
+		if (slice_eq_nocase(text, SLICE_LIT("all"))) {
+			value_out->is_default = true;
+			break;
+		}
+		/* fall through */
+	case SETTING_SCHEME:
+		value_out->is_text = true;
+		good = parse_schemes(text, s->kind == SETTING_SCHEME, value_out->text);
+		break;
+	case SETTING_BYTES:
+	case SETTING_COUNT:
+	case SETTING_SECONDS:
+	case SETTING_DAYS:
+	case SETTING_SEPARATOR:
+		good = parse_number(s->kind, text, &value_out->number);
+		break;
+	}
+	return good ? OK : ERR_SYNTAX;
+}
+
+static void format_bytes(int64_t n, char out[SETTING_TEXT_BYTES])
+{
+	static const char units[] = "KMGT";
+	int unit = -1;
+	while (n && n % 1024 == 0 && unit < 3) {
+		n /= 1024;
+		unit++;
+	}
+	snprintf(out, SETTING_TEXT_BYTES, "%" PRId64 "%.*s", n, unit >= 0, unit >= 0 ? units + unit : "");
+}
+
+void setting_format(enum setting_id id, const struct setting_value *value, char out[SETTING_TEXT_BYTES])
+{
+	const struct setting *s = setting_get(id);
+	int64_t n = value->is_default ? s->number : value->number;
+	const char *word = NULL;
+	switch (s->kind) {
+	case SETTING_BOOL:
+		word = n ? "yes" : "no";
+		break;
+	case SETTING_OVER_QUOTA:
+		word = n ? "permanent" : "temporary";
+		break;
+	case SETTING_SCHEMES:
+	case SETTING_SCHEME:
+		word = value->is_default ? s->text : value->text;
+		break;
+	case SETTING_DAYS:
+		word = n < 0 ? "never" : NULL;
+		break;
+	case SETTING_BYTES:
+	case SETTING_COUNT:
+	case SETTING_SECONDS:
+	case SETTING_SEPARATOR:
+		word = n ? NULL : "none";
+		break;
+	}
+	if (word)
+		snprintf(out, SETTING_TEXT_BYTES, "%s", word);
+	else if (s->kind == SETTING_BYTES)
+		format_bytes(n, out);
+	else if (s->kind == SETTING_SEPARATOR)
+		snprintf(out, SETTING_TEXT_BYTES, "%c", (char)n);
+	else
+		snprintf(out, SETTING_TEXT_BYTES, "%" PRId64, n);
+}
+
+const char *setting_expected(enum setting_kind kind)
+{
+	switch (kind) {
+	case SETTING_BOOL:
+		return "yes or no";
+	case SETTING_BYTES:
+		return "bytes (500M, 2G) or none";
+	case SETTING_COUNT:
+		return "a number or none";
+	case SETTING_SECONDS:
+		return "seconds (at most a week) or none";
+	case SETTING_DAYS:
+		return "days or never";
+	case SETTING_SEPARATOR:
+		return "one of + - _ . = # ~ ! / or none";
+	case SETTING_OVER_QUOTA:
+		return "temporary or permanent";
+	case SETTING_SCHEMES:
+		return "names of password schemes or all";
+	case SETTING_SCHEME:
+		return "the name of a password scheme";
+	}
+	UNREACHABLE();
+}
+
+bool setting_scheme_allowed(struct slice schemes, bool plain_passwords, const char *scheme)
+{
+	struct slice word;
+	if (!strcmp(scheme, "PLAIN"))
+		return plain_passwords;
+	if (schemes.len == 0)
+		return true;
+	while (slice_next(&schemes, ' ', &word))
+		if (slice_eq_nocase(word, slice_str(scheme)) || (slice_eq_nocase(word, SLICE_LIT("CRYPT")) && strstr(scheme, "CRYPT")))
+			return true;
+	return false;
+}

@@ -9,6 +9,7 @@
 #ifndef PENFOLD_NET_LISTEN_H
 #define PENFOLD_NET_LISTEN_H
 
+#include "core/base/addr.h"
 #include "core/base/err.h"
 #include "net/session.h"
 
@@ -19,16 +20,31 @@ struct listener_config {
 	bool plaintext;       /* logins without TLS accepted from anywhere (later) */
 };
 
-/* Main thread, before the shards start; blocking; logs why it failed. */
+struct net_settings {
+	uint32_t connections_max; /* of all shards together; more are closed at once */
+	uint32_t stall_ms_max;    /* a client that takes nothing of its output for so long is dropped */
+};
+void net_settings_default(struct net_settings *settings_out);
+/* Before listeners_bind; without it the defaults hold. */
+void net_configure(const struct net_settings *settings);
+
+/* Main thread, before the shards start; blocking; logs why it failed (ERR_CONFIG: the address; ERR_IN_USE: taken; ERR_DENIED; ERR_IO).
+ * What `configs` points at must live until listeners_unbind. A port of 0 is chosen by the kernel (tests): see listeners_address. */
 enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards);
 void listeners_unbind(void);
-/* On each shard, on a fiber. */
+/* The address that listener `index` is bound to. */
+struct addr listeners_address(unsigned index);
+/* On each shard, on a fiber, after listeners_bind (with no listeners too: the shard's share of this room is made here). */
 enum err listeners_start(void);
+/* Later: ends accepting, tells the sessions, gives them grace_ms to finish, then joins them all. */
 void listeners_stop(uint32_t grace_ms);
 
 struct net_stats {
-	uint64_t accepted, open, moved, closed_by_client, closed_idle, closed_stalled, lines, bytes_in, bytes_out;
+	uint64_t accepted, refused, accept_errors, open, moved; /* moved: away from this shard */
+	uint64_t closed_by_client, closed_idle, closed_stalled, closed_by_protocol, closed_stopping, closed_broken;
+	uint64_t lines, bytes_in, bytes_out;
 };
+/* Any thread. Zeroes for a shard that does not serve. */
 void net_stats(unsigned shard, struct net_stats *out);
 
 #endif

@@ -5,7 +5,7 @@
  * For net/pop3, net/lmtp, net/imap.  A protocol is a `struct proto`; its session begins with a `struct session` and is
  * one allocation that includes the connection: a parked session costs its struct, under 1 KiB in all.
  *
- * Input is cut into lines by frame.h (CRLF; a bare LF is given as part of the line).  Each complete line is handed to
+ * Input is cut into lines by frame.h (CRLF; a bare LF is given as part of the line, unless the protocol says lf_ends_line).  Each complete line is handed to
  * proto->line on a fiber; while it runs no further line is handed out, so handlers read top to bottom and may wait for
  * the store.  They never wait for the client: output goes to the reply chain (reply.h) and is sent by the loop.  What a
  * handler returns says what happens next:
@@ -15,13 +15,20 @@
  *                when half has drained
  *   STEP_DATA    bytes now go to proto->data, raw, until it returns something else
  *   STEP_MOVE    the session belongs to another shard (session_move_to said which): it moves, with nothing armed and nothing
- *                in flight, after the output so far has left; proto->moved is called there on a fiber and answers
+ *                in flight; output that no send has begun with travels along; proto->moved is called there on a fiber and
+ *                answers.  If the server is stopping, the session ends instead (END_STOP)
  *   STEP_CLOSE   send what is there, then close
  *   STEP_ABORT   close at once
  *
- * A disconnect, a time-out or a stop of the server is told by proto->closed exactly once, on the shard where the session
- * lives, on a fiber, when no handler is running (a running one sees session_dying() and its waits end early); after it
- * returns the session is freed.
+ * Replies of a burst are gathered: nothing is sent while lines that have arrived are being worked on, up to SEND_EAGER_BYTES.
+ *
+ * Whatever ends a session, proto->closed is called exactly once, on the shard where the session lives, on a fiber, when no
+ * handler is running.  A handler that runs when the end is decided sees session_dying() after its next wait.  After STEP_CLOSE closed()
+ * comes *before* the last output leaves, so that who reconnects on seeing the reply finds nothing held any more; what
+ * closed() itself adds to the output is sent.  The session is freed, with its arenas, when the last output has left.
+ *
+ * While no handler runs, a client that goes away is noticed at once; while one waits, within a second if the connection was
+ * reset, and not at all if it was only closed: a client may end its sending and still want its replies, and gets them.
  *
  * Invariants upheld here: 7 (line and output bounds), 9 (close is a join), 10 (session_drop_input at STLS).
  */
@@ -52,7 +59,8 @@ enum session_end {
 struct proto {
 	const char *name;          /* "pop3" */
 	size_t session_bytes;      /* of the struct that begins with struct session */
-	size_t line_bytes_max;     /* a longer line is swallowed to its end and told by too_long */
+	size_t line_bytes_max;     /* without its end; a longer line is swallowed to its end and told by too_long */
+	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
 
 	enum step (*open)(struct session *s);                       /* connected: greet. All of these run on a fiber. */
@@ -62,8 +70,8 @@ struct proto {
 	/* Raw bytes, cut anywhere; *used_out tells how many were taken (the rest is given again, or as lines after STEP_NEXT). */
 	enum step (*data)(struct session *s, struct slice bytes, size_t *used_out);
 	enum step (*moved)(struct session *s);
-	enum step (*timeout)(struct session *s);                    /* idle: last words, then it is closed whatever is returned */
-	enum step (*stop)(struct session *s);                       /* the server stops: last words, then it is closed */
+	enum step (*timeout)(struct session *s);                    /* idle: last words, then it is closed whatever is returned; or NULL */
+	enum step (*stop)(struct session *s);                       /* the server stops: likewise; between commands, or within data */
 	void (*closed)(struct session *s, enum session_end how);
 };
 
@@ -72,8 +80,8 @@ struct session {
 	struct listener *listener;
 	uint64_t id;               /* for the log: unique in this process */
 	struct reply reply;        /* output */
-	struct arena arena;        /* lives with the session; empty while unused */
-	struct arena command;      /* reset before each line */
+	struct arena arena;        /* lives with the session; empty while unused; at most NET_SESSION_ARENA_BYTES_MAX */
+	struct arena command;      /* reset before each line; at most NET_COMMAND_ARENA_BYTES_MAX */
 	char peer[64];             /* address and port of the client, text */
 	bool peer_is_local;        /* loopback or unix socket */
 	struct net_private *net;   /* the connection; net's own */
@@ -85,7 +93,8 @@ void session_set_idle(struct session *s, uint32_t idle_ms_max);
 void session_move_to(struct session *s, unsigned shard);
 /* The connection is going away: a handler should give up between commits. */
 bool session_dying(const struct session *s);
-/* Looks whether the client is still there, without taking bytes. Now. */
+/* Looks whether the client is still there, without taking bytes. Now. False if the connection was reset or has timed out, if the
+ * client has left several retransmissions unanswered, or if it has ended its sending. */
 bool session_peer_alive(struct session *s);
 /* Ends a session from its own shard. */
 void session_kill(struct session *s, enum session_end how);

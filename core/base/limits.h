@@ -62,6 +62,26 @@
 #define BODY_SPOOL_WRITE_BYTES KIB(128)      /* a spool file is written in pieces of this: memory of a 150 MB message on its way in */
 #define BODY_SPOOL_RETRY_MS 250u             /* a spool file that could not be removed for want of a fiber is tried again */
 #define VIEW_PAGE_ROWS 512u                  /* messages a page: what a change of a folder copies is a bitmap of it */
+#define LOG_READ_BYTES KIB(64)               /* a log is read in pieces of this ... */
+#define LOG_READ_FAR_BYTES KIB(4)            /* ... or of this when message bytes longer than ... */
+#define LOG_READ_NEAR_BYTES KIB(16)          /* ... this are stepped over */
+#define LOG_BAD_RANGES_MAX 32u               /* told apart in one log; more are reported as one */
+#define KEYWORDS_MAX 512u                    /* of an account; width of a keyword mask */
+#define KEYWORD_BYTES_MAX 64u                /* one keyword's name */
+#define KEYWORD_SETS_MAX ((1u << 24) - 1)    /* rows have 24 bits for it; a set more than that shows no keywords */
+#define FOLDERS_MAX 10000u                   /* of an account: each costs memory while it is warm */
+#define FOLDER_NAME_BYTES_MAX 1000u          /* a whole path; what clients of other servers have got away with */
+#define SUBSCRIPTIONS_BYTES_MAX KIB(256)     /* names that are no folders */
+#define VANISHED_RANGES_MAX 65536u           /* of a folder (DESIGN section 4): above it the oldest are forgotten and the floor rises */
+#define VANISHED_EXACT 64u                   /* of these the newest are kept apart; older neighbours are joined under the newer MODSEQ */
+#define COMMIT_HEADS_BYTES_MAX MIB(4)        /* of one commit: what a replay must hold in memory at once */
+#define COMMIT_BYTES_MAX MIB(16)             /* a commit takes no further change above it: bounds its time in the disk */
+#define COMMIT_PIECES_MAX 512u               /* of one gathered write */
+#define COMMIT_CHANGES_MAX 256u              /* changes that share a commit */
+#define COMMIT_UNSYNCED_MAX 256u             /* commits of flags written without a sync: the next is synced */
+#define SEQUENCE_SKIP ((uint64_t)1 << 20)    /* after an unclean open: no MODSEQ that was shown early is given again */
+#define LOGS_MAX 65536u                      /* of an account: a cut names them all */
+#define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */
 #define VIEW_BRANCH_LEAVES 64u               /* pages a branch: 32,768 messages */
 
 /* ---- tenancy ---- */
@@ -99,6 +119,8 @@
 /* ---- net ---- */
 #define NET_CONNECTIONS_MAX 100000         /* default, of all shards together: 100 MB of sessions; more are closed at once */
 #define NET_PROTOCOLS_MAX 8                /* sizes of session that a shard pools */
+#define NET_SESSION_ARENA_BYTES_MAX KIB(256) /* what a protocol keeps for a session: a thousand recipients */
+#define NET_COMMAND_ARENA_BYTES_MAX MIB(1) /* what one command may take while it runs */
 #define NET_STALL_MS_MAX 60000             /* default: a client that takes nothing of its output for so long is dropped */
 #define NET_WATCH_MS 1000                  /* how often a session whose handler waits looks whether its client is still there */
 #define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * socket.c - short system calls on sockets.
+ */
+#include "core/run/socket.h"
+#include "core/base/limits.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int option(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* Closes after a failure; errno of the failure is what counts. */
+static int give_up(int fd, int result)
+{
+	close(fd);
+	return result;
+}
+
+static int tcp_options(int fd, const struct addr *a, bool shared)
+{
+	int r = option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (r == 0 && shared)
+		r = option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (r == 0 && a->u.sa.sa_family == AF_INET6)
+		r = option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	if (r == 0)
+		r = option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (r == 0)
+		r = option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	/* Finer keepalive is a wish: without it the kernel's two hours hold. */
+	option(fd, IPPROTO_TCP, TCP_KEEPIDLE, SOCKET_KEEPALIVE_IDLE_S);
+	option(fd, IPPROTO_TCP, TCP_KEEPINTVL, SOCKET_KEEPALIVE_INTERVAL_S);
+	option(fd, IPPROTO_TCP, TCP_KEEPCNT, SOCKET_KEEPALIVE_PROBES);
+	return r;
+}
+
+/* A file that nobody listens on is left over from a process that died. */
+static int remove_stale(const struct addr *a)
+{
+	struct stat st;
+	if (lstat(a->u.un.sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EADDRINUSE;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	int r = connect(fd, &a->u.sa, a->len) < 0 ? errno : 0;
+	close(fd);
+	if (r != ECONNREFUSED)
+		return -EADDRINUSE;
+	return unlink(a->u.un.sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int bound(const struct addr *a, bool shared)
+{
+	int fd = socket(a->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	int r = addr_is_unix(a) ? remove_stale(a) : tcp_options(fd, a, shared);
+	if (r < 0)
+		return give_up(fd, r);
+	if (bind(fd, &a->u.sa, a->len) < 0)
+		return give_up(fd, -errno);
+	return fd;
+}
+
+int socket_listen(const struct addr *address, bool shared)
+{
+	int fd = bound(address, shared);
+	if (fd < 0)
+		return fd;
+	/* Access is ruled by the folder: an MTA runs as a user of its own. */
+	if (addr_is_unix(address) && chmod(address->u.un.sun_path, 0666) < 0)
+		return give_up(fd, -errno);
+	if (listen(fd, SOCKET_BACKLOG) < 0)
+		return give_up(fd, -errno);
+	return fd;
+}
+
+int socket_probe(const struct addr *address)
+{
+	if (addr_is_unix(address))
+		return 0; /* socket_listen never shares it */
+	int fd = bound(address, false);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+typedef int (*name_call)(int fd, struct sockaddr *sa, socklen_t *len);
+
+static struct addr ask(int fd, name_call call)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	if (call(fd, (struct sockaddr *)&ss, &len) < 0)
+		return addr_from(NULL, 0);
+	return addr_from((struct sockaddr *)&ss, len);
+}
+
+static int local_name(int fd, struct sockaddr *sa, socklen_t *len) { return getsockname(fd, sa, len); }
+static int peer_name(int fd, struct sockaddr *sa, socklen_t *len) { return getpeername(fd, sa, len); }
+
+struct addr socket_local(int fd) { return ask(fd, local_name); }
+struct addr socket_peer(int fd) { return ask(fd, peer_name); }
+
+bool socket_peer_gone(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = 0 };
+	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP | POLLNVAL)))
+		return true;
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return false; /* not TCP: poll has said all there is */
+	return info.tcpi_retransmits >= SOCKET_RETRANSMITS_GONE;
+}
+
+void socket_end_sending(int fd) { shutdown(fd, SHUT_WR); }
+
+void socket_reset_on_close(int fd)
+{
+	struct linger l = { .l_onoff = 1, .l_linger = 0 };
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn.c - a connection: its operations, its timer, and its end.
+ *
+ * Two operations at most are in flight, one receive and one send.  Their done-functions note what happened and then
+ * either wake the step loop (session.c) or let conn_settle() go on.  Receives are one-shot: none is armed while input waits to be
+ * worked on or output waits to drain, which is all the back-pressure there is.
+ *
+ * The timer is set lazily: input and sends only write `active_ms`; when it fires it looks at the clock and goes on
+ * sleeping.  So a busy connection touches the wheel about once a minute.
+ */
+#include "net/net_private.h"
+#include "core/base/log.h"
+#include "core/run/socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void recv_done(struct io_op *op);
+static void send_done(struct io_op *op);
+static void timer_fired(struct timer *t);
+
+/* ---- birth ---- */
+
+static size_t private_offset(const struct proto *proto) { return (proto->session_bytes + 15) & ~(size_t)15; }
+static size_t whole_bytes(const struct proto *proto) { return private_offset(proto) + sizeof(struct net_private); }
+
+static void name_peer(struct session *s, int fd)
+{
+	struct addr peer = socket_peer(fd);
+	char text[ADDR_TEXT_BYTES];
+	size_t len = addr_format(&peer, text);
+	len = min_size(len, sizeof(s->peer) - 1);
+	memcpy(s->peer, text, len);
+	s->peer[len] = '\0';
+	struct slice host = session_peer_address(s);
+	s->peer_is_local = addr_is_unix(&peer) || slice_starts_nocase(host, SLICE_LIT("127.")) || slice_eq(host, SLICE_LIT("::1"));
+}
+
+static void join_shard(struct net_private *c, struct net_shard *sh)
+{
+	c->shard = sh;
+	c->session->reply.chunks = &sh->chunks;
+	list_push_back(&sh->sessions, &c->link);
+	STAT_ADD(sh, open, 1);
+	c->active_ms = clock_now_ms();
+	timer_set(&c->timer, c->idle_ms_max);
+}
+
+static void leave_shard(struct net_private *c)
+{
+	struct net_shard *sh = c->shard;
+	timer_clear(&c->timer);
+	link_remove(&c->link);
+	STAT_ADD(sh, open, (uint64_t)-1);
+	if (sh->stopping && list_empty(&sh->sessions))
+		waitq_wake_all(&sh->emptied);
+}
+
+void conn_open(const struct proto *proto, struct listener *listener, int fd)
+{
+	struct net_shard *sh = net_shard_here();
+	struct session *s = pool_get(net_session_pool(sh, whole_bytes(proto)));
+	memset(s, 0, proto->session_bytes);
+	struct net_private *c = (void *)((char *)s + private_offset(proto));
+	memset(c, 0, offsetof(struct net_private, input));
+	s->proto = proto;
+	s->listener = listener;
+	s->net = c;
+	s->id = sh->next_number++ * shard_count() + sh->index;
+	reply_init(&s->reply, &sh->chunks);
+	arena_init(&s->arena, NET_SESSION_ARENA_BYTES_MAX);
+	arena_init(&s->command, NET_COMMAND_ARENA_BYTES_MAX);
+	name_peer(s, fd);
+	c->session = s;
+	c->fd = fd;
+	c->idle_ms_max = proto->idle_ms_max;
+	io_op_init(&c->recv, recv_done);
+	io_op_init(&c->send, send_done);
+	timer_init(&c->timer, timer_fired);
+	frame_init(&c->frame);
+	input_init(&c->input);
+	c->next = NEXT_OPEN;
+	__atomic_fetch_add(&net_process.connections, 1, __ATOMIC_RELAXED);
+	join_shard(c, sh);
+	session_wake(c);
+}
+
+/* ---- death ---- */
+
+static void count_end(struct net_shard *sh, enum session_end how)
+{
+	switch (how) {
+	case END_CLIENT:
+		STAT_ADD(sh, closed_by_client, 1);
+		break;
+	case END_IDLE:
+		STAT_ADD(sh, closed_idle, 1);
+		break;
+	case END_STALLED:
+		STAT_ADD(sh, closed_stalled, 1);
+		break;
+	case END_STOP:
+		STAT_ADD(sh, closed_stopping, 1);
+		break;
+	case END_PROTOCOL:
+		STAT_ADD(sh, closed_by_protocol, 1);
+		break;
+	case END_IO:
+		STAT_ADD(sh, closed_broken, 1);
+		break;
+	}
+}
+
+void conn_end(struct net_private *c, enum session_end how, bool abort)
+{
+	if (!c->ended) {
+		c->ended = true;
+		c->end = (uint8_t)how;
+		count_end(c->shard, how);
+	}
+	c->aborted |= abort;
+}
+
+void conn_fail(struct net_private *c, enum session_end how)
+{
+	conn_end(c, how, true);
+	if (c->running)
+		return; /* the step loop sees it */
+	if (c->told)
+		conn_settle(c);
+	else
+		session_wake(c);
+}
+
+/* Invariant 9: nothing is pending, so the kernel touches neither descriptor nor memory any more. */
+static void destroy(struct net_private *c)
+{
+	struct session *s = c->session;
+	struct net_shard *sh = c->shard;
+	ASSERT(c->told && !c->running && !c->recv.pending && !c->send.pending);
+	io_close(c->fd);
+	reply_release(&s->reply);
+	input_release(&c->input, &sh->bulk);
+	arena_release(&s->arena);
+	arena_release(&s->command);
+	__atomic_fetch_sub(&net_process.connections, 1, __ATOMIC_RELAXED);
+	leave_shard(c);
+	pool_put(net_session_pool(sh, whole_bytes(s->proto)), s);
+}
+
+/* Ends what is in flight; the last completion destroys. */
+static void join(struct net_private *c)
+{
+	c->phase = CONN_JOINING;
+	if (c->aborted)
+		socket_reset_on_close(c->fd); /* nobody takes what the kernel still holds */
+	if (!c->recv.pending && !c->send.pending) {
+		destroy(c);
+		return;
+	}
+	io_shutdown(c->fd);
+	io_cancel(&c->recv);
+	io_cancel(&c->send);
+}
+
+/* A client that is still sending would be answered with a reset, which may overtake our last reply: its bytes are read and
+ * thrown away for a moment.  A client that has been heard to the end needs none of that. */
+static bool should_linger(const struct net_private *c)
+{
+	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot || c->next == NEXT_DATA);
+}
+
+static void linger(struct net_private *c)
+{
+	c->phase = CONN_LINGERING;
+	c->linger_bytes = 0;
+	c->into = false;
+	socket_end_sending(c->fd);
+	input_release(&c->input, &c->shard->bulk);
+	timer_set(&c->timer, NET_LINGER_MS_MAX);
+	io_recv(&c->recv, c->fd);
+}
+
+static void lingered(struct net_private *c)
+{
+	if (c->recv.result > 0) {
+		c->linger_bytes += (uint32_t)c->recv.result;
+		if (c->linger_bytes < NET_LINGER_BYTES_MAX) {
+			io_recv(&c->recv, c->fd);
+			return;
+		}
+	}
+	join(c);
+}
+
+/* ---- output ---- */
+
+void conn_send(struct net_private *c)
+{
+	struct reply *r = &c->session->reply;
+	if (c->send.pending || c->aborted || reply_empty(r))
+		return;
+	struct reply_flight f = reply_gather(r, &c->shard->batches);
+	c->batch = f.batch;
+	c->progress_seen = 0;
+	c->active_ms = clock_now_ms();
+	conn_timer_at_most(c, net_process.settings.stall_ms_max);
+	io_send(&c->send, c->fd, f.pieces, f.count);
+}
+
+static void flight_over(struct net_private *c)
+{
+	if (c->batch)
+		pool_put(&c->shard->batches, c->batch);
+	c->batch = NULL;
+}
+
+static void send_failed(struct net_private *c)
+{
+	struct reply *r = &c->session->reply;
+	int64_t result = c->send.result;
+	reply_failed(r);
+	STAT_ADD(c->shard, bytes_out, c->send.progress_bytes);
+	r->sent_bytes += c->send.progress_bytes;
+	if (c->phase == CONN_JOINING) {
+		conn_settle(c);
+		return;
+	}
+	if (c->phase == CONN_MOVING)
+		c->phase = CONN_LIVE; /* it ends here */
+	if (result == -EIO)
+		log_event(LOG_ERROR, "net.reply_broken", LOG_U64("session", c->session->id), LOG_Z("protocol", c->session->proto->name),
+		          LOG_Z("peer", c->session->peer));
+	conn_fail(c, result == -EIO ? END_IO : END_CLIENT);
+}
+
+static void send_done(struct io_op *op)
+{
+	struct net_private *c = CONTAINER_OF(op, struct net_private, send);
+	struct reply *r = &c->session->reply;
+	flight_over(c);
+	if (op->result < 0) {
+		send_failed(c);
+		return;
+	}
+	reply_sent(r);
+	STAT_ADD(c->shard, bytes_out, (uint64_t)op->result);
+	c->active_ms = clock_now_ms();
+	if (c->running) {
+		if (r->queued_bytes >= SEND_EAGER_BYTES)
+			conn_send(c);
+	} else if (c->phase == CONN_LIVE && c->waits_for_output && reply_half_drained(r)) {
+		conn_send(c); /* the rest leaves while more is made */
+		session_wake(c);
+	} else {
+		conn_settle(c);
+	}
+}
+
+/* ---- input ---- */
+
+static void receive(struct net_private *c)
+{
+	if (c->recv.pending || c->eof || c->waits_for_output)
+		return;
+	if (c->next != NEXT_LINE && c->next != NEXT_DATA)
+		return;
+	c->into = c->next == NEXT_DATA && c->hot;
+	if (!c->into) {
+		io_recv(&c->recv, c->fd);
+		return;
+	}
+	/* A lot is expected: straight into our own buffer. */
+	size_t room;
+	char *at = input_room(&c->input, &c->shard->bulk, &room);
+	ASSERT(room);
+	io_recv_into(&c->recv, c->fd, at, room);
+}
+
+static void received(struct net_private *c, size_t bytes)
+{
+	if (c->into)
+		input_added(&c->input, bytes);
+	else
+		input_add(&c->input, c->recv.data, &c->shard->bulk);
+	c->hot = bytes >= IO_RECV_BYTES_MAX;
+	c->data_starved = false;
+	if (!c->send.pending)
+		c->active_ms = clock_now_ms();
+	STAT_ADD(c->shard, bytes_in, bytes);
+}
+
+static void recv_done(struct io_op *op)
+{
+	struct net_private *c = CONTAINER_OF(op, struct net_private, recv);
+	if (c->phase == CONN_LINGERING) {
+		lingered(c);
+		return;
+	}
+	if (c->phase != CONN_LIVE) {
+		c->eof |= op->result <= 0;
+		c->hot |= op->result > 0; /* it went on sending: see should_linger */
+		if (c->phase == CONN_JOINING)
+			conn_settle(c);
+		return;
+	}
+	if (op->result < 0) {
+		conn_fail(c, END_CLIENT);
+		return;
+	}
+	if (op->result == 0)
+		c->eof = true;
+	else
+		received(c, (size_t)op->result);
+	if (!c->running)
+		session_wake(c);
+}
+
+/* ---- what should be going on ---- */
+
+/* To the shard that owns the account. Nothing is armed and nothing in flight; unsent output and unread input travel along. */
+static void depart(struct net_private *c)
+{
+	ASSERT(!c->recv.pending && !c->send.pending && !c->batch);
+	unsigned to = c->move_to;
+	__atomic_fetch_add(&net_process.moving, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&net_process.stopping, __ATOMIC_SEQ_CST)) {
+		/* The other shard may have ended already: it ends here, after a look by the step loop. */
+		__atomic_fetch_sub(&net_process.moving, 1, __ATOMIC_SEQ_CST);
+		c->phase = CONN_LIVE;
+		conn_end(c, END_STOP, false);
+		session_wake(c);
+		return;
+	}
+	STAT_ADD(c->shard, moved, 1);
+	arena_release(&c->session->command);
+	leave_shard(c);
+	c->queue.post = (struct post){ .run = conn_arrived };
+	shard_post(to, &c->queue.post);
+}
+
+void conn_arrived(struct post *p)
+{
+	struct net_private *c = CONTAINER_OF(p, struct net_private, queue.post);
+	struct net_shard *sh = net_shard_here();
+	c->phase = CONN_LIVE;
+	c->want_stop = sh->stopping;
+	join_shard(c, sh);
+	__atomic_fetch_sub(&net_process.moving, 1, __ATOMIC_SEQ_CST);
+	session_wake(c);
+}
+
+static void flushed(struct net_private *c)
+{
+	if (should_linger(c))
+		linger(c);
+	else
+		join(c);
+}
+
+static void settle_live(struct net_private *c)
+{
+	conn_send(c);
+	input_trim(&c->input, &c->shard->bulk);
+	receive(c);
+	if (c->session->command.chunk)
+		arena_release(&c->session->command);
+}
+
+void conn_settle(struct net_private *c)
+{
+	ASSERT(!c->running);
+	if (c->told && c->phase < CONN_FLUSHING)
+		c->phase = CONN_FLUSHING;
+	if (c->phase == CONN_JOINING) {
+		if (!c->recv.pending && !c->send.pending)
+			destroy(c);
+		return;
+	}
+	if (c->aborted) {
+		join(c);
+		return;
+	}
+	switch ((enum conn_phase)c->phase) {
+	case CONN_LIVE:
+		settle_live(c);
+		break;
+	case CONN_MOVING:
+		if (!c->send.pending)
+			depart(c);
+		break;
+	case CONN_FLUSHING:
+		conn_send(c);
+		if (!c->send.pending)
+			flushed(c);
+		break;
+	case CONN_LINGERING:
+	case CONN_JOINING:
+		break;
+	}
+}
+
+/* ---- time ---- */
+
+void conn_timer_at_most(struct net_private *c, uint32_t delay_ms)
+{
+	if (!timer_is_set(&c->timer) || c->timer.at_ms > clock_now_ms() + delay_ms)
+		timer_set(&c->timer, delay_ms);
+}
+
+/* Sleeps on until `ms_max` after the last activity; false if that has passed. */
+static bool sleep_on(struct net_private *c, uint32_t ms_max)
+{
+	uint64_t now = clock_now_ms(), until = c->active_ms + ms_max;
+	if (now >= until)
+		return false;
+	timer_set(&c->timer, until - now);
+	return true;
+}
+
+/* False if the client has taken nothing for too long. */
+static bool output_moves(struct net_private *c)
+{
+	uint32_t progress = (uint32_t)c->send.progress_bytes;
+	if (progress != c->progress_seen) {
+		c->progress_seen = progress;
+		c->active_ms = clock_now_ms();
+	}
+	return sleep_on(c, net_process.settings.stall_ms_max);
+}
+
+/* A handler has been waiting for a while: is anybody there to hear its answer? */
+static void watch(struct net_private *c)
+{
+	if (!c->ended && socket_peer_gone(c->fd))
+		conn_end(c, END_CLIENT, true);
+	if (c->send.pending && !output_moves(c))
+		conn_end(c, END_STALLED, true);
+	conn_timer_at_most(c, NET_WATCH_MS);
+}
+
+static void timer_fired(struct timer *t)
+{
+	struct net_private *c = CONTAINER_OF(t, struct net_private, timer);
+	if (c->running) {
+		watch(c);
+	} else if (c->phase == CONN_LINGERING) {
+		join(c);
+	} else if (c->phase == CONN_JOINING) {
+		return; /* cancelled: completions come */
+	} else if (c->send.pending) {
+		if (!output_moves(c))
+			conn_fail(c, END_STALLED);
+	} else if (!sleep_on(c, c->idle_ms_max)) {
+		c->want_timeout = true;
+		session_wake(c);
+	}
+}

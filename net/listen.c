@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * listen.c - binding on the main thread, accepting on every shard, stopping in order.
+ *
+ * A TCP listener has one socket per shard that share the port (SO_REUSEPORT), so that the kernel spreads connections and
+ * no two shards contend.  Sharing would also let a second server of the same user take the port unnoticed, so the first socket is
+ * preceded by a probe that shares with nobody.
+ */
+#include "core/base/log.h"
+#include "core/run/socket.h"
+#include "net/net_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct listener {
+	const struct proto *proto;
+	struct addr address; /* with the port that was given */
+	unsigned fds_count;  /* one per shard, or one for all */
+	int fd[SHARDS_MAX];
+};
+
+/* A shard's part in a listener. */
+struct listener_share {
+	struct io_op accept;
+	struct listener *listener;
+	struct net_shard *shard;
+};
+
+/* ---- binding ---- */
+
+static enum err refuse(const struct listener_config *config, int result, const char *hint)
+{
+	log_event(LOG_ERROR, "net.listen_failed", LOG_Z("where", config->where), LOG_Z("address", config->address), LOG_ERRNO(result),
+	          LOG_Z("hint", hint));
+	switch (-result) {
+	case EADDRINUSE:
+		return ERR_IN_USE;
+	case EACCES:
+	case EPERM:
+		return ERR_DENIED;
+	case EADDRNOTAVAIL:
+	case EINVAL:
+	case ENOENT:
+	case ENOTDIR:
+		return ERR_CONFIG;
+	default:
+		return ERR_IO;
+	}
+}
+
+static const char *hint_for(int result)
+{
+	switch (-result) {
+	case EADDRINUSE:
+		return "another program listens there";
+	case EACCES:
+	case EPERM:
+		return "no permission: ports below 1024 need CAP_NET_BIND_SERVICE, sockets a writable folder";
+	case EADDRNOTAVAIL:
+		return "this host has no such address";
+	case ENOENT:
+	case ENOTDIR:
+		return "the folder of the socket does not exist";
+	default:
+		return "the kernel refused";
+	}
+}
+
+static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
+{
+	l->proto = config->proto;
+	if (addr_parse(slice_str(config->address), &l->address) != OK)
+		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
+	unsigned count = addr_is_unix(&l->address) ? 1 : shards;
+	int r = socket_probe(&l->address);
+	while (r >= 0 && l->fds_count < count) {
+		r = socket_listen(&l->address, true);
+		if (r < 0)
+			break;
+		l->fd[l->fds_count++] = r;
+		if (l->fds_count == 1)
+			l->address = socket_local(r);
+	}
+	return r < 0 ? refuse(config, r, hint_for(r)) : OK;
+}
+
+enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards)
+{
+	ASSERT(!net_process.listeners && shards && shards <= SHARDS_MAX);
+	net_process.listeners = xcalloc(count ? count : 1, sizeof(struct listener));
+	net_process.listeners_count = count;
+	__atomic_store_n(&net_process.stopping, 0, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < count; i++) {
+		enum err e = bind_one(&configs[i], &net_process.listeners[i], shards);
+		if (e != OK) {
+			listeners_unbind();
+			return e;
+		}
+	}
+	return OK;
+}
+
+void listeners_unbind(void)
+{
+	for (unsigned i = 0; i < net_process.listeners_count; i++) {
+		struct listener *l = &net_process.listeners[i];
+		for (unsigned k = 0; k < l->fds_count; k++)
+			close(l->fd[k]);
+		if (l->fds_count && addr_is_unix(&l->address))
+			unlink(l->address.u.un.sun_path);
+	}
+	free(net_process.listeners);
+	net_process.listeners = NULL;
+	net_process.listeners_count = 0;
+}
+
+struct addr listeners_address(unsigned index)
+{
+	ASSERT(index < net_process.listeners_count);
+	return net_process.listeners[index].address;
+}
+
+/* ---- accepting ---- */
+
+/* May this connection stay?  A bound of its own for those that have not logged in will stand here too. */
+static bool admitted(void)
+{
+	return __atomic_load_n(&net_process.connections, __ATOMIC_RELAXED) < net_process.settings.connections_max;
+}
+
+static void accept_again(struct listener_share *share)
+{
+	struct listener *l = share->listener;
+	io_accept(&share->accept, l->fd[l->fds_count == 1 ? 0 : share->shard->index]);
+}
+
+static void accept_failed(struct listener_share *share)
+{
+	STAT_ADD(share->shard, accept_errors, 1);
+	if (share->shard->stats.accept_errors % 64 == 1)
+		log_event(LOG_ERROR, "net.accept_failed", LOG_Z("protocol", share->listener->proto->name), LOG_ERRNO(share->accept.result),
+		          LOG_U64("failures", share->shard->stats.accept_errors));
+}
+
+static void accepted(struct listener_share *share, int fd)
+{
+	if (!admitted()) {
+		STAT_ADD(share->shard, refused, 1);
+		io_close(fd);
+		return;
+	}
+	STAT_ADD(share->shard, accepted, 1);
+	conn_open(share->listener->proto, share->listener, fd);
+}
+
+/* No error here ends accepting: the door pauses by itself while descriptors are short, anything else is begun again. */
+static void accept_done(struct io_op *op)
+{
+	struct listener_share *share = CONTAINER_OF(op, struct listener_share, accept);
+	struct net_shard *sh = share->shard;
+	if (op->result >= 0 && sh->stopping)
+		io_close((int)op->result);
+	else if (op->result >= 0)
+		accepted(share, (int)op->result);
+	else if (!sh->stopping)
+		accept_failed(share);
+	if (op->more)
+		return;
+	if (!sh->stopping)
+		accept_again(share);
+	else
+		waitq_wake_all(&sh->emptied);
+}
+
+enum err listeners_start(void)
+{
+	net_shard_open();
+	struct net_shard *sh = net_shard_here();
+	sh->shares = xcalloc(net_process.listeners_count + 1, sizeof(*sh->shares));
+	for (unsigned i = 0; i < net_process.listeners_count; i++) {
+		struct listener_share *share = &sh->shares[i];
+		share->listener = &net_process.listeners[i];
+		share->shard = sh;
+		io_op_init(&share->accept, accept_done);
+		accept_again(share);
+	}
+	return OK;
+}
+
+/* ---- stopping ---- */
+
+static bool accepting(const struct net_shard *sh)
+{
+	for (unsigned i = 0; i < net_process.listeners_count; i++) {
+		if (sh->shares[i].accept.pending)
+			return true;
+	}
+	return false;
+}
+
+static void each_session(struct net_shard *sh, void (*what)(struct net_private *c))
+{
+	LIST_FOREACH(&sh->sessions, l)
+		what(CONTAINER_OF(l, struct net_private, link));
+}
+
+/* What is left after the grace. */
+static void kill_one(struct net_private *c)
+{
+	if (!c->aborted)
+		conn_fail(c, END_STOP);
+}
+
+static void name_one(struct net_private *c)
+{
+	log_event(LOG_WARN, "net.session_will_not_end", LOG_U64("session", c->session->id), LOG_Z("protocol", c->session->proto->name),
+	          LOG_BOOL("in_handler", c->running));
+}
+
+static bool at_rest(const struct net_shard *sh)
+{
+	return list_empty(&sh->sessions) && !accepting(sh) && !__atomic_load_n(&net_process.moving, __ATOMIC_SEQ_CST);
+}
+
+/* A session may be on its way from another shard: it will not wake us, so we look now and then. */
+static bool wait_for_rest(struct net_shard *sh, uint32_t ms)
+{
+	uint64_t until = clock_now_ms() + ms;
+	while (!at_rest(sh) && clock_now_ms() < until)
+		waitq_wait(&sh->emptied, min_u64(until, clock_now_ms() + NET_RETRY_MS));
+	return at_rest(sh);
+}
+
+void listeners_stop(uint32_t grace_ms)
+{
+	struct net_shard *sh = net_shard_here();
+	sh->stopping = true;
+	__atomic_store_n(&net_process.stopping, 1, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < net_process.listeners_count; i++)
+		io_cancel(&sh->shares[i].accept);
+	each_session(sh, session_stop);
+	if (!wait_for_rest(sh, grace_ms)) {
+		each_session(sh, kill_one);
+		while (!wait_for_rest(sh, NET_STOP_WARN_MS))
+			each_session(sh, name_one);
+	}
+	free(sh->shares);
+	net_shard_close();
+}

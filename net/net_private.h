@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net_private.h - the inside of a session, for the files of this room.
+ *
+ *     listen.c    sockets, accepting, start and stop of a shard's share
+ *     net_shard.c what the room keeps per shard: pools, the list of sessions, counters
+ *     conn.c      a connection's operations and timer: receive, send, close as a join
+ *     session.c   what a session does next: the step loop on its fiber, moves
+ *     input.c frame.c reply.c send.c pool.c     bytes in, lines, bytes out, memory
+ *
+ * The life of a connection (enum conn_phase):
+ *
+ *                 STEP_MOVE            the send is done: posted to the other shard
+ *            +------------> MOVING ----------------------------------+
+ *            |                                                        |
+ *   open --> LIVE <--------------------------------------------------+
+ *            |  an end was decided, proto->closed has returned
+ *            v
+ *         FLUSHING --------------------> LINGERING      the last output leaves; then, if the client may still be
+ *            |  all has left                 |           sending, what comes is thrown away so that no reset
+ *            |  or nobody takes it           |           overtakes our last reply
+ *            v                               v
+ *         JOINING: shut down, cancel, wait for every completion, close, free (invariant 9)
+ *
+ * conn_settle() is the one place that looks at the state and starts what should be going on: it is called whenever a handler has
+ * come to rest or an operation has ended.  At most one fiber works for a session (`running`); while it does, nobody else touches
+ * input or state, except that operations which end note it, and ends are decided (`ended`) by timers and kills.
+ *
+ * TLS will be a filter at two places here: between recv_done and input_add, and between reply_gather and io_send.  A
+ * session knows nothing of it, and the door neither.
+ */
+#ifndef PENFOLD_NET_NET_PRIVATE_H
+#define PENFOLD_NET_NET_PRIVATE_H
+
+#include "core/base/limits.h"
+#include "core/base/list.h"
+#include "core/run/clock.h"
+#include "core/run/fiber.h"
+#include "core/run/io.h"
+#include "core/run/shard.h"
+#include "net/frame.h"
+#include "net/input.h"
+#include "net/listen.h"
+#include "net/pool.h"
+#include "net/send.h"
+#include "net/session.h"
+
+/* ---- per shard ---- */
+
+struct net_shard {
+	unsigned index;
+	struct list sessions;
+	uint64_t next_number;
+	bool stopping;
+	bool fiber_ended; /* see session_wake */
+	struct list runnable; /* sessions for which there was no fiber */
+	struct timer retry;
+	struct waitq emptied; /* listeners_stop waits for the last session here */
+	struct pool chunks, batches, bulk;
+	struct pool session[NET_PROTOCOLS_MAX];
+	unsigned session_pools;
+	struct listener_share *shares; /* listen.c */
+	struct net_stats stats;        /* changed by its shard only, read by anybody */
+};
+
+/* What all shards share: written before they start, then read; counters are atomic. */
+struct net_process {
+	struct net_settings settings;
+	struct listener *listeners;
+	unsigned listeners_count;
+	struct net_shard *shard[SHARDS_MAX]; /* atomic */
+	uint32_t connections;                /* atomic: open on all shards */
+	uint32_t moving;                     /* atomic: posted and not yet arrived */
+	uint32_t stopping;                   /* atomic: no more moves */
+};
+extern struct net_process net_process;
+
+#define STAT_ADD(sh, field, n) __atomic_store_n(&(sh)->stats.field, (sh)->stats.field + (n), __ATOMIC_RELAXED)
+
+void net_shard_open(void);
+void net_shard_close(void);
+static inline struct net_shard *net_shard_here(void) { return shard_local(SHARD_SLOT_NET); }
+struct pool *net_session_pool(struct net_shard *sh, size_t bytes);
+
+/* ---- a connection ---- */
+
+enum conn_phase { CONN_LIVE, CONN_MOVING, CONN_FLUSHING, CONN_LINGERING, CONN_JOINING };
+
+/* What the step loop calls next. */
+enum next_call { NEXT_OPEN, NEXT_LINE, NEXT_RESUME, NEXT_DATA, NEXT_MOVED };
+
+struct net_private {
+	struct session *session;
+	struct net_shard *shard;
+	struct link link; /* in the shard's sessions */
+	struct io_op recv, send;
+	struct timer timer; /* one for all: idle, stall, watch, linger */
+	union {
+		struct link runnable; /* waits for a fiber */
+		struct post post;     /* moves */
+	} queue;
+	uint64_t active_ms;      /* last input, or last sign that output is being taken */
+	struct io_piece *batch;  /* of the send in flight */
+	int fd;
+	uint32_t idle_ms_max;
+	uint32_t progress_seen;  /* of the send in flight, low bits */
+	uint32_t linger_bytes;
+	struct frame frame;
+	uint16_t move_to;
+	uint8_t phase, next, end;
+	bool ended : 1;            /* `end` is decided */
+	bool aborted : 1;          /* no output any more */
+	bool told : 1;             /* proto->closed has been called */
+	bool running : 1;          /* a fiber works here, or is on its way */
+	bool eof : 1;              /* the peer has ended its sending */
+	bool waits_for_output : 1; /* to drain by half */
+	bool data_starved : 1;     /* proto->data took nothing of what there is */
+	bool hot : 1;              /* the last receive was full: more is there */
+	bool into : 1;             /* the receive goes into the input's own buffer */
+	bool want_timeout : 1, want_stop : 1;
+	struct input input;
+};
+
+/* Opens a session on a connected socket and greets. From the loop. */
+void conn_open(const struct proto *proto, struct listener *listener, int fd);
+/* Starts whatever the state asks for; frees the session at the end of its life, or sends it away. Not while running. */
+void conn_settle(struct net_private *c);
+void conn_send(struct net_private *c);
+/* Decides that the session ends. Does not wake it. */
+void conn_end(struct net_private *c, enum session_end how, bool abort);
+/* Ends it now: nothing more is sent. */
+void conn_fail(struct net_private *c, enum session_end how);
+void conn_timer_at_most(struct net_private *c, uint32_t delay_ms);
+void conn_arrived(struct post *p);
+
+/* Runs the step loop on a fiber; from the loop at once. Not while running. */
+void session_wake(struct net_private *c);
+/* For a session that is parked: last words now. For one that runs: at its next line. */
+void session_stop(struct net_private *c);
+void session_retry(struct timer *t);
+
+#endif

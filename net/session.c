@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.c - the step loop: what a session does next, on a fiber.
+ *
+ * A session is woken when something came that may let it go on: input, room in the output, a time, a kill.  Its fiber then calls handlers
+ * one after another until there is nothing to do without the client, and gives its stack back.  Everything in a burst
+ * runs on one fiber, and its output leaves as one send when the fiber ends (conn_settle).
+ *
+ * With no stack and no place in the queue of fibers a session waits in the shard's list `runnable`, which costs nothing;
+ * whichever session's fiber ends next goes on with it.
+ */
+#include "net/net_private.h"
+#include "core/base/log.h"
+#include "core/run/socket.h"
+
+/* ---- one step ---- */
+
+/* Applies what a handler returned; false when the loop must stop here. */
+static bool apply(struct net_private *c, enum step step)
+{
+	c->next = NEXT_LINE;
+	switch (step) {
+	case STEP_NEXT:
+		return true;
+	case STEP_RESUME:
+		c->next = NEXT_RESUME;
+		c->waits_for_output = true;
+		return true;
+	case STEP_DATA:
+		c->next = NEXT_DATA;
+		return true;
+	case STEP_MOVE:
+		ASSERT(c->move_to < shard_count());
+		c->next = NEXT_MOVED;
+		if (c->move_to == c->shard->index)
+			return true;
+		ASSERT(!c->recv.pending);
+		c->phase = CONN_MOVING;
+		return false;
+	case STEP_CLOSE:
+	case STEP_ABORT:
+		conn_end(c, END_PROTOCOL, step == STEP_ABORT);
+		return false;
+	}
+	UNREACHABLE();
+}
+
+/* Last words: whatever the handler returns, the session ends. */
+static bool last_words(struct net_private *c, enum step (*say)(struct session *s), enum session_end how)
+{
+	enum step step = say ? say(c->session) : STEP_CLOSE;
+	conn_end(c, how, step == STEP_ABORT);
+	return false;
+}
+
+static bool starved(struct net_private *c)
+{
+	if (c->eof)
+		conn_end(c, END_CLIENT, false); /* what was asked before is still answered */
+	return false;
+}
+
+static bool step_line(struct net_private *c)
+{
+	struct session *s = c->session;
+	const struct frame_rules rules = { s->proto->line_bytes_max, s->proto->lf_ends_line };
+	if (reply_full(&s->reply)) {
+		c->waits_for_output = true;
+		return true;
+	}
+	struct slice line;
+	size_t used;
+	enum frame_found found = frame_next(&c->frame, &rules, input_unread(&c->input), &line, &used);
+	input_use(&c->input, used);
+	if (found == FRAME_MORE)
+		return starved(c);
+	STAT_ADD(c->shard, lines, 1);
+	arena_reset(&s->command);
+	if (found == FRAME_LINE)
+		return apply(c, s->proto->line(s, line));
+	if (found == FRAME_ENDLESS)
+		return last_words(c, s->proto->too_long, END_PROTOCOL);
+	return apply(c, s->proto->too_long(s));
+}
+
+static bool step_data(struct net_private *c)
+{
+	struct session *s = c->session;
+	struct slice bytes = input_unread(&c->input);
+	if (!bytes.len || c->data_starved)
+		return starved(c);
+	size_t used = 0;
+	enum step step = s->proto->data(s, bytes, &used);
+	ASSERT(used <= bytes.len);
+	input_use(&c->input, used);
+	c->data_starved = used == 0;
+	return apply(c, step);
+}
+
+/* Calls one handler; false when there is nothing to do now. */
+static bool step_once(struct net_private *c)
+{
+	struct session *s = c->session;
+	bool between = c->next == NEXT_LINE || c->next == NEXT_DATA;
+	if (c->want_stop && between)
+		return last_words(c, s->proto->stop, END_STOP);
+	if (c->want_timeout && between)
+		return last_words(c, s->proto->timeout, END_IDLE);
+	if (c->waits_for_output && !reply_half_drained(&s->reply))
+		return false;
+	c->waits_for_output = false;
+	switch ((enum next_call)c->next) {
+	case NEXT_OPEN:
+		return apply(c, s->proto->open(s));
+	case NEXT_LINE:
+		return step_line(c);
+	case NEXT_RESUME:
+		return apply(c, s->proto->resume(s));
+	case NEXT_DATA:
+		return step_data(c);
+	case NEXT_MOVED:
+		return apply(c, s->proto->moved(s));
+	}
+	UNREACHABLE();
+}
+
+/* ---- the loop ---- */
+
+static bool overrun(struct net_private *c)
+{
+	if (!c->session->reply.overrun)
+		return false;
+	log_event(LOG_ERROR, "net.reply_overrun", LOG_U64("session", c->session->id), LOG_Z("protocol", c->session->proto->name));
+	conn_end(c, END_IO, true);
+	return true;
+}
+
+static void work(struct net_private *c)
+{
+	struct session *s = c->session;
+	unsigned steps = 0;
+	while (!c->ended && step_once(c) && !overrun(c)) {
+		if (s->reply.queued_bytes >= SEND_EAGER_BYTES)
+			conn_send(c);
+		if (++steps % 8 == 0)
+			fiber_breathe(); /* invariant 8: a burst is no reason to hold the shard */
+	}
+	if (c->ended && !c->told) {
+		c->told = true;
+		s->proto->closed(s, (enum session_end)c->end);
+	}
+}
+
+/* A handler may wait for long: the timer looks after its client. */
+static void session_waits(struct net_private *c) { conn_timer_at_most(c, NET_WATCH_MS); }
+
+static struct net_private *next_runnable(struct net_shard *sh)
+{
+	struct link *l = list_pop_front(&sh->runnable);
+	return l ? CONTAINER_OF(l, struct net_private, queue.runnable) : NULL;
+}
+
+static void session_fiber(void *arg)
+{
+	struct net_private *c = arg;
+	struct net_shard *sh = c->shard;
+	while (c) {
+		work(c);
+		c->running = false;
+		conn_settle(c); /* c may be gone now, or on another shard */
+		sh->fiber_ended = true;
+		c = next_runnable(sh);
+		if (c) {
+			session_waits(c);
+			fiber_breathe();
+		}
+	}
+}
+
+/* `running` is set: gets a fiber, now or later. */
+static void find_fiber(struct net_private *c)
+{
+	struct net_shard *sh = c->shard;
+	sh->fiber_ended = false;
+	if (fiber_run(c->session->proto->name, session_fiber, c) != OK) {
+		list_push_back(&sh->runnable, &c->queue.runnable);
+		if (!timer_is_set(&sh->retry))
+			timer_set(&sh->retry, NET_RETRY_MS);
+		return;
+	}
+	/* Nothing else has run meanwhile, so if no session's fiber has ended, this one waits or has not begun: c is alive. */
+	if (!sh->fiber_ended)
+		session_waits(c);
+}
+
+void session_wake(struct net_private *c)
+{
+	ASSERT(!c->running);
+	c->running = true;
+	find_fiber(c);
+}
+
+void session_retry(struct timer *t)
+{
+	struct net_shard *sh = CONTAINER_OF(t, struct net_shard, retry);
+	struct net_private *c = next_runnable(sh);
+	if (c)
+		find_fiber(c); /* its fiber goes on with the others */
+	if (!list_empty(&sh->runnable) && !timer_is_set(&sh->retry))
+		timer_set(&sh->retry, NET_RETRY_MS);
+}
+
+void session_stop(struct net_private *c)
+{
+	c->want_stop = true;
+	if (!c->running && c->phase == CONN_LIVE)
+		session_wake(c);
+}
+
+/* ---- for protocols ---- */
+
+void session_set_idle(struct session *s, uint32_t idle_ms_max)
+{
+	s->net->idle_ms_max = idle_ms_max;
+	conn_timer_at_most(s->net, idle_ms_max);
+}
+
+void session_move_to(struct session *s, unsigned shard) { s->net->move_to = (uint16_t)shard; }
+
+bool session_dying(const struct session *s) { return s->net->ended; }
+
+bool session_peer_alive(struct session *s)
+{
+	return !s->net->ended && !s->net->eof && !socket_peer_gone(s->net->fd);
+}
+
+void session_kill(struct session *s, enum session_end how)
+{
+	if (!s->net->aborted)
+		conn_fail(s->net, how);
+}
+
+size_t session_drop_input(struct session *s)
+{
+	struct net_private *c = s->net;
+	size_t dropped = input_len(&c->input);
+	input_use(&c->input, dropped);
+	frame_init(&c->frame);
+	return dropped;
+}
+
+struct slice session_peer_address(const struct session *s)
+{
+	struct slice peer = slice_str(s->peer);
+	if (peer.len && peer.ptr[0] == '[') {
+		size_t close = slice_find(peer, ']');
+		return slice_of(peer.ptr + 1, min_size(close, peer.len) - 1);
+	}
+	if (slice_starts_nocase(peer, SLICE_LIT("unix:")))
+		return peer;
+	size_t colon = slice_rfind(peer, ':');
+	return slice_upto(peer, colon); /* all of it if there is none */
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.c - the schema of penfold.yaml, its defaults, and the checks that need more than a type.
+ *
+ * The file is read into `struct raw` by settings.h, then number by number through one table (`keys`) that holds default,
+ * least and greatest value, so that a key is added in three places only: raw, schema, table; and in deploy/penfold.yaml.
+ */
+#include "net/server/config.h"
+
+#include "core/base/addr.h"
+#include "core/base/limits.h"
+#include "core/base/settings.h"
+
+#include <cyaml/cyaml.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct raw_listener {
+	int protocol;
+	char *address;
+};
+struct raw {
+	char *data;
+	uint32_t shards;
+	char *default_domain, *hostname, *user, *admin_socket;
+	struct raw_listener *listeners;
+	unsigned listeners_count;
+	struct {
+		int level, form;
+	} log;
+	struct {
+		int backend;
+		bool pin;
+		char *splice_min_bytes;
+		uint32_t offload_threads, offload_queue_max;
+	} io;
+	struct {
+		char *warm_bytes_max, *seal_bytes, *memory_body_bytes, *file_body_bytes, *message_bytes_max, *reserve_bytes;
+		uint32_t flags_sync_ms, commit_ms_max, scrub_days, log_fds_max;
+	} store;
+	struct {
+		char *cache_bytes_max;
+		uint32_t poll_ms, ask_ms_max;
+	} directory;
+	struct {
+		char *cache_bytes_max;
+		uint32_t cache_ttl_s, hash_queue_max, hash_wait_ms_max;
+	} auth;
+	struct {
+		uint32_t idle_s, login_idle_s, auth_failures_max;
+	} pop3;
+	struct {
+		uint32_t idle_s, recipients_max;
+	} lmtp;
+	struct {
+		uint32_t connections_max, stall_s, stop_grace_ms;
+	} net;
+};
+
+/* ---- schema ---- */
+
+static const cyaml_strval_t protocols[] = { { "pop3", CONFIG_POP3 }, { "lmtp", CONFIG_LMTP } };
+static const cyaml_strval_t levels[] = {
+	{ "debug", LOG_DEBUG }, { "info", LOG_INFO }, { "warn", LOG_WARN }, { "error", LOG_ERROR }, { "alarm", LOG_ALARM }
+};
+static const cyaml_strval_t forms[] = { { "keys", LOG_FORM_KEYS }, { "json", LOG_FORM_JSON } };
+enum { BACKEND_AUTO, BACKEND_IO_URING };
+static const cyaml_strval_t backends[] = { { "auto", BACKEND_AUTO }, { "io_uring", BACKEND_IO_URING } };
+
+#define OPT CYAML_FLAG_OPTIONAL
+#define TEXT(key, type, member) CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | OPT, type, member, 1, 4096)
+
+static const cyaml_schema_field_t listener_fields[] = {
+	CYAML_FIELD_ENUM("protocol", CYAML_FLAG_STRICT, struct raw_listener, protocol, protocols, CYAML_ARRAY_LEN(protocols)),
+	CYAML_FIELD_STRING_PTR("address", CYAML_FLAG_POINTER, struct raw_listener, address, 1, 512),
+	CYAML_FIELD_END
+};
+static const cyaml_schema_value_t listener_schema = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_listener, listener_fields)
+};
+
+/* Mappings inside `raw` are anonymous structs: a field's place is its offset in raw less that of the mapping. */
+#define SUB_AT(room, member) .data_offset = (uint32_t)(offsetof(struct raw, room.member) - offsetof(struct raw, room))
+#define SUB_INT(name_, room, member)                                                                                      \
+	{ .key = name_, .value = { .type = CYAML_UINT, .flags = OPT, .data_size = sizeof(((struct raw *)0)->room.member) }, \
+	  SUB_AT(room, member) }
+#define SUB_BOOL(name_, room, member) \
+	{ .key = name_, .value = { .type = CYAML_BOOL, .flags = OPT, .data_size = sizeof(bool) }, SUB_AT(room, member) }
+#define SUB_ENUM(name_, room, member, values)                                                                            \
+	{ .key = name_,                                                                                                  \
+	  .value = { .type = CYAML_ENUM, .flags = (enum cyaml_flag)(OPT | CYAML_FLAG_STRICT), .data_size = sizeof(int),  \
+		     .enumeration = { .strings = values, .count = CYAML_ARRAY_LEN(values) } },                           \
+	  SUB_AT(room, member) }
+#define SUB_TEXT(name_, room, member)                                                                                    \
+	{ .key = name_,                                                                                                  \
+	  .value = { .type = CYAML_STRING, .flags = (enum cyaml_flag)(OPT | CYAML_FLAG_POINTER), .data_size = 1,         \
+		     .string = { .min = 1, .max = 64 } },                                                                \
+	  SUB_AT(room, member) }
+#define ROOM(room, list_)                                                                                                \
+	{ .key = #room,                                                                                                  \
+	  .value = { .type = CYAML_MAPPING, .flags = OPT, .data_size = sizeof(((struct raw *)0)->room),                  \
+		     .mapping = { .fields = list_ } },                                                                   \
+	  .data_offset = offsetof(struct raw, room) }
+
+static const cyaml_schema_field_t log_fields[] = { SUB_ENUM("level", log, level, levels), SUB_ENUM("form", log, form, forms),
+						   CYAML_FIELD_END };
+static const cyaml_schema_field_t io_fields[] = {
+	SUB_ENUM("backend", io, backend, backends), SUB_BOOL("pin", io, pin), SUB_TEXT("splice_min_bytes", io, splice_min_bytes),
+	SUB_INT("offload_threads", io, offload_threads), SUB_INT("offload_queue_max", io, offload_queue_max), CYAML_FIELD_END
+};
+static const cyaml_schema_field_t store_fields[] = {
+	SUB_TEXT("warm_bytes_max", store, warm_bytes_max),
+	SUB_TEXT("seal_bytes", store, seal_bytes),
+	SUB_TEXT("memory_body_bytes", store, memory_body_bytes),
+	SUB_TEXT("file_body_bytes", store, file_body_bytes),
+	SUB_TEXT("message_bytes_max", store, message_bytes_max),
+	SUB_TEXT("reserve_bytes", store, reserve_bytes),
+	SUB_INT("flags_sync_ms", store, flags_sync_ms),
+	SUB_INT("commit_ms_max", store, commit_ms_max),
+	SUB_INT("scrub_days", store, scrub_days),
+	SUB_INT("log_fds_max", store, log_fds_max),
+	CYAML_FIELD_END
+};
+static const cyaml_schema_field_t directory_fields[] = { SUB_TEXT("cache_bytes_max", directory, cache_bytes_max),
+							 SUB_INT("poll_ms", directory, poll_ms),
+							 SUB_INT("ask_ms_max", directory, ask_ms_max), CYAML_FIELD_END };
+static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", auth, cache_bytes_max),
+						    SUB_INT("cache_ttl_s", auth, cache_ttl_s),
+						    SUB_INT("hash_queue_max", auth, hash_queue_max),
+						    SUB_INT("hash_wait_ms_max", auth, hash_wait_ms_max), CYAML_FIELD_END };
+static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
+						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
+static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
+						    CYAML_FIELD_END };
+static const cyaml_schema_field_t net_fields[] = { SUB_INT("connections_max", net, connections_max), SUB_INT("stall_s", net, stall_s),
+						   SUB_INT("stop_grace_ms", net, stop_grace_ms), CYAML_FIELD_END };
+
+static const cyaml_schema_field_t top_fields[] = {
+	CYAML_FIELD_STRING_PTR("data", CYAML_FLAG_POINTER, struct raw, data, 1, 1024),
+	CYAML_FIELD_UINT("shards", OPT, struct raw, shards),
+	TEXT("default_domain", struct raw, default_domain),
+	TEXT("hostname", struct raw, hostname),
+	TEXT("user", struct raw, user),
+	TEXT("admin_socket", struct raw, admin_socket),
+	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
+				   LISTENERS_MAX),
+	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
+	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(net, net_fields),
+	CYAML_FIELD_END
+};
+static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
+
+/* ---- numbers: default, least, greatest ---- */
+
+enum key_kind { KEY_U32, KEY_BYTES };
+struct key {
+	const char *name;
+	enum key_kind kind;
+	size_t raw, out;
+	uint64_t preset, least, most;
+};
+#define N(room, member, preset, least, most) \
+	{ #room "." #member, KEY_U32, offsetof(struct raw, room.member), offsetof(struct config, room.member), preset, least, most }
+#define B(room, member, preset, least, most) \
+	{ #room "." #member, KEY_BYTES, offsetof(struct raw, room.member), offsetof(struct config, room.member), preset, least, most }
+
+static const struct key keys[] = {
+	{ "shards", KEY_U32, offsetof(struct raw, shards), offsetof(struct config, shards), 0, 1, SHARDS_MAX },
+	B(io, splice_min_bytes, 0, 0, MIB(1024)),
+	N(io, offload_threads, 2, 1, 64),
+	N(io, offload_queue_max, 1024, 16, 1 << 20),
+	B(store, warm_bytes_max, MIB(256), MIB(1), MIB(1 << 20)),
+	B(store, seal_bytes, MIB(64), MIB(1), MIB(2048)),
+	B(store, memory_body_bytes, KIB(256), KIB(4), MIB(16)),
+	B(store, file_body_bytes, MIB(1), KIB(64), MIB(64)),
+	B(store, message_bytes_max, MIB(150), KIB(64), MIB(4096)),
+	B(store, reserve_bytes, MIB(64), 0, MIB(1 << 20)),
+	N(store, flags_sync_ms, 1000, 0, 60000),
+	N(store, commit_ms_max, 20000, 100, 600000),
+	N(store, scrub_days, 14, 0, 3650),
+	N(store, log_fds_max, 4096, 16, 1 << 20),
+	B(directory, cache_bytes_max, MIB(64), KIB(64), MIB(1 << 16)),
+	N(directory, poll_ms, 250, 10, 60000),
+	N(directory, ask_ms_max, 5000, 10, 60000),
+	B(auth, cache_bytes_max, MIB(32), 0, MIB(1 << 16)),
+	N(auth, cache_ttl_s, 600, 1, 900),
+	N(auth, hash_queue_max, 256, 1, 1 << 20),
+	N(auth, hash_wait_ms_max, 10000, 10, 60000),
+	N(pop3, idle_s, 600, 1, 86400),
+	N(pop3, login_idle_s, 60, 1, 86400),
+	N(pop3, auth_failures_max, 3, 1, 1000),
+	N(lmtp, idle_s, 300, 1, 86400),
+	N(lmtp, recipients_max, 1000, 100, 100000),
+	N(net, connections_max, 0, 0, 1 << 24),
+	N(net, stall_s, 60, 1, 86400),
+	N(net, stop_grace_ms, 5000, 0, 600000),
+};
+
+bool config_parse_bytes(struct slice text, uint64_t *bytes_out)
+{
+	static const struct {
+		const char *unit;
+		unsigned shift;
+	} units[] = { { "KiB", 10 }, { "MiB", 20 }, { "GiB", 30 }, { "", 0 } };
+	text = slice_trim(text);
+	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+		struct slice unit = slice_str(units[i].unit);
+		if (text.len < unit.len || !slice_eq_nocase(slice_from(text, text.len - unit.len), unit))
+			continue;
+		uint64_t n;
+		if (!slice_u64(slice_trim(slice_upto(text, text.len - unit.len)), UINT64_MAX >> units[i].shift, &n))
+			return false;
+		*bytes_out = n << units[i].shift;
+		return true;
+	}
+	return false;
+}
+
+static enum err take_key(struct settings *s, const struct key *key, const struct raw *raw, struct config *config)
+{
+	uint64_t value = key->preset;
+	bool given = settings_line(s, key->name) != 0;
+	const void *from = (const char *)raw + key->raw;
+	void *to = (char *)config + key->out;
+	if (given && key->kind == KEY_U32) {
+		value = *(const uint32_t *)from;
+	} else if (given) {
+		const char *text = *(char *const *)from;
+		if (!config_parse_bytes(slice_str(text), &value))
+			return settings_refuse(s, key->name, "expected a size such as 65536, 64 KiB or 10 MiB; got \"%s\"", text);
+	}
+	if (given && (value < key->least || value > key->most))
+		return settings_refuse(s, key->name, "expected a value from %llu to %llu; got %llu", (unsigned long long)key->least,
+				       (unsigned long long)key->most, (unsigned long long)value);
+	if (key->kind == KEY_U32)
+		*(uint32_t *)to = (uint32_t)value;
+	else
+		*(uint64_t *)to = value;
+	return OK;
+}
+
+/* ---- the rest: names, addresses, relations ---- */
+
+static char *take_text(const char *text)
+{
+	return text ? xstrdup(text) : NULL;
+}
+
+static char *own_hostname(void)
+{
+	char name[256];
+	if (gethostname(name, sizeof name) != 0)
+		return xstrdup("localhost");
+	name[sizeof name - 1] = 0;
+	return xstrdup(name[0] ? name : "localhost");
+}
+
+static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
+	for (unsigned i = 0; i < raw->listeners_count; i++) {
+		char key[64];
+		struct addr addr;
+		snprintf(key, sizeof key, "listeners[%u].address", i + 1);
+		if (addr_parse(slice_str(raw->listeners[i].address), &addr) != OK)
+			return settings_refuse(s, key, "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\" or \"unix:PATH\"; got \"%s\"",
+					       raw->listeners[i].address);
+		config->listeners[i].protocol = (enum config_protocol)raw->listeners[i].protocol;
+		config->listeners[i].address = xstrdup(raw->listeners[i].address);
+		config->listeners_count = i + 1;
+	}
+	return OK;
+}
+
+/* Host names and domains end up in protocol lines. */
+static bool host_like(const char *name)
+{
+	for (const char *p = name; *p; p++)
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '.' || *p == '-' ||
+		      *p == '_' || *p == '[' || *p == ']' || *p == ':' || (unsigned char)*p >= 0x80))
+			return false;
+	return *name != 0 && strlen(name) <= 255;
+}
+
+static enum err check_names(struct settings *s, const struct config *config)
+{
+	if (!host_like(config->hostname))
+		return settings_refuse(s, "hostname", "expected a host name; got \"%s\"", config->hostname);
+	if (config->default_domain && !host_like(config->default_domain))
+		return settings_refuse(s, "default_domain", "expected a domain; got \"%s\"", config->default_domain);
+	if (config->store.file_body_bytes < config->store.memory_body_bytes)
+		return settings_refuse(s, "store.file_body_bytes", "expected at least store.memory_body_bytes");
+	if (config->store.message_bytes_max < config->store.file_body_bytes)
+		return settings_refuse(s, "store.message_bytes_max", "expected at least store.file_body_bytes");
+	return OK;
+}
+
+static enum err take_all(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->data = take_text(raw->data);
+	config->default_domain = take_text(raw->default_domain);
+	config->hostname = raw->hostname ? take_text(raw->hostname) : own_hostname();
+	config->user = take_text(raw->user);
+	if (raw->admin_socket) {
+		config->admin_socket = take_text(raw->admin_socket);
+	} else {
+		config->admin_socket = xmalloc(strlen(config->data) + 16);
+		sprintf(config->admin_socket, "%s/penfold.sock", config->data);
+	}
+	config->log_level = settings_line(s, "log.level") ? (enum log_level)raw->log.level : LOG_INFO;
+	config->log_form = settings_line(s, "log.form") ? (enum log_form)raw->log.form : LOG_FORM_KEYS;
+	config->io.backend = xstrdup(raw->io.backend == BACKEND_IO_URING ? "io_uring" : "auto");
+	config->io.pin = settings_line(s, "io.pin") ? raw->io.pin : true;
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		enum err e = take_key(s, &keys[i], raw, config);
+		if (e != OK)
+			return e;
+	}
+	enum err e = take_listeners(s, raw, config);
+	return e != OK ? e : check_names(s, config);
+}
+
+enum err config_load(const char *path, struct config **config_out, char *error_out, size_t error_bytes)
+{
+	struct settings s;
+	void *value = NULL;
+	struct config *config = xcalloc(1, sizeof *config);
+	settings_init(&s);
+	enum err e = settings_load(&s, path, &top_schema, &value);
+	if (e == OK) {
+		struct raw *raw = value;
+		config->path = xstrdup(path);
+		e = take_all(&s, raw, config);
+		settings_free_value(&top_schema, value);
+	}
+	if (e != OK) {
+		snprintf(error_out, error_bytes, "%s", s.message);
+		config_release(config);
+		config = NULL;
+	}
+	settings_release(&s);
+	*config_out = config;
+	return e == OK ? OK : ERR_CONFIG;
+}
+
+void config_release(struct config *config)
+{
+	if (!config)
+		return;
+	for (unsigned i = 0; i < config->listeners_count; i++)
+		free(config->listeners[i].address);
+	free(config->listeners);
+	free(config->path);
+	free(config->data);
+	free(config->default_domain);
+	free(config->hostname);
+	free(config->user);
+	free(config->admin_socket);
+	free(config->io.backend);
+	free(config);
+}

@@ -151,9 +151,8 @@
 #define POP3_AUTH_TRIES_MAX 5                  /* default; wrong passwords in one connection */
 #define POP3_BAD_COMMANDS_MAX 20               /* default; senseless lines in a row: no client, or one of another protocol */
 #define POP3_IDLE_MS_MAX 600000u               /* default; RFC 1939 section 3: at least 10 minutes */
-#define POP3_COPY_BYTES KIB(16)                /* on the stack: message bytes that pass through our hands at a time */
+#define POP3_COPY_BYTES KIB(8)                 /* on the stack: message bytes copied at a time; stuffed, still within REPLY_SLACK_BYTES */
 #define POP3_RANGE_BYTES_MIN KIB(16)           /* dot lines closer than this on average: copying costs less than the ranges */
-#define POP3_LIST_LINES 32                     /* lines of LIST or UIDL between two looks at the output's room */
 
 /* ---- net/lmtp ---- */
 #define LMTP_LINE_BYTES_MAX 2048               /* RFC 5321 says 512 and lets extensions add; two paths and their parameters fit */

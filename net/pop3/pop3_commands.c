@@ -79,13 +79,13 @@ static inline size_t put_line(const struct pop3_session *p, uint32_t index, bool
 	return len;
 }
 
-/* Up to POP3_LIST_LINES lines from p->at on, straight into the output; p->at moves behind them. */
+/* As many lines as one room holds, from p->at on, straight into the output; p->at moves behind them. */
 static void put_lines(struct pop3_session *p, bool uidl, uint32_t count)
 {
-	size_t line_bytes_max = uidl ? UIDL_LINE_BYTES_MAX : LIST_LINE_BYTES_MAX;
-	char *room = reply_room(&p->s.reply, POP3_LIST_LINES * line_bytes_max);
+	char *room = reply_room(&p->s.reply, REPLY_ROOM_BYTES);
 	size_t len = 0;
-	uint32_t end = (uint32_t)min_u64(count, (uint64_t)p->at + POP3_LIST_LINES);
+	uint32_t lines = (uint32_t)REPLY_ROOM_BYTES / (uidl ? UIDL_LINE_BYTES_MAX : LIST_LINE_BYTES_MAX);
+	uint32_t end = (uint32_t)min_u64(count, (uint64_t)p->at + lines);
 	for (; p->at < end; p->at++)
 		if (LIKELY(!p->deleted.words) || !bits_get(&p->deleted, p->at))
 			len += put_line(p, p->at, uidl, room + len);

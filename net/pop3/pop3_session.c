@@ -233,6 +233,7 @@ const struct proto pop3_proto = {
 	.name = "pop3",
 	.session_bytes = sizeof(struct pop3_session),
 	.line_bytes_max = POP3_LINE_BYTES_MAX,
+	.lf_ends_line = true, /* nothing follows a command that could be taken for another */
 	.idle_ms_max = POP3_IDLE_MS_MAX,
 	.open = greet,
 	.line = take_line,

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lmtp_deliver.c - one body, a copy for each recipient, each on the shard that owns the account.
+ *
+ * Copies are stored in parallel, LMTP_PARALLEL_MAX of one transaction at once: those for different accounts overlap their
+ * syncs, those that meet others in one account join their commit.  Replies leave in the order of RCPT (RFC 2033 section
+ * 4.2), a 250 only for a copy that is durable (invariant 1).
+ *
+ * The session's fiber waits for every copy it began, whatever happens to the connection: what is being stored must have
+ * an end that somebody sees, and the jobs, which live in this command's arena, must outlive their fibers.
+ *
+ * A job needs a stack of its own on its shard, while this fiber holds one here.  If the stacks are nearly used up a copy on
+ * this shard is stored by this fiber itself, and a shard that has none left refuses (ERR_BUSY, 451) rather than queue:
+ * fibers that wait for each other's stacks would wait for ever.
+ */
+#include "net/lmtp/lmtp_private.h"
+
+#include "core/base/log.h"
+#include "core/base/metrics.h"
+#include "core/run/clock.h"
+#include "core/run/fiber.h"
+#include "core/run/shard.h"
+
+#include <stdio.h>
+
+METRIC_COUNTER(copies_stored, "lmtp_copies_stored_total", "copies of messages acknowledged with 250");
+METRIC_COUNTER(copies_refused, "lmtp_copies_refused_total", "copies of messages refused after the data");
+METRIC_HISTOGRAM(deliver_ns, "lmtp_deliver_ns", "from the end of the data to the last reply, in nanoseconds");
+
+struct delivery;
+struct job {
+	struct post post;
+	struct delivery *delivery;
+	const struct lmtp_rcpt *rcpt;
+	unsigned shard;
+	enum err err;
+	bool begun, done;
+	struct appended appended;
+};
+
+#define ID_BYTES_MAX 48
+struct delivery {
+	struct lmtp_session *l;
+	struct body *body;
+	struct fiber *fiber;
+	unsigned home;
+	uint32_t under_way;
+	char id[ID_BYTES_MAX], date[LMTP_DATE_BYTES_MAX];
+	size_t id_len;
+};
+
+/* ---- the trace lines in front of a copy ---- */
+
+/* Of "([127.0.0.1])" or "([IPv6:::1])", as RFC 5321 section 4.4 has the client's address, what is before it; a local socket has none. */
+static const char *peer_opening(struct slice peer)
+{
+	if (!peer.len || slice_starts_nocase(peer, SLICE_LIT("unix")))
+		return NULL;
+	return slice_find(peer, ':') == SIZE_MAX ? " ([" : " ([IPv6:";
+}
+
+static struct slice write_prefix(const struct job *job, char out[LMTP_PREFIX_BYTES_MAX])
+{
+	const struct delivery *d = job->delivery;
+	const struct lmtp_session *l = d->l;
+	struct slice to = job->rcpt->wire, peer = session_peer_address(&l->s);
+	const char *opening = peer_opening(peer);
+	int len = snprintf(out, LMTP_PREFIX_BYTES_MAX,
+			   "Return-Path: <%.*s>\r\nDelivered-To: %.*s\r\nReceived: from %s%s%.*s%s\r\n\tby %.255s with %s id %s\r\n\tfor <%.*s>; %s\r\n",
+			   SLICE_ARG(l->from), SLICE_ARG(to), l->lhlo, opening ? opening : "", opening ? (int)peer.len : 0, peer.ptr,
+			   opening ? "])" : "", lmtp_settings.host_name, l->utf8 ? "UTF8LMTP" : "LMTP", d->id, SLICE_ARG(to), d->date);
+	ASSERT(len > 0 && len < LMTP_PREFIX_BYTES_MAX); /* paths and names are bounded where they were parsed */
+	return slice_of(out, (size_t)len);
+}
+
+/* ---- one copy, on the account's shard ---- */
+
+static enum err append_copy(struct job *job, struct account *account, struct slice prefix)
+{
+	const struct subject *subject = job->rcpt->subject;
+	struct append copy = {
+		.folder = FOLDER_INBOX,
+		.body = job->delivery->body,
+		.prefix = prefix,
+		.envelope_from = job->delivery->l->from,
+		.envelope_rcpt = job->rcpt->wire,
+		.quota_bytes = subject->quota_bytes,
+		.quota_messages = subject->quota_messages,
+	};
+	return account_append(account, &copy, 1, &job->appended);
+}
+
+static void store_copy(struct job *job)
+{
+	struct account *account;
+	char prefix[LMTP_PREFIX_BYTES_MAX];
+	job->err = account_open(job->rcpt->subject->account_id, &account);
+	if (job->err != OK)
+		return;
+	job->err = append_copy(job, account, write_prefix(job, prefix));
+	account_close(account);
+}
+
+/* ---- jobs: out to a shard, and back ---- */
+
+static void job_end(struct job *job)
+{
+	job->done = true;
+	job->delivery->under_way--;
+	fiber_wake(job->delivery->fiber);
+}
+static void job_back(struct post *post) { job_end(CONTAINER_OF(post, struct job, post)); }
+
+static void job_return(struct job *job)
+{
+	if (job->shard == job->delivery->home) {
+		job_end(job);
+		return;
+	}
+	job->post.run = job_back;
+	shard_post(job->delivery->home, &job->post);
+}
+
+static void job_fiber(void *arg)
+{
+	struct job *job = arg;
+	store_copy(job);
+	job_return(job);
+}
+
+static uint32_t stacks_left(void)
+{
+	struct fiber_stats stats;
+	fiber_stats(&stats);
+	return stats.queued || stats.running >= FIBERS_PER_SHARD_MAX ? 0 : FIBERS_PER_SHARD_MAX - stats.running;
+}
+
+static void job_arrive(struct post *post)
+{
+	struct job *job = CONTAINER_OF(post, struct job, post);
+	enum err e = stacks_left() ? fiber_start("lmtp delivery", job_fiber, job) : ERR_BUSY;
+	if (e != OK) {
+		job->err = e;
+		job_return(job);
+	}
+}
+
+/* alone: nothing else of this transaction could run meanwhile. */
+static void job_begin(struct job *job, bool alone)
+{
+	struct delivery *d = job->delivery;
+	job->begun = true;
+	if (job->shard != d->home) {
+		d->under_way++;
+		job->post.run = job_arrive;
+		shard_post(job->shard, &job->post);
+	} else if (alone || stacks_left() < FIBERS_PER_SHARD_MAX / 4) {
+		store_copy(job);
+		job->done = true;
+	} else {
+		d->under_way++;
+		if (fiber_start("lmtp delivery", job_fiber, job) != OK) {
+			job->err = ERR_BUSY;
+			job_end(job);
+		}
+	}
+}
+
+/* ---- replies ---- */
+
+static void say_stored(struct lmtp_session *l, const struct job *job)
+{
+	const struct delivery *d = job->delivery;
+	l->delivered++;
+	metric_inc(&copies_stored);
+	REPLY_LIT(&l->s.reply, "250 2.0.0 <");
+	reply_put(&l->s.reply, job->rcpt->wire);
+	REPLY_LIT(&l->s.reply, "> stored as ");
+	reply_put(&l->s.reply, slice_of(d->id, d->id_len));
+	REPLY_LIT(&l->s.reply, "\r\n");
+}
+
+static void say_refused(struct lmtp_session *l, const struct lmtp_rcpt *rcpt, const char *reply)
+{
+	l->refused++;
+	metric_inc(&copies_refused);
+	reply_put(&l->s.reply, slice_str(reply));
+	REPLY_LIT(&l->s.reply, " <");
+	reply_put(&l->s.reply, rcpt->wire);
+	REPLY_LIT(&l->s.reply, ">\r\n");
+}
+
+static void log_copy(struct lmtp_session *l, const struct lmtp_rcpt *rcpt, struct slice id, uint64_t bytes, const char *result, uint32_t uid)
+{
+	log_event(LOG_INFO, "lmtp.delivery", LOG_U64("session", l->s.id), LOG_STR("tenant", rcpt->subject->tenant), LOG_STR("id", id),
+		  LOG_STR("from", l->from), LOG_STR("rcpt", rcpt->wire), LOG_STR("user", rcpt->subject->name), LOG_U64("bytes", bytes),
+		  LOG_Z("result", result), LOG_U64("uid", uid));
+}
+
+static void say_job(struct lmtp_session *l, const struct job *job)
+{
+	const struct delivery *d = job->delivery;
+	const char *reply = job->err == ERR_EXISTS ? "554 5.4.6 mail loop" : lmtp_words(job->err, job->rcpt->subject->over_quota);
+	if (job->err == OK)
+		say_stored(l, job);
+	else
+		say_refused(l, job->rcpt, reply);
+	log_copy(l, job->rcpt, slice_of(d->id, d->id_len), body_bytes(d->body), job->err == OK ? "stored" : reply, job->appended.uid);
+}
+
+void lmtp_refuse_all(struct lmtp_session *l, enum err e, const char *reply)
+{
+	for (const struct lmtp_rcpt *r = l->first_rcpt; r; r = r->next) {
+		say_refused(l, r, reply);
+		log_copy(l, r, slice_of(NULL, 0), l->data_bytes, err_name(e), 0);
+	}
+	lmtp_reset(l);
+}
+
+/* ---- all of them ---- */
+
+/* Too many hops, or this address has had the message before, and again. */
+static bool loops(struct slice header, const struct lmtp_rcpt *rcpt)
+{
+	struct lmtp_hops hops = lmtp_count_hops(header, rcpt->wire);
+	return hops.received > LMTP_RECEIVED_MAX || hops.delivered_here >= LMTP_DELIVERED_TO_MAX;
+}
+
+/* ERR_EXISTS in a job stands for a loop: it has been here before. */
+static void prepare(struct delivery *d, struct job *jobs)
+{
+	struct slice header = body_header(d->body);
+	struct lmtp_hops any = lmtp_count_hops(header, slice_of(NULL, 0));
+	bool suspicious = any.received > LMTP_RECEIVED_MAX || any.delivered >= LMTP_DELIVERED_TO_MAX;
+	uint32_t i = 0;
+	for (const struct lmtp_rcpt *r = d->l->first_rcpt; r; r = r->next, i++) {
+		jobs[i].delivery = d;
+		jobs[i].rcpt = r;
+		jobs[i].shard = store_shard_of(r->subject->account_id);
+		if (suspicious && loops(header, r)) {
+			jobs[i].err = ERR_EXISTS;
+			jobs[i].begun = jobs[i].done = true;
+		}
+		fiber_breathe();
+	}
+}
+
+static void run(struct delivery *d, struct job *jobs, uint32_t count)
+{
+	uint32_t next = 0, said = 0;
+	while (said < count) {
+		for (; next < count && d->under_way < LMTP_PARALLEL_MAX; next++)
+			if (!jobs[next].begun)
+				job_begin(&jobs[next], next + 1 == count && d->under_way == 0);
+		for (; said < count && jobs[said].done; said++)
+			say_job(d->l, &jobs[said]);
+		if (said < count && !(next < count && d->under_way < LMTP_PARALLEL_MAX))
+			fiber_park();
+	}
+	ASSERT(d->under_way == 0);
+}
+
+enum step lmtp_deliver(struct lmtp_session *l, struct body *body)
+{
+	uint64_t began_ns = clock_fresh_ns();
+	struct delivery d = { .l = l, .body = body, .fiber = fiber_self(), .home = shard_index() };
+	l->transactions++;
+	/* Seconds, session, transaction: unique on this host across restarts. */
+	d.id_len = (size_t)snprintf(d.id, sizeof d.id, "%llx.%llx.%x", (unsigned long long)clock_wall_s(), (unsigned long long)l->s.id, l->transactions);
+	d.date[lmtp_date(clock_wall_s(), d.date)] = '\0';
+	struct job *jobs = arena_zalloc(&l->s.command, l->rcpts * sizeof *jobs);
+	if (!jobs) {
+		body_unref(body);
+		lmtp_refuse_all(l, ERR_BUSY, lmtp_words(ERR_BUSY, OVER_QUOTA_TEMPORARY));
+		return STEP_NEXT;
+	}
+	prepare(&d, jobs);
+	run(&d, jobs, l->rcpts);
+	body_unref(body);
+	lmtp_reset(l);
+	metric_record(&deliver_ns, clock_fresh_ns() - began_ns);
+	return STEP_NEXT;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lmtp_private.h - the inside of LMTP: session, envelope, data, deliveries.  For this folder only.
+ *
+ *     LHLO -> (MAIL -> RCPT+ -> DATA text CRLF.CRLF | BDAT n octets ... BDAT n LAST octets -> a reply per recipient)* -> QUIT
+ *
+ * Memory: the LHLO name lives with the session; an envelope (sender, recipients) lives in the session's arena and ends with
+ * the transaction; the body belongs to the store's writer and then to all deliveries, counted.
+ */
+#ifndef PENFOLD_NET_LMTP_LMTP_PRIVATE_H
+#define PENFOLD_NET_LMTP_LMTP_PRIVATE_H
+
+#include "core/base/bytes.h"
+#include "core/base/limits.h"
+#include "net/lmtp/lmtp.h"
+#include "storage/store.h"
+#include "tenancy/directory.h"
+
+extern struct lmtp_config lmtp_settings;
+
+/* ---- addresses (lmtp_address.c) ---- */
+
+/* What MAIL and RCPT name. All slices lie in the argument or in the arena. */
+struct lmtp_path {
+	struct slice wire;   /* local part and domain as the client wrote them, source route dropped: for trace lines */
+	struct slice lookup; /* the same without quoting: for the directory */
+	bool null;           /* <> */
+	bool has_domain;
+	bool eight_bit;      /* needs SMTPUTF8 */
+};
+/* "<...>" at the start of text; *rest_out is what follows it. ERR_SYNTAX; ERR_LIMIT: longer than we take. */
+enum err lmtp_path_parse(struct arena *arena, struct slice text, struct lmtp_path *path_out, struct slice *rest_out);
+bool lmtp_utf8_valid(struct slice s);
+
+/* ---- the data's end (lmtp_data.c) ---- */
+
+/* Finds CRLF.CRLF in bytes that come cut anywhere, and takes the stuffed dots out. */
+enum lmtp_dots_at { LMTP_LINE_START, LMTP_MIDDLE, LMTP_CR, LMTP_DOT, LMTP_DOT_CR, LMTP_END };
+struct lmtp_dots {
+	uint8_t at; /* zero at birth: the data begins with a line */
+};
+/* The next run of content in *in_io, which moves on. False: no more of it, or the end was reached (at == LMTP_END; *in_io is what
+ * follows the final CRLF). */
+bool lmtp_dots_next(struct lmtp_dots *d, struct slice *in_io, struct slice *run_out);
+
+/* ---- session ---- */
+
+struct lmtp_rcpt {
+	struct lmtp_rcpt *next;
+	struct slice wire; /* in the session's arena */
+	struct subject *subject;
+};
+
+enum lmtp_transfer { LMTP_COMMANDS, LMTP_DATA, LMTP_BDAT };
+
+struct lmtp_session {
+	struct session s; /* first */
+	char *lhlo;       /* xmalloc'd; NULL before LHLO */
+	/* the transaction; all zero outside one, envelope in s.arena */
+	bool mail, utf8, chunking;
+	uint8_t transfer;     /* what bytes are now */
+	struct lmtp_dots dots;
+	uint8_t data_err;     /* enum err: why this body is refused; sticky */
+	bool chunk_last, chunk_orphan; /* of the BDAT under way: LAST; without a transaction */
+	struct slice from;
+	uint64_t size_declared;
+	struct lmtp_rcpt *first_rcpt, *last_rcpt;
+	uint32_t rcpts;
+	struct body_writer *writer;
+	uint64_t data_bytes, chunk_left;
+	/* over the session's life */
+	bool spoke;
+	uint8_t bad_in_row;
+	uint32_t transactions, delivered, refused;
+};
+static_assert_c(sizeof(struct lmtp_session) <= 448, "a parked LMTP session grew");
+
+static inline struct lmtp_session *lmtp_of(struct session *s) { return CONTAINER_OF(s, struct lmtp_session, s); }
+
+/* ---- words (lmtp_words.c) ---- */
+/* One reply line, "250 2.0.0 OK"; text is a literal. */
+#define LMTP_SAY(l, text) REPLY_LIT(&(l)->s.reply, text "\r\n")
+/* A senseless line: says it, or that it was the last one. */
+enum step lmtp_bad(struct lmtp_session *l, const char *reply);
+/* "452 4.2.2 mailbox is full" and the like, for an outcome. over says how a full mailbox is answered. */
+const char *lmtp_words(enum err e, enum over_quota over);
+
+/* ---- commands (lmtp_commands.c) ---- */
+enum step lmtp_command(struct lmtp_session *l, struct slice line);
+/* Ends the transaction, whatever it has. */
+void lmtp_reset(struct lmtp_session *l);
+bool lmtp_is_http(struct slice line);
+
+/* ---- data (lmtp_data.c) ---- */
+enum step lmtp_data_begin(struct lmtp_session *l);
+enum step lmtp_bdat_begin(struct lmtp_session *l, struct slice args);
+enum step lmtp_data_bytes(struct lmtp_session *l, struct slice bytes, size_t *used_out);
+
+/* ---- deliveries (lmtp_deliver.c) ---- */
+/* A copy for each recipient, then the replies in their order, then the transaction is over. */
+enum step lmtp_deliver(struct lmtp_session *l, struct body *body);
+/* The same reply for each recipient: the body was refused. */
+void lmtp_refuse_all(struct lmtp_session *l, enum err e, const char *reply);
+/* ---- trace lines (lmtp_trace.c) ---- */
+/* Fields of a header: Received, Delivered-To, and those of the latter that name this address. */
+struct lmtp_hops {
+	unsigned received, delivered, delivered_here;
+};
+struct lmtp_hops lmtp_count_hops(struct slice header, struct slice address);
+/* RFC 5322 date-time in UTC, "Tue, 14 Jan 2025 09:30:00 +0000"; returns its length. */
+#define LMTP_DATE_BYTES_MAX 40
+size_t lmtp_date(int64_t wall_s, char out[LMTP_DATE_BYTES_MAX]);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* admin.c - see admin.h. */
+#include "net/server/admin.h"
+
+#include "core/base/limits.h"
+#include "core/base/metrics.h"
+#include "core/run/fiber.h"
+#include "core/run/shard.h"
+#include "net/listen.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct admin_session {
+	struct session session;
+};
+
+/* ---- stats ---- */
+
+static void add_metric(void *arg, const struct metric_value *v)
+{
+	json_t *metrics = arg, *value = NULL;
+	if (v->metric->kind == METRIC_KIND_HISTOGRAM)
+		value = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)v->count, "sum", (json_int_t)v->sum, "p50",
+				  (json_int_t)v->p50, "p90", (json_int_t)v->p90, "p99", (json_int_t)v->p99, "p999",
+				  (json_int_t)v->p999, "max", (json_int_t)v->max);
+	else
+		value = json_integer((json_int_t)v->value);
+	json_object_set_new(metrics, v->metric->name, value);
+}
+
+static json_t *shard_json(unsigned index)
+{
+	struct shard_stats run;
+	struct net_stats net;
+	shard_stats(index, &run);
+	net_stats(index, &net);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "loops", (json_int_t)run.loops,
+			 "completions", (json_int_t)run.completions, "cq_overflows", (json_int_t)run.cq_overflows, "lag_max_ns",
+			 (json_int_t)run.lag_max_ns, "sent_memory_bytes", (json_int_t)run.sent_memory_bytes, "sent_read_bytes",
+			 (json_int_t)run.sent_read_bytes, "sent_splice_bytes", (json_int_t)run.sent_splice_bytes, "accepted",
+			 (json_int_t)net.accepted, "open", (json_int_t)net.open, "moved", (json_int_t)net.moved, "lines",
+			 (json_int_t)net.lines, "bytes_in", (json_int_t)net.bytes_in, "bytes_out", (json_int_t)net.bytes_out);
+}
+
+static json_t *stats_json(void)
+{
+	json_t *metrics = json_object(), *shards = json_array();
+	metrics_walk(add_metric, metrics);
+	for (unsigned i = 0; i < shard_count(); i++)
+		json_array_append_new(shards, shard_json(i));
+	return json_pack("{s:o, s:o}", "metrics", metrics, "shards", shards);
+}
+
+/* ---- the server's side ---- */
+
+static enum step admin_open(struct session *s)
+{
+	(void)s;
+	return STEP_NEXT;
+}
+
+static enum step admin_line(struct session *s, struct slice line)
+{
+	if (!slice_eq(line, SLICE_LIT("stats"))) {
+		REPLY_LIT(&s->reply, "{\"error\": \"unknown request\"}\n");
+		return STEP_CLOSE;
+	}
+	json_t *stats = stats_json();
+	char *text = json_dumps(stats, JSON_INDENT(2));
+	json_decref(stats);
+	if (!text)
+		return STEP_ABORT;
+	reply_put(&s->reply, slice_str(text));
+	free(text);
+	REPLY_LIT(&s->reply, "\n");
+	return STEP_CLOSE;
+}
+
+static enum step admin_end(struct session *s)
+{
+	(void)s;
+	return STEP_CLOSE;
+}
+
+static void admin_closed(struct session *s, enum session_end how)
+{
+	(void)s;
+	(void)how;
+}
+
+const struct proto admin_proto = {
+	.name = "admin",
+	.session_bytes = sizeof(struct admin_session),
+	.line_bytes_max = ADMIN_LINE_BYTES_MAX,
+	.idle_ms_max = ADMIN_IDLE_MS_MAX,
+	.lf_ends_line = true,
+	.open = admin_open,
+	.line = admin_line,
+	.too_long = admin_end,
+	.timeout = admin_end,
+	.stop = admin_end,
+	.closed = admin_closed,
+};
+
+/* ---- the tools' side ---- */
+
+static int admin_connect(const char *socket_path)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct timeval tv = { .tv_sec = ADMIN_ANSWER_MS_MAX / 1000 };
+	if (strlen(socket_path) >= sizeof sun.sun_path) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	strcpy(sun.sun_path, socket_path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+	if (connect(fd, (struct sockaddr *)&sun, sizeof sun) != 0) {
+		int saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+enum err admin_ask(const char *socket_path, const char *line, char **answer_out)
+{
+	*answer_out = NULL;
+	int fd = admin_connect(socket_path);
+	if (fd < 0)
+		return errno == EACCES || errno == EPERM ? ERR_DENIED : ERR_CLOSED;
+	struct buf answer;
+	buf_init(&answer, ADMIN_ANSWER_BYTES_MAX);
+	enum err e = OK;
+	char chunk[4096];
+	if (dprintf(fd, "%s\n", line) < 0)
+		e = ERR_CLOSED;
+	while (e == OK) {
+		ssize_t n = read(fd, chunk, sizeof chunk);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			e = errno == EAGAIN ? ERR_TIMEOUT : ERR_IO;
+		if (n <= 0)
+			break;
+		if (!buf_put(&answer, chunk, (size_t)n))
+			e = ERR_LIMIT;
+	}
+	close(fd);
+	if (e == OK)
+		*answer_out = slice_dup(buf_slice(&answer));
+	buf_release(&answer);
+	return e;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* serve.c - see serve.h. */
+#include "net/server/serve.h"
+
+#include "core/base/limits.h"
+#include "core/run/clock.h"
+#include "core/run/shard.h"
+#include "net/listen.h"
+#include "net/lmtp/lmtp.h"
+#include "net/pop3/pop3.h"
+#include "net/server/admin.h"
+#include "storage/store.h"
+#include "tenancy/auth.h"
+#include "tenancy/directory.h"
+#include "tenancy/maildrop_lock.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PENFOLD_VERSION
+#define PENFOLD_VERSION "0.1"
+#endif
+
+struct server {
+	const struct config *config;
+	struct store_config store;
+};
+
+/* ---- what each room gets of the configuration ---- */
+
+static void store_part(const struct config *c, struct store_config *out)
+{
+	store_config_default(out);
+	out->data_path = c->data;
+	out->warm_bytes_max = c->store.warm_bytes_max;
+	out->seal_bytes = c->store.seal_bytes;
+	out->memory_body_bytes = c->store.memory_body_bytes;
+	out->file_body_bytes = c->store.file_body_bytes;
+	out->message_bytes_max = c->store.message_bytes_max;
+	out->reserve_bytes = c->store.reserve_bytes;
+	out->flags_sync_ms = c->store.flags_sync_ms;
+	out->commit_ms_max = c->store.commit_ms_max;
+	out->scrub_days = c->store.scrub_days;
+	out->log_fds_max = c->store.log_fds_max;
+}
+
+static void configure_pop3(const struct config *c)
+{
+	struct pop3_config pop3;
+	pop3_config_default(&pop3);
+	pop3.host_name = c->hostname;
+	pop3.implementation = "Penfold-" PENFOLD_VERSION;
+	pop3.idle_ms_max = c->pop3.idle_s * 1000;
+	pop3.auth_tries_max = c->pop3.auth_failures_max;
+	pop3_configure(&pop3);
+}
+
+static void configure_lmtp(const struct config *c)
+{
+	struct lmtp_config lmtp;
+	lmtp_config_default(&lmtp);
+	lmtp.host_name = c->hostname;
+	lmtp.message_bytes_max = c->store.message_bytes_max;
+	lmtp.idle_ms_max = c->lmtp.idle_s * 1000;
+	lmtp.rcpts_max = c->lmtp.recipients_max;
+	lmtp_configure(&lmtp);
+}
+
+/* ---- the process ---- */
+
+static int64_t wall_ms(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* A connection is a descriptor: take all that the system lets us have. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+/* Started as root with `user` set: the data folder is opened as that user, the ports are bound as root, and then root is
+ * given up for good.  A ring keeps the credentials of its birth, so this is over before the shards begin. */
+static enum err find_user(const char *user, struct passwd **pw_out)
+{
+	*pw_out = NULL;
+	if (!user || geteuid() != 0)
+		return OK;
+	*pw_out = getpwnam(user);
+	if (*pw_out)
+		return OK;
+	log_event(LOG_ERROR, "server.user_unknown", LOG_Z("user", user));
+	return ERR_CONFIG;
+}
+
+static enum err act_as(const struct passwd *pw, bool for_good)
+{
+	if (!pw)
+		return OK;
+	int r = seteuid(0);
+	if (r == 0)
+		r = initgroups(pw->pw_name, pw->pw_gid);
+	if (r == 0)
+		r = for_good ? setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) : setegid(pw->pw_gid);
+	if (r == 0)
+		r = for_good ? setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) : seteuid(pw->pw_uid);
+	if (r == 0)
+		return OK;
+	log_event(LOG_ERROR, "server.user_failed", LOG_Z("user", pw->pw_name), LOG_ERRNO(errno));
+	return ERR_CONFIG;
+}
+
+static enum err make_data(const char *path, const struct passwd *pw)
+{
+	int r = mkdir(path, 0700);
+	if (r == 0 && pw)
+		r = chown(path, pw->pw_uid, pw->pw_gid);
+	if (r == 0 || errno == EEXIST)
+		return OK;
+	log_event(LOG_ERROR, "server.data_unusable", LOG_Z("data", path), LOG_ERRNO(errno));
+	return ERR_CONFIG;
+}
+
+static enum err check_data(const char *path)
+{
+	struct stat st;
+	errno = 0;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) && eaccess(path, R_OK | W_OK | X_OK) == 0)
+		return OK;
+	log_event(LOG_ERROR, "server.data_unusable", LOG_Z("data", path), LOG_ERRNO(errno ? errno : ENOTDIR),
+		  LOG_Z("expected", "a folder that this user may write"));
+	return ERR_CONFIG;
+}
+
+static enum err bind_all(const struct config *c, unsigned shards, const struct passwd *pw)
+{
+	struct listener_config *configs = xcalloc(c->listeners_count + 1, sizeof *configs);
+	char *where = xmalloc(64 * ((size_t)c->listeners_count + 1));
+	char *admin = xmalloc(strlen(c->admin_socket) + 8);
+	for (unsigned i = 0; i < c->listeners_count; i++) {
+		snprintf(where + 64 * (size_t)i, 64, "listeners[%u].address", i + 1);
+		configs[i].proto = c->listeners[i].protocol == CONFIG_POP3 ? &pop3_proto : &lmtp_proto;
+		configs[i].address = c->listeners[i].address;
+		configs[i].where = where + 64 * (size_t)i;
+	}
+	sprintf(admin, "unix:%s", c->admin_socket);
+	configs[c->listeners_count].proto = &admin_proto;
+	configs[c->listeners_count].address = admin;
+	configs[c->listeners_count].where = "admin_socket";
+	enum err e = listeners_bind(configs, c->listeners_count + 1, shards);
+	if (e == OK && (chmod(c->admin_socket, 0600) != 0 || (pw && chown(c->admin_socket, pw->pw_uid, pw->pw_gid) != 0)))
+		log_event(LOG_WARN, "server.admin_socket", LOG_Z("path", c->admin_socket), LOG_ERRNO(errno));
+	free(configs);
+	free(where);
+	free(admin);
+	return e;
+}
+
+/* ---- on each shard ---- */
+
+static enum err shard_begin(void *arg, unsigned index)
+{
+	struct server *server = arg;
+	(void)index;
+	enum err e = store_start(&server->store);
+	if (e == OK)
+		e = directory_start();
+	if (e == OK)
+		e = maildrop_lock_start();
+	if (e == OK)
+		e = listeners_start();
+	if (e != OK)
+		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
+	return e;
+}
+
+/* Listeners and sessions first, so that nobody asks any more; then the store commits and seals. */
+static void shard_end(void *arg, unsigned index)
+{
+	struct server *server = arg;
+	(void)index;
+	listeners_stop(server->config->net.stop_grace_ms);
+	maildrop_lock_stop();
+	directory_stop();
+	store_stop();
+}
+
+/* SIGHUP: what may change while sessions go on. Everything else is told to need a restart. */
+static void reload(void *arg)
+{
+	struct server *server = arg;
+	struct config *fresh;
+	char error[512];
+	if (config_load(server->config->path, &fresh, error, sizeof error) != OK) {
+		log_event(LOG_ERROR, "server.reload_refused", LOG_Z("reason", error));
+		return;
+	}
+	log_set_level(fresh->log_level);
+	log_set_form(fresh->log_form);
+	log_event(LOG_INFO, "server.reloaded", LOG_Z("changed", "log"), LOG_Z("others", "need a restart"));
+	config_release(fresh);
+}
+
+/* ---- start to end ---- */
+
+static enum err serve_shards(struct server *server, unsigned shards)
+{
+	const struct config *c = server->config;
+	struct shards_config run = {
+		.count = shards,
+		.pin = c->io.pin,
+		.offload_threads = c->io.offload_threads,
+		.offload_queue_max = c->io.offload_queue_max,
+		.backend = c->io.backend,
+		.splice_min_bytes = c->io.splice_min_bytes,
+		.start = shard_begin,
+		.stop = shard_end,
+		.reload = reload,
+		.arg = server,
+	};
+	log_event(LOG_INFO, "server.start", LOG_Z("version", PENFOLD_VERSION), LOG_U64("shards", shards), LOG_Z("data", c->data),
+		  LOG_U64("listeners", c->listeners_count), LOG_U64("pid", (uint64_t)getpid()));
+	enum err e = shards_run(&run);
+	log_event(e == OK ? LOG_INFO : LOG_ERROR, "server.end", LOG_ERR(e));
+	return e;
+}
+
+static enum err serve_locked(struct server *server, unsigned shards)
+{
+	const struct config *c = server->config;
+	struct directory_config directory = { .data_path = c->data,
+					      .default_domain = c->default_domain,
+					      .cache_bytes_max = c->directory.cache_bytes_max,
+					      .poll_ms = c->directory.poll_ms,
+					      .ask_ms_max = c->directory.ask_ms_max };
+	struct auth_config auth = { .cache_bytes_max = c->auth.cache_bytes_max,
+				    .cache_ttl_s = c->auth.cache_ttl_s,
+				    .hash_queue_max = c->auth.hash_queue_max,
+				    .hash_wait_ms_max = c->auth.hash_wait_ms_max };
+	enum err e = directory_open(&directory);
+	if (e != OK)
+		return e;
+	e = auth_open(&auth);
+	if (e == OK) {
+		e = serve_shards(server, shards);
+		auth_close();
+	}
+	directory_close();
+	return e;
+}
+
+int serve(const struct config *config)
+{
+	struct server server = { .config = config };
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned shards = config->shards ? config->shards : (unsigned)(cores > 0 ? cores : 1);
+	signal(SIGPIPE, SIG_IGN);
+	log_set_clock(wall_ms);
+	log_set_level(config->log_level);
+	log_set_form(config->log_form);
+	raise_descriptor_limit();
+	store_part(config, &server.store);
+	configure_pop3(config);
+	configure_lmtp(config);
+
+	struct passwd *pw;
+	enum err e = find_user(config->user, &pw);
+	if (e == OK)
+		e = make_data(config->data, pw);
+	if (e == OK)
+		e = act_as(pw, false);
+	if (e == OK)
+		e = check_data(config->data);
+	if (e == OK)
+		e = store_lock(&server.store);
+	if (e != OK)
+		return 2;
+	if (pw && seteuid(0) != 0)
+		e = ERR_CONFIG;
+	if (e == OK)
+		e = bind_all(config, shards, pw);
+	if (e == OK) {
+		e = act_as(pw, true);
+		if (e == OK)
+			e = serve_locked(&server, shards);
+		listeners_unbind();
+	}
+	store_unlock();
+	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE ? 2 : 1;
+}

@@ -37,10 +37,20 @@ bool auth_apop_offered(void);
 struct auth_config {
 	uint64_t cache_bytes_max;   /* verified logins */
 	uint32_t cache_ttl_s;
-	uint32_t hash_queue_max;
-	uint32_t hash_wait_ms_max;
+	uint32_t hash_queue_max;    /* logins waiting for their turn at a hash; above it ERR_BUSY */
+	uint32_t hash_wait_ms_max;  /* and how long they wait; above it ERR_TIMEOUT */
+	/* Hashes at once. Fewer than the offload pool has threads, so that look-ups never stand behind hashes; 0 = processors less one, at
+	 * least one. */
+	uint32_t hash_parallel_max;
 };
 enum err auth_open(const struct auth_config *config); /* once per process */
 void auth_close(void);
+
+/* For figures. Now. */
+struct auth_stats {
+	uint64_t verified_hits, hashes, refused, denied, shed; /* shed: no turn at a hash in time */
+	uint64_t hashing, waiting;                             /* at this moment */
+};
+void auth_stats(struct auth_stats *stats_out);
 
 #endif

@@ -8,7 +8,9 @@
  *
  * A half-open session of the same client must not lock its user out: a taker that comes from the same address as the
  * holder makes the holder prove that it is alive (`probe`, given by the holder); if its connection is gone the lock passes.
- * The last login time per account, for LOGIN-DELAY, is kept here too, bounded.
+ * The last login time per account, for LOGIN-DELAY, is kept here too, bounded; it forgets rather than keeps anybody out.
+ *
+ * A lock is zeroed at birth, lies in its session, and must not move while it is held.
  */
 #ifndef PENFOLD_TENANCY_MAILDROP_LOCK_H
 #define PENFOLD_TENANCY_MAILDROP_LOCK_H
@@ -27,6 +29,7 @@ struct maildrop_lock {
 	 * the holder's maildrop_unlock becomes a no-op; the callee must end its session without update. */
 	bool (*probe)(struct maildrop_lock *lock);
 	struct link link;
+	struct maildrop_lock *chain_next;
 	bool held;
 };
 
@@ -38,7 +41,7 @@ void maildrop_unlock(struct maildrop_lock *lock);
 
 enum err maildrop_lock_start(void); /* per shard */
 void maildrop_lock_stop(void);
-/* Walks the locks of this shard, for who/lock list. */
+/* Walks the locks of this shard, oldest first, from *cursor_io = NULL; false at the end. For who/lock list. Now. */
 bool maildrop_lock_next(struct maildrop_lock **cursor_io);
 
 #endif

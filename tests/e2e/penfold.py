@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Penfold for the end-to-end tests: a folder, a configuration, a process, and how to talk to it.
+
+    with Penfold(tmp_path) as p:
+        p.add_account('ann')
+        p.deliver(b'Subject: hello\r\n\r\nhi\r\n', 'ann')
+        with p.pop3('ann') as pop: ...
+
+The binary is build/penfold, or $PENFOLD. Ports are free ones of loopback. Everything ends with the test, by pid.
+"""
+import json
+import os
+import poplib
+import signal
+import smtplib
+import socket
+import subprocess
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.environ.get('PENFOLD', os.path.join(TOP, 'build', 'penfold'))
+DOMAIN = 'demo.example'
+PASSWORD = 'secret word'  # passwords may contain spaces
+
+
+def free_ports(count):
+    """Ports that were free a moment ago; kept open together so that they differ."""
+    socks = [socket.socket() for _ in range(count)]
+    for s in socks:
+        s.bind(('127.0.0.1', 0))
+    ports = [s.getsockname()[1] for s in socks]
+    for s in socks:
+        s.close()
+    return ports
+
+
+class Lmtp(smtplib.LMTP):
+    """smtplib's LMTP, which stops at the first refused recipient's reply; this one gives every reply."""
+
+    def replies(self, sender, recipients, data):
+        """(code, text) of each recipient: of RCPT where refused, else of the message."""
+        code, text = self.mail(sender)
+        if code != 250:
+            raise smtplib.SMTPSenderRefused(code, text, sender)
+        out, accepted = {}, []
+        for r in recipients:
+            code, text = self.rcpt(r)
+            if code == 250:
+                accepted.append(r)
+            else:
+                out[r] = (code, text)
+        if accepted:
+            code, text = self.docmd('DATA')
+            assert code == 354, (code, text)
+            self.send(smtplib._quote_periods(data) + (b'' if data.endswith(b'\r\n') else b'\r\n') + b'.\r\n')
+            for r in accepted:
+                out[r] = self.getreply()
+        return out
+
+
+class Penfold:
+    def __init__(self, folder, shards=2, extra='', default_domain=DOMAIN, binary=None, accounts=('ann',)):
+        self.folder = str(folder)
+        self.data = os.path.join(self.folder, 'data')
+        self.config = os.path.join(self.folder, 'penfold.yaml')
+        self.log_path = os.path.join(self.folder, 'log')
+        self.lmtp_socket = os.path.join(self.folder, 'lmtp.sock')
+        self.binary = binary or BINARY
+        self.pop3_port, self.lmtp_port = free_ports(2)
+        self.process = None
+        self.accounts = accounts
+        with open(self.config, 'w') as f:
+            f.write(f'''data: {self.data}
+shards: {shards}
+{'default_domain: ' + default_domain if default_domain else ''}
+hostname: mail.test.example
+listeners:
+  - {{ protocol: pop3, address: "127.0.0.1:{self.pop3_port}" }}
+  - {{ protocol: lmtp, address: "127.0.0.1:{self.lmtp_port}" }}
+  - {{ protocol: lmtp, address: "unix:{self.lmtp_socket}" }}
+{extra}
+''')
+
+    # ---- life ----
+    def __enter__(self):
+        self.setup()
+        self.start()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.process:
+            code = self.stop()
+            if kind is None:
+                assert code == 0, f'exit status {code}\n' + self.log()[-4000:]
+
+    def setup(self):
+        """The demo tenant and its accounts."""
+        if os.path.exists(os.path.join(self.data, 'directory.db')):
+            return
+        self.run('tenant', 'add', 'demo')
+        self.run('domain', 'add', DOMAIN, '--tenant', 'demo')
+        for name in self.accounts:
+            self.add_account(name)
+
+    def start(self, wait=True, env=None):
+        log = open(self.log_path, 'ab')
+        self.process = subprocess.Popen([self.binary, '--config', self.config, 'serve'], stdout=log, stderr=log,
+                                        stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
+        log.close()
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, seconds=20):
+        end = time.time() + seconds
+        while time.time() < end:
+            if self.process.poll() is not None:
+                raise AssertionError(f'the server ended with {self.process.returncode}:\n' + self.log()[-4000:])
+            try:
+                with socket.create_connection(('127.0.0.1', self.pop3_port), 1) as s:
+                    s.settimeout(5)
+                    if s.recv(3) == b'+OK':
+                        return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError('the server did not answer:\n' + self.log()[-4000:])
+
+    def stop(self, seconds=30):
+        """SIGTERM, then the exit status; killed if it does not end."""
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError('the server did not stop:\n' + self.log()[-4000:])
+
+    def kill(self):
+        process, self.process = self.process, None
+        process.kill()
+        process.wait()
+
+    def restart(self):
+        assert self.stop() == 0
+        self.start()
+
+    def log(self):
+        with open(self.log_path, errors='replace') as f:
+            return f.read()
+
+    # ---- the command line ----
+    def run(self, *args, stdin=None, check=True):
+        r = subprocess.run([self.binary, '--config', self.config, *args], input=stdin, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, timeout=120)
+        if check:
+            assert r.returncode == 0, f'{args}: {r.returncode}\n{r.stdout.decode()}{r.stderr.decode()}'
+        return r
+
+    def json(self, *args):
+        return json.loads(self.run(*args, '--json').stdout)
+
+    def add_account(self, name, password=PASSWORD):
+        self.run('account', 'add', self.address(name), '--password-stdin', stdin=password.encode() + b'\n')
+
+    def address(self, name):
+        return name if '@' in name else f'{name}@{DOMAIN}'
+
+    # ---- protocols ----
+    def lmtp(self):
+        return Lmtp('127.0.0.1', self.lmtp_port, timeout=30)
+
+    def deliver(self, message, *names, sender='sender@remote.example'):
+        """Delivers one message; every recipient must take it."""
+        with self.lmtp() as l:
+            for r, (code, text) in l.replies(sender, [self.address(n) for n in names], message).items():
+                assert code == 250, (r, code, text)
+
+    def pop3(self, name, password=PASSWORD):
+        return Pop3(self.pop3_port, self.address(name), password)
+
+    def raw(self, port=None):
+        s = socket.create_connection(('127.0.0.1', port or self.pop3_port), 10)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return s
+
+
+class Pop3:
+    """poplib with whole messages as bytes; usable in a with statement (QUIT at its end, close on an error)."""
+
+    def __init__(self, port, user, password, timeout=30):
+        poplib._MAXLINE = 1 << 30
+        self.pop = poplib.POP3('127.0.0.1', port, timeout=timeout)
+        try:
+            self.pop.user(user)
+            self.pop.pass_(password)
+        except Exception:
+            self.pop.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is None:
+            self.pop.quit()
+        else:
+            self.pop.close()
+
+    def stat(self):
+        return self.pop.stat()
+
+    def uidl(self):
+        return [l.split()[1].decode() for l in self.pop.uidl()[1]]
+
+    def sizes(self):
+        return [int(l.split()[1]) for l in self.pop.list()[1]]
+
+    def retr(self, number):
+        return b''.join(l + b'\r\n' for l in self.pop.retr(number)[1])
+
+    def dele(self, number):
+        return self.pop.dele(number)
+
+    def close(self):
+        self.pop.close()

@@ -18,6 +18,8 @@ DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev lib
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server \
              curl swaks fetchmail mpop getmail6 procps
 
+LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
+
 # ---- flags ----------------------------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes \
         -Wold-style-definition -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wimplicit-fallthrough -Wnull-dereference
@@ -27,7 +29,7 @@ LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 OPT ?= -O2
 SAN ?=
 ifneq ($(SAN),)
-SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer
+SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 HARDEN := -fPIE -fstack-protector-strong
 endif
 ifeq ($(DEBUG),1)
@@ -153,6 +155,44 @@ bench-deps:
 	  $$s env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(BENCH_DEPS); }
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- installing, running, testing -----------------------------------------------------------------------------------
+# These call make again where packages had to come first: what this make found out about the tools may be old by then.
+PYTHON := /usr/bin/python3
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 5
+RUN_TESTS = $(PYTHON) tests/run.py --make "$(MAKE)" --jobs $(JOBS)
+
+.PHONY: deps test-deps lint-deps run test asan tsan lint
+deps:
+	@deploy/install-deps.sh $(DEPS)
+test-deps:
+	@deploy/install-deps.sh $(TEST_DEPS)
+lint-deps:
+	@deploy/install-deps.sh $(LINT_DEPS)
+
+run: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@deploy/run-demo.sh $(BUILD)/penfold
+
+# All of it; the last line is "N passed, N failed".
+test: test-deps
+	@$(RUN_TESTS) --build $(BUILD) --fuzz-seconds $(FUZZ_SECONDS)
+
+# The unit tests again, in builds of their own, with AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer.
+asan: test-deps
+	@$(RUN_TESTS) --build $(BUILD)/asan --make-arg SAN=address,undefined --only build,unit
+tsan: test-deps
+	@$(RUN_TESTS) --build $(BUILD)/tsan --make-arg SAN=thread --only build,unit --rooms core/run,storage,net
+
+# The plan of the house and the headers (in `test` too); then form and clang-tidy's findings of the rooms named here.
+LINT_ROOMS := core/base
+LINT_FILES = $(filter-out core/base/limits.h,$(foreach r,$(LINT_ROOMS),$(wildcard $(r)/*.c $(r)/*.h)))
+lint: lint-deps
+	@$(RUN_TESTS) --build $(BUILD) --only lint
+	clang-format --dry-run -Werror $(LINT_FILES)
+	@printf '%s\n' $(filter %.c,$(LINT_FILES)) | xargs -P $(JOBS) -n 2 \
+	  sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1 | grep -v " generated\.$$" && exit 1; :' tidy
 
 .PHONY: clean
 clean:

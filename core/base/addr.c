@@ -6,7 +6,8 @@
 
 static enum err parse_unix(struct slice path, struct addr *out)
 {
-	if (path.len == 0 || path.ptr[0] != '/' || path.len >= sizeof(out->u.un.sun_path) || memchr(path.ptr, 0, path.len))
+	if (path.len == 0 || path.ptr[0] != '/' || path.len >= sizeof(out->u.un.sun_path) ||
+	    memchr(path.ptr, 0, path.len))
 		return ERR_SYNTAX;
 	out->u.un.sun_family = AF_UNIX;
 	memcpy(out->u.un.sun_path, path.ptr, path.len);
@@ -72,7 +73,8 @@ struct addr addr_from(const struct sockaddr *sa, socklen_t len)
 {
 	struct addr a;
 	memset(&a, 0, sizeof(a));
-	if (!sa || len < sizeof(sa_family_t) || len > sizeof(a.u) || !least_len(sa->sa_family) || len < least_len(sa->sa_family))
+	if (!sa || len < sizeof(sa_family_t) || len > sizeof(a.u) || !least_len(sa->sa_family) ||
+	    len < least_len(sa->sa_family))
 		return a;
 	memcpy(&a.u, sa, len);
 	a.len = len;

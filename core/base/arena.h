@@ -24,12 +24,12 @@ struct arena {
 };
 
 void arena_init(struct arena *a, size_t max_bytes);
-void arena_release(struct arena *a);          /* frees all; the arena may be used again */
-void arena_reset(struct arena *a);            /* keeps one chunk for reuse */
-void *arena_alloc(struct arena *a, size_t bytes) MUST_USE;             /* 16-byte aligned, uninitialised; NULL above the maximum */
+void arena_release(struct arena *a);                       /* frees all; the arena may be used again */
+void arena_reset(struct arena *a);                         /* keeps one chunk for reuse */
+void *arena_alloc(struct arena *a, size_t bytes) MUST_USE; /* 16-byte aligned, uninitialised; NULL above the maximum */
 void *arena_zalloc(struct arena *a, size_t bytes) MUST_USE;
-char *arena_copy(struct arena *a, struct slice s) MUST_USE;            /* NUL-terminated copy */
-struct slice arena_slice(struct arena *a, struct slice s) MUST_USE;    /* ptr NULL above the maximum */
+char *arena_copy(struct arena *a, struct slice s) MUST_USE;         /* NUL-terminated copy */
+struct slice arena_slice(struct arena *a, struct slice s) MUST_USE; /* ptr NULL above the maximum */
 struct slice arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #ifdef __cplusplus

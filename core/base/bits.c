@@ -50,10 +50,7 @@ size_t bits_next(const struct bits *b, size_t from)
 
 /* ---- ranges ---- */
 
-void ranges_init(struct ranges *r, size_t max)
-{
-	*r = (struct ranges){ .max = max };
-}
+void ranges_init(struct ranges *r, size_t max) { *r = (struct ranges){ .max = max }; }
 
 void ranges_release(struct ranges *r)
 {

@@ -12,10 +12,7 @@ static inline unsigned char lower(char c)
 	return u >= 'A' && u <= 'Z' ? (unsigned char)(u | 0x20) : u;
 }
 
-bool slice_eq_nocase(struct slice a, struct slice b)
-{
-	return a.len == b.len && slice_starts_nocase(a, b);
-}
+bool slice_eq_nocase(struct slice a, struct slice b) { return a.len == b.len && slice_starts_nocase(a, b); }
 
 bool slice_starts_nocase(struct slice s, struct slice prefix)
 {
@@ -54,10 +51,7 @@ struct slice slice_from(struct slice s, size_t start)
 	return slice_of(start ? s.ptr + start : s.ptr, s.len - start);
 }
 
-struct slice slice_upto(struct slice s, size_t len)
-{
-	return slice_of(s.ptr, min_size(len, s.len));
-}
+struct slice slice_upto(struct slice s, size_t len) { return slice_of(s.ptr, min_size(len, s.len)); }
 
 static inline bool is_blank(char c) { return c == ' ' || c == '\t'; }
 

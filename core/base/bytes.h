@@ -45,9 +45,9 @@ int slice_cmp(struct slice a, struct slice b); /* bytewise, shorter first on a t
 /* Position of a byte, or SIZE_MAX. */
 size_t slice_find(struct slice s, char c);
 size_t slice_rfind(struct slice s, char c);
-struct slice slice_from(struct slice s, size_t start);          /* s without its first `start` bytes (clamped) */
-struct slice slice_upto(struct slice s, size_t len);            /* the first len bytes (clamped) */
-struct slice slice_trim(struct slice s);                        /* without SP and TAB at both ends */
+struct slice slice_from(struct slice s, size_t start); /* s without its first `start` bytes (clamped) */
+struct slice slice_upto(struct slice s, size_t len);   /* the first len bytes (clamped) */
+struct slice slice_trim(struct slice s);               /* without SP and TAB at both ends */
 
 /* The next word up to `sep`; *rest_io moves behind the separator. False when nothing is left. */
 bool slice_next(struct slice *rest_io, char sep, struct slice *word_out);
@@ -67,13 +67,29 @@ size_t put_u64(char *out, uint64_t value);
 void put_hex32(char *out, uint32_t value);
 
 /* Little-endian loads and stores for on-disk bytes, any alignment. */
-static inline uint16_t get_le16(const void *p) { uint16_t v; memcpy(&v, p, 2); return v; }
-static inline uint32_t get_le32(const void *p) { uint32_t v; memcpy(&v, p, 4); return v; }
-static inline uint64_t get_le64(const void *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+static inline uint16_t get_le16(const void *p)
+{
+	uint16_t v;
+	memcpy(&v, p, 2);
+	return v;
+}
+static inline uint32_t get_le32(const void *p)
+{
+	uint32_t v;
+	memcpy(&v, p, 4);
+	return v;
+}
+static inline uint64_t get_le64(const void *p)
+{
+	uint64_t v;
+	memcpy(&v, p, 8);
+	return v;
+}
 static inline void put_le16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 static inline void put_le32(void *p, uint32_t v) { memcpy(p, &v, 4); }
 static inline void put_le64(void *p, uint64_t v) { memcpy(p, &v, 8); }
-static_assert_c(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "on-disk integers are little-endian; big-endian hosts need swaps here");
+static_assert_c(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+		"on-disk integers are little-endian; big-endian hosts need swaps here");
 
 /* A growing byte buffer with a maximum given at birth. */
 struct buf {
@@ -82,9 +98,9 @@ struct buf {
 };
 void buf_init(struct buf *b, size_t max);
 void buf_release(struct buf *b);
-bool buf_put(struct buf *b, const void *ptr, size_t len);       /* false, and nothing changed, above max */
+bool buf_put(struct buf *b, const void *ptr, size_t len); /* false, and nothing changed, above max */
 bool buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-char *buf_room(struct buf *b, size_t len);                      /* space for len more bytes, not yet counted; NULL above max */
+char *buf_room(struct buf *b, size_t len); /* space for len more bytes, not yet counted; NULL above max */
 static inline void buf_clear(struct buf *b) { b->len = 0; }
 static inline struct slice buf_slice(const struct buf *b) { return slice_of(b->ptr, b->len); }
 

@@ -6,14 +6,12 @@
 #include <xxhash.h>
 
 static_assert_c(XXH_VERSION_NUMBER >= 800, "XXH3's values are stable from 0.8.0 on");
-static_assert_c(sizeof(XXH3_state_t) + _Alignof(XXH3_state_t) <= sizeof(struct hash_stream), "room for the aligned state");
+static_assert_c(sizeof(XXH3_state_t) + _Alignof(XXH3_state_t) <= sizeof(struct hash_stream),
+		"room for the aligned state");
 
 static const char nothing[1];
 
-uint64_t hash64(struct slice s, uint64_t seed)
-{
-	return XXH3_64bits_withSeed(s.len ? s.ptr : nothing, s.len, seed);
-}
+uint64_t hash64(struct slice s, uint64_t seed) { return XXH3_64bits_withSeed(s.len ? s.ptr : nothing, s.len, seed); }
 
 struct hash128 hash128(struct slice s, uint64_t seed)
 {

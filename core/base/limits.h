@@ -50,7 +50,7 @@
 #define SOCKET_BACKLOG 4096                /* connections not yet accepted; the kernel's somaxconn cuts it */
 #define SOCKET_KEEPALIVE_IDLE_S 60         /* a peer that vanished is noticed within about two minutes: */
 #define SOCKET_KEEPALIVE_INTERVAL_S 15     /* 60 s of silence, then four probes */
-#define SOCKET_KEEPALIVE_PROBES 4
+#define SOCKET_KEEPALIVE_PROBES 4          /* one lost packet is no reason to give up */
 #define SOCKET_RETRANSMITS_GONE 3          /* unanswered, in a row: about 1.5 s on a fast network */
 #define OFFLOAD_THREADS_MAX 256            /* a guard against a slip in the configuration */
 
@@ -82,6 +82,13 @@
 #define SEQUENCE_SKIP ((uint64_t)1 << 20)    /* after an unclean open: no MODSEQ that was shown early is given again */
 #define LOGS_MAX 65536u                      /* of an account: a cut names them all */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */
+#define SOURCE_MEMORY_BYTES KIB(32)          /* a message up to this comes with its records in one read, is verified, and sent from memory */
+#define SOURCE_GUESS_BYTES KIB(1)            /* of a record, read at first: most prefixes fit */
+#define SOURCE_NEAR_BYTES KIB(64)            /* body and message records that lie closer are read at once */
+#define SOURCE_RECORD_BYTES_MAX MIB(4)       /* no record is longer: a commit's heads are not (COMMIT_HEADS_BYTES_MAX) */
+#define SOURCE_TRIES_MAX 4u                  /* a message that moves while it is looked for */
+#define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */
+#define SOURCE_FDS_MIN 4u                    /* descriptors a shard may keep, whatever log_fds_max says */
 #define VIEW_BRANCH_LEAVES 64u               /* pages a branch: 32,768 messages */
 
 /* ---- tenancy ---- */

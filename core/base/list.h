@@ -50,8 +50,8 @@ static inline struct link *list_pop_front(struct list *l)
 
 #define LIST_FIRST(list, type, member) (list_empty(list) ? NULL : CONTAINER_OF((list)->head.next, type, member))
 /* Walks links; the current one may be removed while walking. */
-#define LIST_FOREACH(list, it)                                                                               \
-	for (struct link *it = (list)->head.next, *it##_next = it->next; it != &(list)->head;                    \
+#define LIST_FOREACH(list, it)                                                                \
+	for (struct link *it = (list)->head.next, *it##_next = it->next; it != &(list)->head; \
 	     it = it##_next, it##_next = it->next)
 
 #endif

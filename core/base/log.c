@@ -100,7 +100,8 @@ static bool put_unit(struct line *l, size_t start, const char *unit, size_t len)
 
 static bool is_bare(unsigned char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c != 0 && strchr("-_.:/@+[],*%", c) != NULL);
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (c != 0 && strchr("-_.:/@+[],*%", c) != NULL);
 }
 
 /* ASCII, and single bytes of no known meaning: both forms.  Returns the unit's length. */
@@ -151,7 +152,8 @@ static size_t escape_point(uint32_t point, char out[13])
 	if (point < 0x10000)
 		return (size_t)snprintf(out, 13, "\\u%04x", (unsigned)point);
 	point -= 0x10000;
-	return (size_t)snprintf(out, 13, "\\u%04x\\u%04x", 0xd800 + (unsigned)(point >> 10), 0xdc00 + (unsigned)(point & 0x3ff));
+	return (size_t)snprintf(out, 13, "\\u%04x\\u%04x", 0xd800 + (unsigned)(point >> 10),
+				0xdc00 + (unsigned)(point & 0x3ff));
 }
 
 static bool put_escaped(struct line *l, struct slice s)
@@ -184,7 +186,10 @@ static bool put_hex(struct line *l, struct slice s)
 
 /* ---- values ---- */
 
-static bool put_quoted(struct line *l, struct slice s) { return put(l, "\"", 1) && put_escaped(l, s) && put(l, "\"", 1); }
+static bool put_quoted(struct line *l, struct slice s)
+{
+	return put(l, "\"", 1) && put_escaped(l, s) && put(l, "\"", 1);
+}
 
 static bool put_str(struct line *l, struct slice s)
 {
@@ -222,7 +227,9 @@ static bool put_value(struct line *l, const struct log_field *f)
 	case LOG_KIND_STR:
 		return put_str(l, f->v.s);
 	case LOG_KIND_HEX:
-		return l->form == LOG_FORM_KEYS && f->v.s.len ? put_hex(l, f->v.s) : put(l, "\"", 1) && put_hex(l, f->v.s) && put(l, "\"", 1);
+		return l->form == LOG_FORM_KEYS && f->v.s.len
+			       ? put_hex(l, f->v.s)
+			       : put(l, "\"", 1) && put_hex(l, f->v.s) && put(l, "\"", 1);
 	case LOG_KIND_U64:
 		return put_number(l, f->v.u, false);
 	case LOG_KIND_I64:

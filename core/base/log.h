@@ -33,7 +33,17 @@ extern "C" {
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_ALARM, LOG_LEVEL_COUNT };
 enum log_form { LOG_FORM_KEYS, LOG_FORM_JSON };
 
-enum log_kind { LOG_KIND_END, LOG_KIND_NAME, LOG_KIND_STR, LOG_KIND_HEX, LOG_KIND_U64, LOG_KIND_I64, LOG_KIND_BOOL, LOG_KIND_ERRNO, LOG_KIND_ADDR };
+enum log_kind {
+	LOG_KIND_END,
+	LOG_KIND_NAME,
+	LOG_KIND_STR,
+	LOG_KIND_HEX,
+	LOG_KIND_U64,
+	LOG_KIND_I64,
+	LOG_KIND_BOOL,
+	LOG_KIND_ERRNO,
+	LOG_KIND_ADDR
+};
 struct log_field {
 	const char *key;
 	enum log_kind kind;
@@ -69,38 +79,39 @@ static inline struct log_field log_field_addr(const char *key, const struct addr
 	f.v.addr = a;
 	return f;
 }
-#define LOG_STR(key, slice) log_field_str(key, LOG_KIND_STR, slice)        /* any bytes, a client's too */
+#define LOG_STR(key, slice) log_field_str(key, LOG_KIND_STR, slice)              /* any bytes, a client's too */
 #define LOG_Z(key, zstring) log_field_str(key, LOG_KIND_STR, slice_str(zstring)) /* NULL = empty */
-#define LOG_HEX(key, slice) log_field_str(key, LOG_KIND_HEX, slice)        /* bytes as lower-case hex: GUIDs, hashes */
+#define LOG_HEX(key, slice) log_field_str(key, LOG_KIND_HEX, slice) /* bytes as lower-case hex: GUIDs, hashes */
 #define LOG_U64(key, number) log_field_u64(key, LOG_KIND_U64, number)
 #define LOG_I64(key, number) log_field_i64(key, LOG_KIND_I64, number)
 #define LOG_BOOL(key, truth) log_field_u64(key, LOG_KIND_BOOL, (truth) ? 1 : 0)
 #define LOG_ERR(e) log_field_str("err", LOG_KIND_STR, slice_str(err_name(e)))
-#define LOG_ERRNO(number) log_field_i64("errno", LOG_KIND_ERRNO, number)   /* ENOENT; its sign does not matter */
-#define LOG_ADDR(key, addr) log_field_addr(key, addr)                      /* struct addr * */
-#define LOG_END log_field_str(NULL, LOG_KIND_END, slice_of(NULL, 0))       /* supplied by log_event; writing it is harmless */
+#define LOG_ERRNO(number) log_field_i64("errno", LOG_KIND_ERRNO, number) /* ENOENT; its sign does not matter */
+#define LOG_ADDR(key, addr) log_field_addr(key, addr)                    /* struct addr * */
+#define LOG_END log_field_str(NULL, LOG_KIND_END, slice_of(NULL, 0)) /* supplied by log_event; writing it is harmless */
 
 /* The event's name is "room.what" and a literal; then fields, or none.  Fields are not evaluated below the level. */
-#define log_event(level, event, ...)                                                                          \
-	(log_on(level) ? log_write(level, (const struct log_field[]){                                         \
-						  log_field_str("event", LOG_KIND_NAME, SLICE_LIT(event)), ##__VA_ARGS__, LOG_END }) \
-		       : (void)0)
+/* clang-format off */
+#define log_event(level, event, ...) (log_on(level) ? log_write(level, LOG_FIELDS(event, ##__VA_ARGS__)) : (void)0)
+#define LOG_FIELDS(event, ...) \
+	(const struct log_field[]){ log_field_str("event", LOG_KIND_NAME, SLICE_LIT(event)), ##__VA_ARGS__, LOG_END }
+/* clang-format on */
 
 bool log_on(enum log_level level);
 /* Fields up to LOG_END; what log_event calls. */
 void log_write(enum log_level level, const struct log_field *fields);
 
 /* ---- settings ---- */
-void log_set_level(enum log_level least);   /* LOG_INFO at the start */
-void log_set_form(enum log_form form);      /* LOG_FORM_KEYS at the start */
+void log_set_level(enum log_level least);                           /* LOG_INFO at the start */
+void log_set_form(enum log_form form);                              /* LOG_FORM_KEYS at the start */
 bool log_level_parse(struct slice name, enum log_level *level_out); /* "debug" ... "alarm" */
 const char *log_level_name(enum log_level level);
 /* Wall time in milliseconds since 1970.  Without a clock (NULL, the start) lines bear no time: this floor knows none. */
 void log_set_clock(int64_t (*wall_ms)(void));
 /* Takes whole lines, LF included, from any thread; false = dropped.  NULL: back to write(2). */
 void log_set_sink(bool (*sink)(void *arg, enum log_level level, struct slice line), void *arg);
-void log_set_fd(int fd);                    /* where the first sink writes; standard error at the start */
-uint64_t log_dropped(void);                 /* lines lost since the start of the process */
+void log_set_fd(int fd);    /* where the first sink writes; standard error at the start */
+uint64_t log_dropped(void); /* lines lost since the start of the process */
 
 /* The time form of the log, "2025-01-31T08:15:00.123Z": exactly LOG_TIME_BYTES, no NUL.  Years 0 to 9999; others are clamped. */
 #define LOG_TIME_BYTES 24

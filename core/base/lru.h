@@ -24,7 +24,7 @@ struct lru_node {
 };
 
 struct lru {
-	struct list list; /* most recently used first; unpinned entries only */
+	struct list list;          /* most recently used first; unpinned entries only */
 	uint64_t bytes, bytes_max; /* of all entries, pinned ones too */
 	size_t count;
 	void (*evict)(struct lru_node *n); /* it has left already: the caller frees it */

@@ -32,11 +32,11 @@ struct metric {
 	uint32_t cell; /* first of its cells; given at the start */
 };
 
-#define METRIC_DEFINE(var, name, help, kind)                                                                   \
-	static struct metric var = { name, help, kind, 0 };                                                    \
+#define METRIC_DEFINE(var, name, help, kind)                \
+	static struct metric var = { name, help, kind, 0 }; \
 	static struct metric *const metric_entry_##var __attribute__((section("penfold_metrics"), used)) = &var
 #define METRIC_COUNTER(var, name, help) METRIC_DEFINE(var, name, help, METRIC_KIND_COUNTER)     /* only grows */
-#define METRIC_GAUGE(var, name, help) METRIC_DEFINE(var, name, help, METRIC_KIND_GAUGE)         /* goes up and down by metric_add */
+#define METRIC_GAUGE(var, name, help) METRIC_DEFINE(var, name, help, METRIC_KIND_GAUGE)         /* up and down */
 #define METRIC_HISTOGRAM(var, name, help) METRIC_DEFINE(var, name, help, METRIC_KIND_HISTOGRAM) /* metric_record only */
 
 void metric_add(const struct metric *m, int64_t n);

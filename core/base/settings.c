@@ -13,10 +13,7 @@
 
 #include <cyaml/cyaml.h>
 
-void settings_init(struct settings *s)
-{
-	*s = (struct settings){ 0 };
-}
+void settings_init(struct settings *s) { *s = (struct settings){ 0 }; }
 
 void settings_release(struct settings *s)
 {
@@ -52,7 +49,8 @@ static void make_printable(char *z)
 			*z = '?';
 }
 
-__attribute__((format(printf, 4, 0))) static enum err vfail(struct settings *s, unsigned line, const char *key, const char *fmt, va_list args)
+__attribute__((format(printf, 4, 0))) static enum err vfail(struct settings *s, unsigned line, const char *key,
+							    const char *fmt, va_list args)
 {
 	size_t at = append_printf(s->message, 0, "%s:", s->name);
 	if (line)
@@ -129,8 +127,8 @@ void settings_free_value(const struct cyaml_schema_value *schema, void *value)
 	cyaml_free(&config, schema, value, 0);
 }
 
-enum err settings_parse(struct settings *s, const char *name, struct slice text, const struct cyaml_schema_value *schema,
-			void **value_out)
+enum err settings_parse(struct settings *s, const char *name, struct slice text,
+			const struct cyaml_schema_value *schema, void **value_out)
 {
 	*value_out = NULL;
 	settings_release(s);
@@ -182,7 +180,8 @@ enum err settings_load(struct settings *s, const char *path, const struct cyaml_
 		int why = errno;
 		settings_release(s);
 		s->name = xstrdup(path);
-		e = why == EFBIG ? settings_fail(s, 0, NULL, "larger than %zu bytes, the most a configuration may have", SETTINGS_FILE_BYTES_MAX)
+		e = why == EFBIG ? settings_fail(s, 0, NULL, "larger than %zu bytes, the most a configuration may have",
+						 SETTINGS_FILE_BYTES_MAX)
 				 : settings_fail(s, 0, NULL, "cannot be read: %s", strerror(why));
 	}
 	if (fd >= 0)

@@ -43,10 +43,11 @@ void settings_init(struct settings *s);
 void settings_release(struct settings *s);
 
 /* OK, or ERR_CONFIG with the message set and *value_out NULL.  The schema's top is a mapping with CYAML_FLAG_POINTER. */
-enum err settings_load(struct settings *s, const char *path, const struct cyaml_schema_value *schema, void **value_out) MUST_USE;
+enum err settings_load(struct settings *s, const char *path, const struct cyaml_schema_value *schema, void **value_out)
+	MUST_USE;
 /* The same for text in memory; `name` stands for the file. */
-enum err settings_parse(struct settings *s, const char *name, struct slice text, const struct cyaml_schema_value *schema,
-			void **value_out) MUST_USE;
+enum err settings_parse(struct settings *s, const char *name, struct slice text,
+			const struct cyaml_schema_value *schema, void **value_out) MUST_USE;
 void settings_free_value(const struct cyaml_schema_value *schema, void *value);
 
 /* Whether the file had this key ("io.pin", "listeners[2].address"), and on which line (0 = it had not). */

@@ -27,7 +27,10 @@ struct walk {
 static enum err check_value(struct walk *w, const struct cyaml_schema_value *schema);
 
 static unsigned line_of(const struct walk *w) { return (unsigned)w->event.start_mark.line + 1; }
-static struct slice scalar_of(const struct walk *w) { return slice_of(w->event.data.scalar.value, w->event.data.scalar.length); }
+static struct slice scalar_of(const struct walk *w)
+{
+	return slice_of(w->event.data.scalar.value, w->event.data.scalar.length);
+}
 
 /* A text of the file for a message: escaped, at most 40 bytes of it. */
 static const char *shown(struct slice s, char out[64])
@@ -103,8 +106,9 @@ static enum err parser_failed(struct walk *w)
 		for (size_t i = 0; i < min_size(p->problem_offset, w->text.len); i++)
 			line += w->text.ptr[i] == '\n';
 	}
-	return settings_fail(w->s, (unsigned)line, NULL, "not valid YAML: %s%s%s", p->problem ? p->problem : "unreadable",
-			     p->context ? " " : "", p->context ? p->context : "");
+	return settings_fail(w->s, (unsigned)line, NULL, "not valid YAML: %s%s%s",
+			     p->problem ? p->problem : "unreadable", p->context ? " " : "",
+			     p->context ? p->context : "");
 }
 
 static enum err next(struct walk *w)
@@ -115,7 +119,8 @@ static enum err next(struct walk *w)
 		return parser_failed(w);
 	}
 	if (w->event.type == YAML_ALIAS_EVENT)
-		return settings_fail(w->s, line_of(w), w->key, "aliases (*name) are not supported here: write the value out");
+		return settings_fail(w->s, line_of(w), w->key,
+				     "aliases (*name) are not supported here: write the value out");
 	return OK;
 }
 
@@ -171,7 +176,8 @@ static const char *describe(const struct cyaml_schema_value *schema, char *out, 
 		break;
 	case CYAML_STRING:
 		if (schema->string.min)
-			snprintf(out, bytes, "a text of %u to %u bytes", (unsigned)schema->string.min, (unsigned)schema->string.max);
+			snprintf(out, bytes, "a text of %u to %u bytes", (unsigned)schema->string.min,
+				 (unsigned)schema->string.max);
 		else
 			snprintf(out, bytes, "a text of at most %u bytes", (unsigned)schema->string.max);
 		break;
@@ -193,7 +199,8 @@ static enum err wrong(struct walk *w, const struct cyaml_schema_value *schema)
 	case YAML_SCALAR_EVENT:
 		if (scalar_of(w).len == 0)
 			return settings_fail(w->s, line_of(w), w->key, "expected %s; the value is empty", expected);
-		return settings_fail(w->s, line_of(w), w->key, "expected %s; got \"%s\"", expected, shown(scalar_of(w), got));
+		return settings_fail(w->s, line_of(w), w->key, "expected %s; got \"%s\"", expected,
+				     shown(scalar_of(w), got));
 	case YAML_MAPPING_START_EVENT:
 		return settings_fail(w->s, line_of(w), w->key, "expected %s; got keys with values", expected);
 	default:
@@ -254,7 +261,8 @@ static bool is_null(const struct walk *w, const struct cyaml_schema_value *schem
 	if (s.len == 0)
 		return true;
 	static const char *const words[] = { "null", "Null", "NULL", "~" };
-	for (size_t i = 0; (schema->flags & CYAML_FLAG_POINTER_NULL_STR) == CYAML_FLAG_POINTER_NULL_STR && i < ARRAY_LEN(words); i++)
+	for (size_t i = 0;
+	     (schema->flags & CYAML_FLAG_POINTER_NULL_STR) == CYAML_FLAG_POINTER_NULL_STR && i < ARRAY_LEN(words); i++)
 		if (slice_eq(s, slice_str(words[i])))
 			return true;
 	return false;
@@ -351,7 +359,8 @@ static enum err check_field(struct walk *w, const struct cyaml_schema_field *fie
 		return unknown_key(w, fields, name);
 	key_push_name(w, fields[i].key);
 	if (seen[i])
-		return settings_fail(w->s, line_of(w), w->key, "the key stands twice, first on line %u", settings_line(w->s, w->key));
+		return settings_fail(w->s, line_of(w), w->key, "the key stands twice, first on line %u",
+				     settings_line(w->s, w->key));
 	seen[i] = true;
 	enum err e = note_place(w, line_of(w));
 	if (e == OK)
@@ -402,7 +411,8 @@ static enum err check_sequence(struct walk *w, const struct cyaml_schema_value *
 		key_pop(w, key_len);
 	}
 	if (count < least)
-		return settings_fail(w->s, line, w->key, "expected at least %u %s; got %zu", least, least == 1 ? "entry" : "entries", count);
+		return settings_fail(w->s, line, w->key, "expected at least %u %s; got %zu", least,
+				     least == 1 ? "entry" : "entries", count);
 	return OK;
 }
 
@@ -416,7 +426,8 @@ static enum err check_value(struct walk *w, const struct cyaml_schema_value *sch
 		return is_null(w, schema) || fits(scalar_of(w), schema) ? OK : wrong(w, schema);
 	if (w->event.type == YAML_MAPPING_START_EVENT && schema->type == CYAML_MAPPING)
 		return check_mapping(w, schema);
-	if (w->event.type == YAML_SEQUENCE_START_EVENT && (schema->type == CYAML_SEQUENCE || schema->type == CYAML_SEQUENCE_FIXED))
+	if (w->event.type == YAML_SEQUENCE_START_EVENT &&
+	    (schema->type == CYAML_SEQUENCE || schema->type == CYAML_SEQUENCE_FIXED))
 		return check_sequence(w, schema);
 	return wrong(w, schema);
 }

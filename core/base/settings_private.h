@@ -12,7 +12,8 @@ struct settings_place {
 
 /* Walks the text against the schema, notes where every key stands, and sets *empty_out when the file says nothing.
  * ERR_CONFIG with the message set. */
-enum err settings_check(struct settings *s, struct slice text, const struct cyaml_schema_value *schema, bool *empty_out);
+enum err settings_check(struct settings *s, struct slice text, const struct cyaml_schema_value *schema,
+			bool *empty_out);
 
 /* Sets the message: "name:line: key: ..." (without the parts that are 0 or NULL); returns ERR_CONFIG. */
 enum err settings_fail(struct settings *s, unsigned line, const char *key, const char *fmt, ...) PRINTF_LIKE(4, 5);

@@ -34,7 +34,7 @@ static void slots_open(struct table_slots *s, unsigned bits)
 {
 	s->bits = bits;
 	s->tags = xcalloc((size_t)1 << bits, sizeof(*s->tags));
-	s->nodes = xmalloc(sizeof(*s->nodes) << bits); /* read only where a tag says so */
+	s->nodes = xmalloc(sizeof(struct table_node *) << bits); /* read only where a tag says so */
 }
 
 static void slots_close(struct table_slots *s)

@@ -168,6 +168,7 @@ struct message_source {
 	struct slice prefix;       /* in memory */
 	int fd;                    /* body: this file ... */
 	uint64_t offset, bytes;    /* ... this range */
+	const char *body;          /* the same bytes in memory, verified; NULL: only in the file (large messages) */
 	uint64_t header_bytes;     /* of the body: up to and including the empty line */
 	const uint64_t *dots;      /* offsets, relative to the body, of lines that begin with '.' */
 	uint32_t dot_count;

@@ -81,6 +81,7 @@
 #define COMMIT_UNSYNCED_MAX 256u             /* commits of flags written without a sync: the next is synced */
 #define SEQUENCE_SKIP ((uint64_t)1 << 20)    /* after an unclean open: no MODSEQ that was shown early is given again */
 #define LOGS_MAX 65536u                      /* of an account: a cut names them all */
+#define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */
 #define SOURCE_MEMORY_BYTES KIB(32)          /* a message up to this comes with its records in one read, is verified, and sent from memory */
 #define SOURCE_GUESS_BYTES KIB(1)            /* of a record, read at first: most prefixes fit */

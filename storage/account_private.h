@@ -35,7 +35,8 @@
 struct log {
 	uint32_t number;
 	bool stub;            /* its name is a stub, synced: nothing in it counts, no expunge is kept because of it */
-	bool damaged;         /* a range of it was set aside */
+	bool damaged;         /* a range of it was set aside, below ... */
+	uint64_t set_aside_end; /* ... here */
 	uint64_t end;         /* its commits are below this; nothing behind it is ever read */
 	uint64_t inode;       /* of the file that was opened under the name */
 	uint64_t live_bytes;  /* about: records and bodies that rows refer to (compaction's measure) */
@@ -52,6 +53,8 @@ struct log_position {
 struct log *account_log(const struct account *a, uint32_t number); /* NULL: not in the table */
 
 /* ---- folders ---- */
+
+#define ROW_EXTERNAL 0x80u /* row.flags: the body is a file of its own, B.<guid> */
 
 struct vanished_range {
 	uint64_t modseq;
@@ -72,6 +75,7 @@ struct folder {
 	uint8_t uidl_formula;
 	bool subscribed, noselect;
 	bool gone;                 /* deleted, but views still show it */
+	bool provisional;          /* a replay has met its messages, but not yet itself */
 	uint64_t modseq;
 	struct rows rows;
 	struct vanished vanished;
@@ -90,6 +94,13 @@ enum account_state {
 	ACCOUNT_LOST,    /* fenced, or memory cannot be trusted: every call answers ERR_FENCED, the last close drops it */
 };
 
+/* A range that a load found bad and that no FACT_SET_ASIDE names yet: the first commit after it says so, with the raised UIDNEXTs. */
+struct repair {
+	uint32_t log;
+	bool damage;
+	uint64_t start, end;
+};
+
 struct keywords; /* keyword.h: the table of names, and the sets that rows refer to */
 
 struct account {
@@ -100,6 +111,7 @@ struct account {
 	struct log *logs;          /* ascending; the last one is the newest */
 	struct folder **folders;   /* by id */
 	struct keywords *keywords; /* NULL: none used */
+	struct repair *repairs;
 	char *subscriptions;       /* names that are no folders, each ended by NUL, or NULL */
 	uint64_t salt;
 	uint64_t sequence;         /* of the last commit, or the last number that was skipped */
@@ -109,6 +121,7 @@ struct account {
 	uint32_t state_log;
 	uint32_t log_count, folder_count, subscriptions_bytes;
 	uint32_t next_folder, last_uidvalidity;
+	uint32_t repair_count;
 	uint32_t refs;             /* account_open minus account_close */
 	uint8_t state;             /* enum account_state */
 	bool read_only;            /* unknown records, or no new log could be opened: reading goes on */

@@ -228,7 +228,7 @@ struct message_fixed {
 	uint16_t from_bytes, rcpt_bytes, zero;
 	uint32_t prefix_bytes;
 	uint32_t body_log, body_offset; /* where the body's record was when this was written; 0 = in this commit. Only a hint: the GUID decides */
-	uint32_t zero2;
+	uint32_t body_flags; /* BODY_EXTERNAL, if its body is */
 };
 static_assert_c(sizeof(struct message_fixed) == 96, "drawn");
 #define FORMAT_MESSAGE_BYTES_MIN (RECORD_HEADER_BYTES + 96u)

@@ -309,6 +309,14 @@ bool body_get(const struct record *r, struct body_record *out)
 	return take_end(&t) && f->header_bytes <= f->bytes && f->bytes <= INT64_MAX;
 }
 
+static bool uidl_good(struct slice uidl)
+{
+	for (size_t i = 0; i < uidl.len; i++)
+		if (uidl.ptr[i] < 0x21 || uidl.ptr[i] > 0x7e)
+			return false;
+	return uidl.len <= UIDL_BYTES_MAX;
+}
+
 bool message_get(const struct record *r, struct message_record *out)
 {
 	struct message_fixed *f = &out->fixed;
@@ -322,7 +330,7 @@ bool message_get(const struct record *r, struct message_record *out)
 	out->from = take_slice(&t, f->from_bytes);
 	out->rcpt = take_slice(&t, f->rcpt_bytes);
 	return take_end(&t) && f->uid > 0 && f->folder > 0 && f->bytes >= f->prefix_bytes && f->bytes <= INT64_MAX &&
-	       f->uidl_bytes <= UIDL_BYTES_MAX;
+	       uidl_good(out->uidl);
 }
 
 static bool ranges_ascend(const struct uid_range *ranges, uint32_t count)

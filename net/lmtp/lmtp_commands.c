@@ -24,7 +24,8 @@ void lmtp_reset(struct lmtp_session *l)
 	l->rcpts = 0;
 	l->mail = l->utf8 = l->chunking = false;
 	l->data_err = OK;
-	l->from = slice_of(NULL, 0);
+	l->from = l->id = slice_of(NULL, 0);
+	l->answer = NULL;
 	l->size_declared = l->data_bytes = 0;
 	arena_reset(&l->s.arena);
 }

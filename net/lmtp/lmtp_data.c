@@ -106,10 +106,7 @@ static enum step complete(struct lmtp_session *l)
 		e = body_end(l->writer, &body);
 		l->writer = NULL;
 	}
-	if (e == OK)
-		return lmtp_deliver(l, body);
-	lmtp_refuse_all(l, e, lmtp_words(e, OVER_QUOTA_TEMPORARY));
-	return STEP_NEXT;
+	return e == OK ? lmtp_deliver(l, body) : lmtp_refuse_all(l, lmtp_words(e, OVER_QUOTA_TEMPORARY));
 }
 
 /* ---- DATA ---- */

@@ -31,22 +31,20 @@ struct delivery;
 struct job {
 	struct post post;
 	struct delivery *delivery;
-	const struct lmtp_rcpt *rcpt;
+	struct lmtp_rcpt *rcpt;
 	unsigned shard;
 	enum err err;
 	bool begun, done;
 	struct appended appended;
 };
 
-#define ID_BYTES_MAX 48
 struct delivery {
 	struct lmtp_session *l;
 	struct body *body;
 	struct fiber *fiber;
 	unsigned home;
 	uint32_t under_way;
-	char id[ID_BYTES_MAX], date[LMTP_DATE_BYTES_MAX];
-	size_t id_len;
+	char date[LMTP_DATE_BYTES_MAX];
 };
 
 /* ---- the trace lines in front of a copy ---- */
@@ -66,9 +64,9 @@ static struct slice write_prefix(const struct job *job, char out[LMTP_PREFIX_BYT
 	struct slice to = job->rcpt->wire, peer = session_peer_address(&l->s);
 	const char *opening = peer_opening(peer);
 	int len = snprintf(out, LMTP_PREFIX_BYTES_MAX,
-			   "Return-Path: <%.*s>\r\nDelivered-To: %.*s\r\nReceived: from %s%s%.*s%s\r\n\tby %.255s with %s id %s\r\n\tfor <%.*s>; %s\r\n",
+			   "Return-Path: <%.*s>\r\nDelivered-To: %.*s\r\nReceived: from %s%s%.*s%s\r\n\tby %.255s with %s id %.*s\r\n\tfor <%.*s>; %s\r\n",
 			   SLICE_ARG(l->from), SLICE_ARG(to), l->lhlo, opening ? opening : "", opening ? (int)peer.len : 0, peer.ptr,
-			   opening ? "])" : "", lmtp_settings.host_name, l->utf8 ? "UTF8LMTP" : "LMTP", d->id, SLICE_ARG(to), d->date);
+			   opening ? "])" : "", lmtp_settings.host_name, l->utf8 ? "UTF8LMTP" : "LMTP", SLICE_ARG(l->id), SLICE_ARG(to), d->date);
 	ASSERT(len > 0 && len < LMTP_PREFIX_BYTES_MAX); /* paths and names are bounded where they were parsed */
 	return slice_of(out, (size_t)len);
 }
@@ -168,53 +166,49 @@ static void job_begin(struct job *job, bool alone)
 
 /* ---- replies ---- */
 
-static void say_stored(struct lmtp_session *l, const struct job *job)
+static void say(struct lmtp_session *l, const struct lmtp_rcpt *rcpt)
 {
-	const struct delivery *d = job->delivery;
-	l->delivered++;
-	metric_inc(&copies_stored);
-	REPLY_LIT(&l->s.reply, "250 2.0.0 <");
-	reply_put(&l->s.reply, job->rcpt->wire);
-	REPLY_LIT(&l->s.reply, "> stored as ");
-	reply_put(&l->s.reply, slice_of(d->id, d->id_len));
-	REPLY_LIT(&l->s.reply, "\r\n");
+	struct reply *r = &l->s.reply;
+	reply_put(r, slice_str(rcpt->refusal ? rcpt->refusal : "250 2.0.0 stored as "));
+	if (!rcpt->refusal)
+		reply_put(r, l->id);
+	REPLY_LIT(r, " <");
+	reply_put(r, rcpt->wire);
+	REPLY_LIT(r, ">\r\n");
 }
 
-static void say_refused(struct lmtp_session *l, const struct lmtp_rcpt *rcpt, const char *reply)
+enum step lmtp_answer_on(struct lmtp_session *l)
 {
-	l->refused++;
-	metric_inc(&copies_refused);
-	reply_put(&l->s.reply, slice_str(reply));
-	REPLY_LIT(&l->s.reply, " <");
-	reply_put(&l->s.reply, rcpt->wire);
-	REPLY_LIT(&l->s.reply, ">\r\n");
-}
-
-static void log_copy(struct lmtp_session *l, const struct lmtp_rcpt *rcpt, struct slice id, uint64_t bytes, const char *result, uint32_t uid)
-{
-	log_event(LOG_INFO, "lmtp.delivery", LOG_U64("session", l->s.id), LOG_STR("tenant", rcpt->subject->tenant), LOG_STR("id", id),
-		  LOG_STR("from", l->from), LOG_STR("rcpt", rcpt->wire), LOG_STR("user", rcpt->subject->name), LOG_U64("bytes", bytes),
-		  LOG_Z("result", result), LOG_U64("uid", uid));
-}
-
-static void say_job(struct lmtp_session *l, const struct job *job)
-{
-	const struct delivery *d = job->delivery;
-	const char *reply = job->err == ERR_EXISTS ? "554 5.4.6 mail loop" : lmtp_words(job->err, job->rcpt->subject->over_quota);
-	if (job->err == OK)
-		say_stored(l, job);
-	else
-		say_refused(l, job->rcpt, reply);
-	log_copy(l, job->rcpt, slice_of(d->id, d->id_len), body_bytes(d->body), job->err == OK ? "stored" : reply, job->appended.uid);
-}
-
-void lmtp_refuse_all(struct lmtp_session *l, enum err e, const char *reply)
-{
-	for (const struct lmtp_rcpt *r = l->first_rcpt; r; r = r->next) {
-		say_refused(l, r, reply);
-		log_copy(l, r, slice_of(NULL, 0), l->data_bytes, err_name(e), 0);
+	for (; l->answer; l->answer = l->answer->next) {
+		if (reply_full(&l->s.reply))
+			return STEP_RESUME;
+		say(l, l->answer);
 	}
 	lmtp_reset(l);
+	return STEP_NEXT;
+}
+
+static void note(struct lmtp_session *l, struct lmtp_rcpt *rcpt, const char *refusal, uint64_t bytes, uint32_t uid)
+{
+	rcpt->refusal = refusal;
+	*(refusal ? &l->refused : &l->delivered) += 1;
+	metric_inc(refusal ? &copies_refused : &copies_stored);
+	log_event(LOG_INFO, "lmtp.delivery", LOG_U64("session", l->s.id), LOG_STR("tenant", rcpt->subject->tenant), LOG_STR("id", l->id),
+		  LOG_STR("from", l->from), LOG_STR("rcpt", rcpt->wire), LOG_STR("user", rcpt->subject->name), LOG_U64("bytes", bytes),
+		  LOG_Z("result", refusal ? refusal : "stored"), LOG_U64("uid", uid));
+}
+
+static enum step answer(struct lmtp_session *l)
+{
+	l->answer = l->first_rcpt;
+	return lmtp_answer_on(l);
+}
+
+enum step lmtp_refuse_all(struct lmtp_session *l, const char *reply)
+{
+	for (struct lmtp_rcpt *r = l->first_rcpt; r; r = r->next)
+		note(l, r, reply, l->data_bytes, 0);
+	return answer(l);
 }
 
 /* ---- all of them ---- */
@@ -233,7 +227,7 @@ static void prepare(struct delivery *d, struct job *jobs)
 	struct lmtp_hops any = lmtp_count_hops(header, slice_of(NULL, 0));
 	bool suspicious = any.received > LMTP_RECEIVED_MAX || any.delivered >= LMTP_DELIVERED_TO_MAX;
 	uint32_t i = 0;
-	for (const struct lmtp_rcpt *r = d->l->first_rcpt; r; r = r->next, i++) {
+	for (struct lmtp_rcpt *r = d->l->first_rcpt; r; r = r->next, i++) {
 		jobs[i].delivery = d;
 		jobs[i].rcpt = r;
 		jobs[i].shard = store_shard_of(r->subject->account_id);
@@ -247,37 +241,48 @@ static void prepare(struct delivery *d, struct job *jobs)
 
 static void run(struct delivery *d, struct job *jobs, uint32_t count)
 {
-	uint32_t next = 0, said = 0;
-	while (said < count) {
+	uint32_t next = 0;
+	while (next < count || d->under_way) {
 		for (; next < count && d->under_way < LMTP_PARALLEL_MAX; next++)
 			if (!jobs[next].begun)
 				job_begin(&jobs[next], next + 1 == count && d->under_way == 0);
-		for (; said < count && jobs[said].done; said++)
-			say_job(d->l, &jobs[said]);
-		if (said < count && !(next < count && d->under_way < LMTP_PARALLEL_MAX))
+		if (d->under_way)
 			fiber_park();
 	}
-	ASSERT(d->under_way == 0);
+}
+
+/* What became of it, for the reply and the log. */
+static void note_job(const struct job *job)
+{
+	const char *refusal = job->err == OK          ? NULL
+			      : job->err == ERR_EXISTS ? "554 5.4.6 mail loop"
+						      : lmtp_words(job->err, job->rcpt->subject->over_quota);
+	ASSERT(job->done);
+	note(job->delivery->l, job->rcpt, refusal, body_bytes(job->delivery->body), job->appended.uid);
+}
+
+/* Seconds, session, transaction: unique on this host across restarts. */
+static bool name_message(struct lmtp_session *l)
+{
+	l->id = arena_printf(&l->s.arena, "%llx.%llx.%x", (unsigned long long)clock_wall_s(), (unsigned long long)l->s.id, ++l->transactions);
+	return l->id.ptr != NULL;
 }
 
 enum step lmtp_deliver(struct lmtp_session *l, struct body *body)
 {
 	uint64_t began_ns = clock_fresh_ns();
 	struct delivery d = { .l = l, .body = body, .fiber = fiber_self(), .home = shard_index() };
-	l->transactions++;
-	/* Seconds, session, transaction: unique on this host across restarts. */
-	d.id_len = (size_t)snprintf(d.id, sizeof d.id, "%llx.%llx.%x", (unsigned long long)clock_wall_s(), (unsigned long long)l->s.id, l->transactions);
 	d.date[lmtp_date(clock_wall_s(), d.date)] = '\0';
 	struct job *jobs = arena_zalloc(&l->s.command, l->rcpts * sizeof *jobs);
-	if (!jobs) {
+	if (!jobs || !name_message(l)) {
 		body_unref(body);
-		lmtp_refuse_all(l, ERR_BUSY, lmtp_words(ERR_BUSY, OVER_QUOTA_TEMPORARY));
-		return STEP_NEXT;
+		return lmtp_refuse_all(l, lmtp_words(ERR_BUSY, OVER_QUOTA_TEMPORARY));
 	}
 	prepare(&d, jobs);
 	run(&d, jobs, l->rcpts);
+	for (uint32_t i = 0; i < l->rcpts; i++)
+		note_job(&jobs[i]);
 	body_unref(body);
-	lmtp_reset(l);
 	metric_record(&deliver_ns, clock_fresh_ns() - began_ns);
-	return STEP_NEXT;
+	return answer(l);
 }

@@ -49,6 +49,7 @@ struct lmtp_rcpt {
 	struct lmtp_rcpt *next;
 	struct slice wire; /* in the session's arena */
 	struct subject *subject;
+	const char *refusal; /* after the data: why there is no copy, or NULL */
 };
 
 enum lmtp_transfer { LMTP_COMMANDS, LMTP_DATA, LMTP_BDAT };
@@ -68,12 +69,14 @@ struct lmtp_session {
 	uint32_t rcpts;
 	struct body_writer *writer;
 	uint64_t data_bytes, chunk_left;
+	struct slice id;               /* of the message, in the arena */
+	const struct lmtp_rcpt *answer; /* the next recipient to be answered */
 	/* over the session's life */
 	bool spoke;
 	uint8_t bad_in_row;
 	uint32_t transactions, delivered, refused;
 };
-static_assert_c(sizeof(struct lmtp_session) <= 448, "a parked LMTP session grew");
+static_assert_c(sizeof(struct lmtp_session) <= 512, "a parked LMTP session grew");
 
 static inline struct lmtp_session *lmtp_of(struct session *s) { return CONTAINER_OF(s, struct lmtp_session, s); }
 
@@ -97,10 +100,12 @@ enum step lmtp_bdat_begin(struct lmtp_session *l, struct slice args);
 enum step lmtp_data_bytes(struct lmtp_session *l, struct slice bytes, size_t *used_out);
 
 /* ---- deliveries (lmtp_deliver.c) ---- */
-/* A copy for each recipient, then the replies in their order, then the transaction is over. */
+/* A copy for each recipient, then the replies in their order, then the transaction is over. Consumes the body. */
 enum step lmtp_deliver(struct lmtp_session *l, struct body *body);
-/* The same reply for each recipient: the body was refused. */
-void lmtp_refuse_all(struct lmtp_session *l, enum err e, const char *reply);
+/* The same for each recipient: the body was refused. */
+enum step lmtp_refuse_all(struct lmtp_session *l, const char *reply);
+/* Goes on with the replies when output has drained. */
+enum step lmtp_answer_on(struct lmtp_session *l);
 /* ---- trace lines (lmtp_trace.c) ---- */
 /* Fields of a header: Received, Delivered-To, and those of the latter that name this address. */
 struct lmtp_hops {

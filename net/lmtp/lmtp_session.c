@@ -45,16 +45,12 @@ static enum step take_data(struct session *s, struct slice bytes, size_t *used_o
 	return lmtp_data_bytes(lmtp_of(s), bytes, used_out);
 }
 
-static enum step go_on(struct session *s)
-{
-	(void)s;
-	UNREACHABLE(); /* no handler here returns STEP_RESUME */
-}
+static enum step go_on(struct session *s) { return lmtp_answer_on(lmtp_of(s)); }
 
 static enum step arrived(struct session *s)
 {
 	(void)s;
-	UNREACHABLE(); /* nor STEP_MOVE: the body is made here, its copies go to their shards */
+	UNREACHABLE(); /* no handler here returns STEP_MOVE: the body is made here, its copies go to their shards */
 }
 
 static enum step timed_out(struct session *s)

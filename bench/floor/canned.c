@@ -11,113 +11,113 @@
 
 static struct reply fixed(const char *text)
 {
-    return (struct reply){.text = text, .bytes = strlen(text)};
+	return (struct reply){.text = text, .bytes = strlen(text)};
 }
 
 static char *room(size_t bytes)
 {
-    char *p = malloc(bytes);
+	char *p = malloc(bytes);
 
-    if (!p)
-        err(2, "canned replies");
-    return p;
+	if (!p)
+		err(2, "canned replies");
+	return p;
 }
 
 static struct reply make_stat(const struct floor_options *o, size_t message_bytes)
 {
-    char *text = room(64);
+	char *text = room(64);
 
-    snprintf(text, 64, "+OK %u %llu\r\n", o->messages, (unsigned long long)o->messages * message_bytes);
-    return fixed(text);
+	snprintf(text, 64, "+OK %u %llu\r\n", o->messages, (unsigned long long)o->messages * message_bytes);
+	return fixed(text);
 }
 
 /* Lines of 23 octets, as a UID of 16 hexadecimal digits makes them. */
 static struct reply make_uidl(const struct floor_options *o)
 {
-    size_t cap = 64 + (size_t)o->messages * 32;
-    char *text = room(cap);
-    size_t n = (size_t)snprintf(text, cap, "+OK\r\n");
+	size_t cap = 64 + (size_t)o->messages * 32;
+	char *text = room(cap);
+	size_t n = (size_t)snprintf(text, cap, "+OK\r\n");
 
-    for (unsigned i = 1; i <= o->messages; i++)
-        n += (size_t)snprintf(text + n, cap - n, "%u %016x\r\n", i, i);
-    n += (size_t)snprintf(text + n, cap - n, ".\r\n");
-    return (struct reply){.text = text, .bytes = n};
+	for (unsigned i = 1; i <= o->messages; i++)
+		n += (size_t)snprintf(text + n, cap - n, "%u %016x\r\n", i, i);
+	n += (size_t)snprintf(text + n, cap - n, ".\r\n");
+	return (struct reply){.text = text, .bytes = n};
 }
 
 static struct reply make_retr(const struct floor_options *o, size_t *message_bytes_out)
 {
-    struct message_pool pool;
-    struct message_body *body = &pool.body[0];
-    char *text;
-    size_t n;
+	struct message_pool pool;
+	struct message_body *body = &pool.body[0];
+	char *text;
+	size_t n;
 
-    message_pool_init(&pool, o->message_bytes, 0, 1);
-    text = room(64 + MESSAGE_HEADER_BYTES_MAX + body->wire_bytes + 8);
-    n = (size_t)sprintf(text, "+OK %zu octets\r\n", pool.size);
-    n += message_header(body, 1, text + n);
-    memcpy(text + n, body->wire, body->wire_bytes);
-    n += body->wire_bytes;
-    memcpy(text + n, ".\r\n", 3);
-    *message_bytes_out = pool.size;
-    message_pool_release(&pool);
-    return (struct reply){.text = text, .bytes = n + 3};
+	message_pool_init(&pool, o->message_bytes, 0, 1);
+	text = room(64 + MESSAGE_HEADER_BYTES_MAX + body->wire_bytes + 8);
+	n = (size_t)sprintf(text, "+OK %zu octets\r\n", pool.size);
+	n += message_header(body, 1, text + n);
+	memcpy(text + n, body->wire, body->wire_bytes);
+	n += body->wire_bytes;
+	memcpy(text + n, ".\r\n", 3);
+	*message_bytes_out = pool.size;
+	message_pool_release(&pool);
+	return (struct reply){.text = text, .bytes = n + 3};
 }
 
 void canned_init(struct canned *canned, const struct floor_options *o)
 {
-    size_t message_bytes;
+	size_t message_bytes;
 
-    canned->pop3[POP3_GREETING] = fixed("+OK floor ready\r\n");
-    canned->pop3[POP3_OK] = fixed("+OK\r\n");
-    canned->pop3[POP3_BAD] = fixed("-ERR\r\n");
-    canned->pop3[POP3_RETR] = make_retr(o, &message_bytes);
-    canned->pop3[POP3_STAT] = make_stat(o, message_bytes);
-    canned->pop3[POP3_UIDL] = make_uidl(o);
-    canned->pop3[POP3_QUIT] = fixed("+OK bye\r\n");
-    canned->pop3[POP3_QUIT].closes = true;
+	canned->pop3[POP3_GREETING] = fixed("+OK floor ready\r\n");
+	canned->pop3[POP3_OK] = fixed("+OK\r\n");
+	canned->pop3[POP3_BAD] = fixed("-ERR\r\n");
+	canned->pop3[POP3_RETR] = make_retr(o, &message_bytes);
+	canned->pop3[POP3_STAT] = make_stat(o, message_bytes);
+	canned->pop3[POP3_UIDL] = make_uidl(o);
+	canned->pop3[POP3_QUIT] = fixed("+OK bye\r\n");
+	canned->pop3[POP3_QUIT].closes = true;
 
-    canned->lmtp[LMTP_GREETING] = fixed("220 floor LMTP ready\r\n");
-    canned->lmtp[LMTP_LHLO] = fixed("250-floor\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES\r\n");
-    canned->lmtp[LMTP_OK] = fixed("250 2.1.0 OK\r\n");
-    canned->lmtp[LMTP_DATA] = fixed("354 go ahead\r\n");
-    canned->lmtp[LMTP_DATA].takes_data = true;
-    canned->lmtp[LMTP_DONE] = fixed("250 2.0.0 stored\r\n");
-    canned->lmtp[LMTP_BAD] = fixed("500 5.5.1 what?\r\n");
-    canned->lmtp[LMTP_QUIT] = fixed("221 2.0.0 bye\r\n");
-    canned->lmtp[LMTP_QUIT].closes = true;
+	canned->lmtp[LMTP_GREETING] = fixed("220 floor LMTP ready\r\n");
+	canned->lmtp[LMTP_LHLO] = fixed("250-floor\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES\r\n");
+	canned->lmtp[LMTP_OK] = fixed("250 2.1.0 OK\r\n");
+	canned->lmtp[LMTP_DATA] = fixed("354 go ahead\r\n");
+	canned->lmtp[LMTP_DATA].takes_data = true;
+	canned->lmtp[LMTP_DONE] = fixed("250 2.0.0 stored\r\n");
+	canned->lmtp[LMTP_BAD] = fixed("500 5.5.1 what?\r\n");
+	canned->lmtp[LMTP_QUIT] = fixed("221 2.0.0 bye\r\n");
+	canned->lmtp[LMTP_QUIT].closes = true;
 }
 
 const struct reply *canned_pop3(const struct canned *canned, const char *line, size_t bytes)
 {
-    enum pop3_reply which = POP3_BAD;
+	enum pop3_reply which = POP3_BAD;
 
-    if (bytes >= 4) {
-        switch (line[0]) {
-        case 'U': which = line[1] == 'I' ? POP3_UIDL : POP3_OK; break;
-        case 'P': which = POP3_OK; break;
-        case 'D': which = POP3_OK; break;
-        case 'S': which = POP3_STAT; break;
-        case 'R': which = POP3_RETR; break;
-        case 'Q': which = POP3_QUIT; break;
-        default: break;
-        }
-    }
-    return &canned->pop3[which];
+	if (bytes >= 4) {
+		switch (line[0]) {
+		case 'U': which = line[1] == 'I' ? POP3_UIDL : POP3_OK; break;
+		case 'P': which = POP3_OK; break;
+		case 'D': which = POP3_OK; break;
+		case 'S': which = POP3_STAT; break;
+		case 'R': which = POP3_RETR; break;
+		case 'Q': which = POP3_QUIT; break;
+		default: break;
+		}
+	}
+	return &canned->pop3[which];
 }
 
 const struct reply *canned_lmtp(const struct canned *canned, const char *line, size_t bytes)
 {
-    enum lmtp_reply which = LMTP_BAD;
+	enum lmtp_reply which = LMTP_BAD;
 
-    if (bytes >= 4) {
-        switch (line[0]) {
-        case 'L': which = LMTP_LHLO; break;
-        case 'M':
-        case 'R': which = LMTP_OK; break;
-        case 'D': which = LMTP_DATA; break;
-        case 'Q': which = LMTP_QUIT; break;
-        default: break;
-        }
-    }
-    return &canned->lmtp[which];
+	if (bytes >= 4) {
+		switch (line[0]) {
+		case 'L': which = LMTP_LHLO; break;
+		case 'M':
+		case 'R': which = LMTP_OK; break;
+		case 'D': which = LMTP_DATA; break;
+		case 'Q': which = LMTP_QUIT; break;
+		default: break;
+		}
+	}
+	return &canned->lmtp[which];
 }

@@ -29,30 +29,30 @@
 #define LINE_REPLIES_MAX 64   /* replies gathered into one send */
 
 struct floor_options {
-    uint16_t pop3_port;       /* 0: not served */
-    uint16_t lmtp_port;
-    unsigned threads;
-    unsigned messages;        /* in STAT and UIDL */
-    size_t message_bytes;     /* of each, for STAT and RETR */
-    size_t lmtp_bytes_max;    /* room for one delivery */
-    const char *log_folder;   /* NULL: LMTP answers without a disk */
-    unsigned logs;            /* files per thread, taken in turn; 1: group commit over everybody */
-    int cpu;                  /* of the first thread; -1: not pinned */
+	uint16_t pop3_port;       /* 0: not served */
+	uint16_t lmtp_port;
+	unsigned threads;
+	unsigned messages;        /* in STAT and UIDL */
+	size_t message_bytes;     /* of each, for STAT and RETR */
+	size_t lmtp_bytes_max;    /* room for one delivery */
+	const char *log_folder;   /* NULL: LMTP answers without a disk */
+	unsigned logs;            /* files per thread, taken in turn; 1: group commit over everybody */
+	int cpu;                  /* of the first thread; -1: not pinned */
 };
 
 struct reply {
-    const char *text;
-    size_t bytes;
-    bool closes;
-    bool takes_data;          /* LMTP: a message follows */
+	const char *text;
+	size_t bytes;
+	bool closes;
+	bool takes_data;          /* LMTP: a message follows */
 };
 
 enum pop3_reply { POP3_GREETING, POP3_OK, POP3_STAT, POP3_UIDL, POP3_RETR, POP3_QUIT, POP3_BAD, POP3_REPLIES };
 enum lmtp_reply { LMTP_GREETING, LMTP_LHLO, LMTP_OK, LMTP_DATA, LMTP_DONE, LMTP_QUIT, LMTP_BAD, LMTP_REPLIES };
 
 struct canned {
-    struct reply pop3[POP3_REPLIES];
-    struct reply lmtp[LMTP_REPLIES];
+	struct reply pop3[POP3_REPLIES];
+	struct reply lmtp[LMTP_REPLIES];
 };
 
 /* Made once before the threads start, read by all, lives until the end. */

@@ -25,21 +25,21 @@ struct io_uring;
 
 /* A delivery that waits: embedded in the connection. */
 struct log_wait {
-    struct log_wait *next;
-    const char *data;
-    size_t bytes;
+	struct log_wait *next;
+	const char *data;
+	size_t bytes;
 };
 
 struct log {
-    int fd;
-    unsigned in_batch;
-    uint64_t offset;
-    uint64_t write_data;      /* user_data of the two operations, given by the loop */
-    uint64_t sync_data;
-    struct log_wait *waiting; /* oldest first */
-    struct log_wait **waiting_end;
-    struct log_wait *batch;   /* in flight */
-    struct iovec piece[LOG_BATCH_MAX];
+	int fd;
+	unsigned in_batch;
+	uint64_t offset;
+	uint64_t write_data;      /* user_data of the two operations, given by the loop */
+	uint64_t sync_data;
+	struct log_wait *waiting; /* oldest first */
+	struct log_wait **waiting_end;
+	struct log_wait *batch;   /* in flight */
+	struct iovec piece[LOG_BATCH_MAX];
 };
 
 void log_open(struct log *l, const char *path, uint64_t write_data, uint64_t sync_data);

@@ -15,15 +15,15 @@
 
 static inline uint64_t clock_ns(void)
 {
-    struct timespec t;
+	struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 static inline double ns_to_s(uint64_t ns)
 {
-    return (double)ns / 1e9;
+	return (double)ns / 1e9;
 }
 
 #endif

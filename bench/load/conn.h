@@ -29,26 +29,26 @@
 struct engine;
 
 struct conn {
-    struct engine *engine;
-    void *state;              /* the driver's, zeroed at each connect */
-    void *shared;             /* the driver's, one for all connections */
-    int fd;                   /* -1: not connected */
-    unsigned index;
-    uint64_t connects;        /* how often it has connected */
-    unsigned places_busy;     /* operations in flight */
-    uint64_t deadline_ns;     /* something must come before; 0: nothing is awaited */
-    bool want_out;            /* EPOLLOUT is armed */
-    bool ready;               /* kept: open and told so */
-    bool reopen;              /* kept: was reset, to be opened again */
+	struct engine *engine;
+	void *state;              /* the driver's, zeroed at each connect */
+	void *shared;             /* the driver's, one for all connections */
+	int fd;                   /* -1: not connected */
+	unsigned index;
+	uint64_t connects;        /* how often it has connected */
+	unsigned places_busy;     /* operations in flight */
+	uint64_t deadline_ns;     /* something must come before; 0: nothing is awaited */
+	bool want_out;            /* EPOLLOUT is armed */
+	bool ready;               /* kept: open and told so */
+	bool reopen;              /* kept: was reset, to be opened again */
 
-    struct body_check *body;  /* non-NULL while input is a body */
-    unsigned line_bytes;
-    char line[LINE_BYTES_MAX];
+	struct body_check *body;  /* non-NULL while input is a body */
+	unsigned line_bytes;
+	char line[LINE_BYTES_MAX];
 
-    struct iovec piece[OUT_PIECES_MAX];
-    unsigned pieces;
-    size_t out_bytes;
-    char out[OUT_BYTES_MAX];
+	struct iovec piece[OUT_PIECES_MAX];
+	unsigned pieces;
+	size_t out_bytes;
+	char out[OUT_BYTES_MAX];
 };
 
 /* Starts to connect; a failure is reported through engine_fail(). */

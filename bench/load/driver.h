@@ -30,21 +30,21 @@ struct conn;
 struct options;
 
 struct driver {
-    const char *name;
-    const char *unit;      /* what one operation is, for the report */
-    size_t state_bytes;
-    bool kept;             /* opened before the clock starts, closed after it stops */
-    bool exclusive;        /* no two connections may use one user at a time */
-    bool idle;             /* no operations: opened, held, left */
-    bool windowed;         /* takes --pipeline operations at a time on a connection */
+	const char *name;
+	const char *unit;      /* what one operation is, for the report */
+	size_t state_bytes;
+	bool kept;             /* opened before the clock starts, closed after it stops */
+	bool exclusive;        /* no two connections may use one user at a time */
+	bool idle;             /* no operations: opened, held, left */
+	bool windowed;         /* takes --pipeline operations at a time on a connection */
 
-    void *(*prepare)(const struct options *o); /* once: conn->shared of all; may be NULL */
-    void (*open)(struct conn *c);              /* NULL unless kept */
-    void (*begin)(struct conn *c, uint64_t intended_ns);
-    void (*line)(struct conn *c, const char *line, size_t bytes);
-    void (*body_end)(struct conn *c);
-    bool (*closed)(struct conn *c);
-    void (*leave)(struct conn *c);             /* NULL unless kept */
+	void *(*prepare)(const struct options *o); /* once: conn->shared of all; may be NULL */
+	void (*open)(struct conn *c);              /* NULL unless kept */
+	void (*begin)(struct conn *c, uint64_t intended_ns);
+	void (*line)(struct conn *c, const char *line, size_t bytes);
+	void (*body_end)(struct conn *c);
+	bool (*closed)(struct conn *c);
+	void (*leave)(struct conn *c);             /* NULL unless kept */
 };
 
 extern const struct driver driver_pop3_login;

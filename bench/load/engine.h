@@ -36,21 +36,21 @@
 #define ERROR_BYTES_MAX 200
 
 struct result {
-    uint64_t operations;         /* ended inside the window */
-    uint64_t units;              /* messages or deliveries, as the driver counts */
-    uint64_t payload_bytes;      /* verified or sent */
-    uint64_t errors;
-    uint64_t unstarted;          /* open loop: arrivals that never found a place; also in errors */
-    uint64_t unfinished;         /* still in flight when patience ended; also in errors */
-    struct histogram latency;
-    double window_s;
-    double open_s;               /* opening the kept connections */
-    unsigned opened;
-    uint64_t self_cpu_ns;        /* this process, in the window */
-    struct usage server_before;  /* before anything was opened */
-    struct usage server_start;   /* of the window */
-    struct usage server_end;
-    char error[ERRORS_SHOWN][ERROR_BYTES_MAX];
+	uint64_t operations;         /* ended inside the window */
+	uint64_t units;              /* messages or deliveries, as the driver counts */
+	uint64_t payload_bytes;      /* verified or sent */
+	uint64_t errors;
+	uint64_t unstarted;          /* open loop: arrivals that never found a place; also in errors */
+	uint64_t unfinished;         /* still in flight when patience ended; also in errors */
+	struct histogram latency;
+	double window_s;
+	double open_s;               /* opening the kept connections */
+	unsigned opened;
+	uint64_t self_cpu_ns;        /* this process, in the window */
+	struct usage server_before;  /* before anything was opened */
+	struct usage server_start;   /* of the window */
+	struct usage server_end;
+	char error[ERRORS_SHOWN][ERROR_BYTES_MAX];
 };
 
 /* Runs what `o` asks for and returns when it is over. Only starting up may

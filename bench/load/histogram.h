@@ -18,10 +18,10 @@
 #define HISTOGRAM_BUCKETS (36 * 64 + 64)
 
 struct histogram {
-    uint64_t count;
-    uint64_t sum;
-    uint64_t max;
-    uint64_t bucket[HISTOGRAM_BUCKETS];
+	uint64_t count;
+	uint64_t sum;
+	uint64_t max;
+	uint64_t bucket[HISTOGRAM_BUCKETS];
 };
 
 void histogram_add(struct histogram *h, uint64_t ns);

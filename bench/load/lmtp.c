@@ -28,181 +28,181 @@ static const char *const waiting_name[] = {"greeting", "LHLO", "nothing", "MAIL"
 static const char waiting_code[] = {'2', '2', '?', '2', '2', '3', '2', '2', '?'};
 
 struct lmtp_shared {
-    struct message_pool pool;
-    uint64_t serial;
-    uint64_t next_user;
+	struct message_pool pool;
+	uint64_t serial;
+	uint64_t next_user;
 };
 
 struct lmtp {
-    enum waiting waiting;
-    unsigned answers;      /* of this kind that have come */
-    unsigned sent;         /* messages on this connection */
-    bool place_held;       /* reconnecting while an operation's place is taken */
-    uint64_t first_user;   /* of this message */
-    uint64_t intended_ns;
+	enum waiting waiting;
+	unsigned answers;      /* of this kind that have come */
+	unsigned sent;         /* messages on this connection */
+	bool place_held;       /* reconnecting while an operation's place is taken */
+	uint64_t first_user;   /* of this message */
+	uint64_t intended_ns;
 };
 
 static void *lmtp_prepare(const struct options *o)
 {
-    struct lmtp_shared *shared = calloc(1, sizeof(*shared));
+	struct lmtp_shared *shared = calloc(1, sizeof(*shared));
 
-    if (shared) {
-        message_pool_init(&shared->pool, o->message_bytes, o->dot_lines, o->seed);
-        shared->serial = o->seed << 40;
-    }
-    return shared;
+	if (shared) {
+		message_pool_init(&shared->pool, o->message_bytes, o->dot_lines, o->seed);
+		shared->serial = o->seed << 40;
+	}
+	return shared;
 }
 
 static void lmtp_open(struct conn *c)
 {
-    conn_connect(c);
+	conn_connect(c);
 }
 
 static void send_rcpt(struct conn *c, unsigned n)
 {
-    const struct options *o = engine_options(c);
-    struct lmtp *s = c->state;
-    uint64_t users = o->user_last - o->user_first + 1;
-    char name[256];
-    size_t bytes = options_format(name, sizeof(name), o->user, o->user_first + (s->first_user + n) % users);
+	const struct options *o = engine_options(c);
+	struct lmtp *s = c->state;
+	uint64_t users = o->user_last - o->user_first + 1;
+	char name[256];
+	size_t bytes = options_format(name, sizeof(name), o->user, o->user_first + (s->first_user + n) % users);
 
-    conn_send(c, "RCPT TO:<", 9);
-    conn_send(c, name, bytes);
-    conn_send(c, ">\r\n", 3);
+	conn_send(c, "RCPT TO:<", 9);
+	conn_send(c, name, bytes);
+	conn_send(c, ">\r\n", 3);
 }
 
 static void lmtp_begin(struct conn *c, uint64_t intended_ns)
 {
-    static const char mail[] = "MAIL FROM:<load@bench.example>\r\n";
-    const struct options *o = engine_options(c);
-    struct lmtp_shared *shared = c->shared;
-    struct lmtp *s = c->state;
+	static const char mail[] = "MAIL FROM:<load@bench.example>\r\n";
+	const struct options *o = engine_options(c);
+	struct lmtp_shared *shared = c->shared;
+	struct lmtp *s = c->state;
 
-    s->intended_ns = intended_ns;
-    s->first_user = shared->next_user;
-    shared->next_user += o->recipients;
-    s->waiting = MAIL;
-    s->answers = 0;
-    conn_send(c, mail, sizeof(mail) - 1);
-    if (o->pipeline > 1) {
-        for (unsigned i = 0; i < o->recipients; i++)
-            send_rcpt(c, i);
-        conn_send(c, "DATA\r\n", 6);
-    }
+	s->intended_ns = intended_ns;
+	s->first_user = shared->next_user;
+	shared->next_user += o->recipients;
+	s->waiting = MAIL;
+	s->answers = 0;
+	conn_send(c, mail, sizeof(mail) - 1);
+	if (o->pipeline > 1) {
+		for (unsigned i = 0; i < o->recipients; i++)
+			send_rcpt(c, i);
+		conn_send(c, "DATA\r\n", 6);
+	}
 }
 
 static void send_message(struct conn *c)
 {
-    struct lmtp_shared *shared = c->shared;
-    const struct message_body *body = &shared->pool.body[shared->serial % MESSAGE_VARIANTS];
-    char header[MESSAGE_HEADER_BYTES_MAX];
-    size_t n = message_header(body, shared->serial++, header);
+	struct lmtp_shared *shared = c->shared;
+	const struct message_body *body = &shared->pool.body[shared->serial % MESSAGE_VARIANTS];
+	char header[MESSAGE_HEADER_BYTES_MAX];
+	size_t n = message_header(body, shared->serial++, header);
 
-    conn_send(c, header, n);
-    conn_send_ref(c, body->wire, body->wire_bytes);
-    conn_send(c, ".\r\n", 3);
+	conn_send(c, header, n);
+	conn_send_ref(c, body->wire, body->wire_bytes);
+	conn_send(c, ".\r\n", 3);
 }
 
 static void message_done(struct conn *c)
 {
-    const struct options *o = engine_options(c);
-    struct lmtp_shared *shared = c->shared;
-    struct lmtp *s = c->state;
+	const struct options *o = engine_options(c);
+	struct lmtp_shared *shared = c->shared;
+	struct lmtp *s = c->state;
 
-    engine_done(c, s->intended_ns, o->recipients, shared->pool.size * o->recipients);
-    if (o->per_connection && ++s->sent == o->per_connection) {
-        s->waiting = QUIT;
-        conn_send(c, "QUIT\r\n", 6);
-    } else {
-        s->waiting = NOTHING;
-        engine_free(c);
-    }
+	engine_done(c, s->intended_ns, o->recipients, shared->pool.size * o->recipients);
+	if (o->per_connection && ++s->sent == o->per_connection) {
+		s->waiting = QUIT;
+		conn_send(c, "QUIT\r\n", 6);
+	} else {
+		s->waiting = NOTHING;
+		engine_free(c);
+	}
 }
 
 /* Moves on after a good answer; `s->answers` has counted it. */
 static void advance(struct conn *c)
 {
-    struct lmtp *s = c->state;
-    unsigned recipients = engine_options(c)->recipients;
-    bool lock_step = engine_options(c)->pipeline == 1;
-    unsigned wanted = s->waiting == RCPT || s->waiting == FINAL ? recipients : 1;
+	struct lmtp *s = c->state;
+	unsigned recipients = engine_options(c)->recipients;
+	bool lock_step = engine_options(c)->pipeline == 1;
+	unsigned wanted = s->waiting == RCPT || s->waiting == FINAL ? recipients : 1;
 
-    if (s->answers < wanted) {
-        if (s->waiting == RCPT && lock_step)
-            send_rcpt(c, s->answers);
-        return;
-    }
-    s->answers = 0;
-    switch (s->waiting) {
-    case GREETING: s->waiting = LHLO; conn_send(c, "LHLO bench.example\r\n", 20); break;
-    case LHLO:
-        s->waiting = NOTHING;
-        if (s->place_held)
-            engine_free(c);
-        else
-            engine_ready(c);
-        s->place_held = false;
-        break;
-    case MAIL:
-        s->waiting = RCPT;
-        if (lock_step)
-            send_rcpt(c, 0);
-        break;
-    case RCPT:
-        s->waiting = DATA;
-        if (lock_step)
-            conn_send(c, "DATA\r\n", 6);
-        break;
-    case DATA: s->waiting = FINAL; send_message(c); break;
-    case FINAL: message_done(c); break;
-    default: s->waiting = GONE; break;
-    }
+	if (s->answers < wanted) {
+		if (s->waiting == RCPT && lock_step)
+			send_rcpt(c, s->answers);
+		return;
+	}
+	s->answers = 0;
+	switch (s->waiting) {
+	case GREETING: s->waiting = LHLO; conn_send(c, "LHLO bench.example\r\n", 20); break;
+	case LHLO:
+		s->waiting = NOTHING;
+		if (s->place_held)
+			engine_free(c);
+		else
+			engine_ready(c);
+		s->place_held = false;
+		break;
+	case MAIL:
+		s->waiting = RCPT;
+		if (lock_step)
+			send_rcpt(c, 0);
+		break;
+	case RCPT:
+		s->waiting = DATA;
+		if (lock_step)
+			conn_send(c, "DATA\r\n", 6);
+		break;
+	case DATA: s->waiting = FINAL; send_message(c); break;
+	case FINAL: message_done(c); break;
+	default: s->waiting = GONE; break;
+	}
 }
 
 static void lmtp_line(struct conn *c, const char *line, size_t bytes)
 {
-    struct lmtp *s = c->state;
-    bool well_formed = bytes >= 3 && line[1] >= '0' && line[1] <= '9' && line[2] >= '0' && line[2] <= '9' &&
-                       (bytes == 3 || line[3] == ' ' || line[3] == '-');
+	struct lmtp *s = c->state;
+	bool well_formed = bytes >= 3 && line[1] >= '0' && line[1] <= '9' && line[2] >= '0' && line[2] <= '9' &&
+					   (bytes == 3 || line[3] == ' ' || line[3] == '-');
 
-    if (!well_formed || line[0] != waiting_code[s->waiting]) {
-        engine_fail(c, "%s answered: %.*s", waiting_name[s->waiting], (int)bytes, line);
-        return;
-    }
-    if (bytes > 3 && line[3] == '-')
-        return; /* more of the same answer follows */
-    s->answers++;
-    advance(c);
+	if (!well_formed || line[0] != waiting_code[s->waiting]) {
+		engine_fail(c, "%s answered: %.*s", waiting_name[s->waiting], (int)bytes, line);
+		return;
+	}
+	if (bytes > 3 && line[3] == '-')
+		return; /* more of the same answer follows */
+	s->answers++;
+	advance(c);
 }
 
 static void lmtp_body_end(struct conn *c)
 {
-    (void)c; /* no answer of LMTP is a dot-terminated body */
+	(void)c; /* no answer of LMTP is a dot-terminated body */
 }
 
 static bool lmtp_closed(struct conn *c)
 {
-    struct lmtp *s = c->state;
+	struct lmtp *s = c->state;
 
-    if (s->waiting != GONE)
-        return false;
-    if (c->places_busy) { /* --per-connection: the next connection keeps the place */
-        conn_connect(c);
-        s->place_held = c->fd >= 0;
-    }
-    return true;
+	if (s->waiting != GONE)
+		return false;
+	if (c->places_busy) { /* --per-connection: the next connection keeps the place */
+		conn_connect(c);
+		s->place_held = c->fd >= 0;
+	}
+	return true;
 }
 
 static void lmtp_leave(struct conn *c)
 {
-    struct lmtp *s = c->state;
+	struct lmtp *s = c->state;
 
-    s->waiting = QUIT;
-    conn_send(c, "QUIT\r\n", 6);
+	s->waiting = QUIT;
+	conn_send(c, "QUIT\r\n", 6);
 }
 
 const struct driver driver_lmtp = {
-    .name = "lmtp", .unit = "message", .state_bytes = sizeof(struct lmtp), .kept = true, .prepare = lmtp_prepare,
-    .open = lmtp_open, .begin = lmtp_begin, .line = lmtp_line, .body_end = lmtp_body_end, .closed = lmtp_closed,
-    .leave = lmtp_leave,
+	.name = "lmtp", .unit = "message", .state_bytes = sizeof(struct lmtp), .kept = true, .prepare = lmtp_prepare,
+	.open = lmtp_open, .begin = lmtp_begin, .line = lmtp_line, .body_end = lmtp_body_end, .closed = lmtp_closed,
+	.leave = lmtp_leave,
 };

@@ -23,28 +23,28 @@
 
 static void pin(int cpu)
 {
-    cpu_set_t set;
+	cpu_set_t set;
 
-    CPU_ZERO(&set);
-    CPU_SET((size_t)cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) < 0)
-        err(2, "--cpu %d", cpu);
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		err(2, "--cpu %d", cpu);
 }
 
 int main(int argc, char **argv)
 {
-    static struct options options;
-    static struct result result;
+	static struct options options;
+	static struct result result;
 
-    options_parse(&options, argc, argv);
-    usage_check(&options.server);
-    if (options.cpu >= 0)
-        pin(options.cpu);
-    signal(SIGPIPE, SIG_IGN);
-    engine_run(&options, &result);
-    if (!options.json || strcmp(options.json, "-") != 0)
-        report_text(&options, &result);
-    if (options.json)
-        report_json(&options, &result);
-    return result.errors || (!options.scenario->idle && !result.operations) ? 1 : 0;
+	options_parse(&options, argc, argv);
+	usage_check(&options.server);
+	if (options.cpu >= 0)
+		pin(options.cpu);
+	signal(SIGPIPE, SIG_IGN);
+	engine_run(&options, &result);
+	if (!options.json || strcmp(options.json, "-") != 0)
+		report_text(&options, &result);
+	if (options.json)
+		report_json(&options, &result);
+	return result.errors || (!options.scenario->idle && !result.operations) ? 1 : 0;
 }

@@ -33,14 +33,14 @@
 #define MESSAGE_HEADER_BYTES_MAX 640
 
 struct message_body {
-    char *wire;        /* dot-stuffed, ends in CRLF, without the final dot line */
-    size_t wire_bytes;
-    uint64_t digest;   /* XXH3 of the unstuffed octets */
+	char *wire;        /* dot-stuffed, ends in CRLF, without the final dot line */
+	size_t wire_bytes;
+	uint64_t digest;   /* XXH3 of the unstuffed octets */
 };
 
 struct message_pool {
-    size_t size;       /* octets of a whole message, header included, unstuffed */
-    struct message_body body[MESSAGE_VARIANTS];
+	size_t size;       /* octets of a whole message, header included, unstuffed */
+	struct message_body body[MESSAGE_VARIANTS];
 };
 
 /* `size` is the whole message in octets as the generator sends it (raised to
@@ -54,15 +54,15 @@ void message_pool_release(struct message_pool *pool);
 size_t message_header(const struct message_body *body, uint64_t serial, char *out);
 
 struct body_check {
-    XXH3_state_t digest;
-    uint64_t octets;           /* unstuffed, header included */
-    uint64_t announced_digest; /* from X-Digest */
-    bool digest_seen;
-    bool in_header;
-    unsigned line_bytes;       /* of the header line being gathered */
-    char line[64];
-    unsigned char last[2];     /* the two raw octets before the next one */
-    enum { BODY_TEXT, BODY_DOT, BODY_DOT_CR, BODY_END, BODY_MALFORMED } state;
+	XXH3_state_t digest;
+	uint64_t octets;           /* unstuffed, header included */
+	uint64_t announced_digest; /* from X-Digest */
+	bool digest_seen;
+	bool in_header;
+	unsigned line_bytes;       /* of the header line being gathered */
+	char line[64];
+	unsigned char last[2];     /* the two raw octets before the next one */
+	enum { BODY_TEXT, BODY_DOT, BODY_DOT_CR, BODY_END, BODY_MALFORMED } state;
 };
 
 void body_check_begin(struct body_check *check);

@@ -24,40 +24,40 @@
 struct driver;
 
 struct options {
-    const struct driver *scenario;
-    struct sockaddr_storage address;
-    socklen_t address_bytes;
+	const struct driver *scenario;
+	struct sockaddr_storage address;
+	socklen_t address_bytes;
 
-    unsigned connections;
-    double rate;           /* arrivals a second; 0: closed loop */
-    double seconds;
-    uint64_t count;        /* 0: bounded by seconds alone */
-    double warmup_s;
-    double timeout_s;
-    uint64_t errors_max;
+	unsigned connections;
+	double rate;           /* arrivals a second; 0: closed loop */
+	double seconds;
+	uint64_t count;        /* 0: bounded by seconds alone */
+	double warmup_s;
+	double timeout_s;
+	uint64_t errors_max;
 
-    const char *user;      /* pattern with one %d */
-    uint64_t user_first;
-    uint64_t user_last;
-    const char *password;  /* may have one %d, too */
+	const char *user;      /* pattern with one %d */
+	uint64_t user_first;
+	uint64_t user_last;
+	const char *password;  /* may have one %d, too */
 
-    unsigned pipeline;     /* commands in flight; 1: lock step */
-    bool retr_all;         /* RETR goes round the mailbox, else message 1 */
-    bool keep;             /* pop3-fetch without DELE */
-    bool need_digest;      /* a fetched body without X-Digest is an error */
-    int64_t expect_messages; /* STAT must say so; -1: any */
+	unsigned pipeline;     /* commands in flight; 1: lock step */
+	bool retr_all;         /* RETR goes round the mailbox, else message 1 */
+	bool keep;             /* pop3-fetch without DELE */
+	bool need_digest;      /* a fetched body without X-Digest is an error */
+	int64_t expect_messages; /* STAT must say so; -1: any */
 
-    size_t message_bytes;
-    unsigned dot_lines;
-    unsigned recipients;
-    unsigned per_connection; /* LMTP messages before QUIT; 0: the whole run */
-    double hold_s;
+	size_t message_bytes;
+	unsigned dot_lines;
+	unsigned recipients;
+	unsigned per_connection; /* LMTP messages before QUIT; 0: the whole run */
+	double hold_s;
 
-    int cpu;               /* pin to; -1: not */
-    uint64_t seed;
-    const char *json;      /* file, "-" standard output, NULL none */
-    const char *tag;
-    struct usage_targets server;
+	int cpu;               /* pin to; -1: not */
+	uint64_t seed;
+	const char *json;      /* file, "-" standard output, NULL none */
+	const char *tag;
+	struct usage_targets server;
 };
 
 void options_parse(struct options *o, int argc, char **argv);

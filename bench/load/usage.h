@@ -25,21 +25,21 @@
 #define USAGE_TARGETS_MAX 16
 
 struct usage_target {
-    enum { USAGE_PID, USAGE_TREE, USAGE_CGROUP } kind;
-    int pid;
-    const char *path;
+	enum { USAGE_PID, USAGE_TREE, USAGE_CGROUP } kind;
+	int pid;
+	const char *path;
 };
 
 struct usage_targets {
-    unsigned count;
-    struct usage_target target[USAGE_TARGETS_MAX];
+	unsigned count;
+	struct usage_target target[USAGE_TARGETS_MAX];
 };
 
 struct usage {
-    uint64_t cpu_ns;
-    uint64_t rss_bytes;  /* resident, shared pages counted once per process */
-    uint64_t anon_bytes; /* the anonymous part of it: heap and stacks */
-    unsigned processes;
+	uint64_t cpu_ns;
+	uint64_t rss_bytes;  /* resident, shared pages counted once per process */
+	uint64_t anon_bytes; /* the anonymous part of it: heap and stacks */
+	unsigned processes;
 };
 
 /* Ends the program with a message when a target does not exist. */

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * manage.h - changes to the embedded directory: tenants, domains, accounts.
+ *
+ * For the command line (and later the admin socket): plain blocking calls on DATA/directory.db by one thread, whether a
+ * server runs or not; a running one sees a committed change within a second.  Each call is one transaction unless
+ * manage_begin opened a larger one.
+ *
+ * Outcomes: OK; ERR_NOT_FOUND (no such tenant, domain, account); ERR_EXISTS (already there, or something still hangs on
+ * it); ERR_SYNTAX (not a name, not a value, a password that is not accepted); ERR_DENIED (another tenant's, or not
+ * allowed by the tenant); ERR_LIMIT; ERR_BUSY, ERR_FULL, ERR_IO, ERR_CORRUPT, ERR_CONFIG (the file).  Whatever is not OK has
+ * one line for people in manage_why().
+ *
+ * What rows point at is valid during the call of `each` only; it returns false to stop.
+ */
+#ifndef PENFOLD_TENANCY_MANAGE_H
+#define PENFOLD_TENANCY_MANAGE_H
+
+#include "core/base/bytes.h"
+#include "core/base/err.h"
+#include "tenancy/settings.h"
+
+#define MANAGE_WHY_BYTES 512
+
+struct manage;
+/* Makes the file and its folder if they are not there. why_out is filled on error. */
+enum err manage_open(const char *data_path, struct manage **manage_out, char why_out[MANAGE_WHY_BYTES]);
+void manage_close(struct manage *m); /* what was begun and not committed is undone */
+const char *manage_why(const struct manage *m);
+
+enum err manage_begin(struct manage *m);
+enum err manage_commit(struct manage *m);
+void manage_undo(struct manage *m);
+
+/* ---- tenants ---- */
+
+struct manage_tenant {
+	int64_t id;
+	struct slice name;
+	int64_t created_s;
+	uint64_t domains, accounts;
+	struct setting_value settings[SET_COUNT];
+};
+enum err manage_tenant_add(struct manage *m, struct slice name);
+enum err manage_tenant_remove(struct manage *m, struct slice name); /* ERR_EXISTS: it has domains */
+enum err manage_tenant_set(struct manage *m, struct slice name, enum setting_id id, const struct setting_value *value);
+/* All by name, or one (ERR_NOT_FOUND). */
+enum err manage_tenants(struct manage *m, const struct slice *only, bool (*each)(void *arg, const struct manage_tenant *t), void *arg);
+
+/* ---- domains ---- */
+
+struct manage_domain {
+	int64_t id;
+	struct slice name, tenant, alias_of; /* alias_of empty = none */
+	int64_t created_s;
+	uint64_t accounts;
+};
+/* tenant may be empty for an alias: its target's. alias_of may be empty. An alias stands for a domain that is none itself, of the same tenant. */
+enum err manage_domain_add(struct manage *m, struct slice name, struct slice tenant, struct slice alias_of);
+enum err manage_domain_remove(struct manage *m, struct slice name); /* ERR_EXISTS: accounts or aliases hang on it */
+/* By tenant and name; tenant may be empty = all. */
+enum err manage_domains(struct manage *m, struct slice tenant, bool (*each)(void *arg, const struct manage_domain *d), void *arg);
+
+/* ---- accounts ---- */
+
+struct manage_account {
+	int64_t id;
+	struct slice name, tenant; /* user@domain */
+	const char *scheme;        /* of its password; NULL = it has none */
+	int64_t created_s;
+	struct setting_value settings[SET_COUNT]; /* only those with of_account; the account's own */
+};
+/* stored: {SCHEME}hash, or empty = no login. ERR_SYNTAX, ERR_LIMIT, ERR_DENIED when it may not be stored. `tenant` (may be empty) must be
+ * the domain's. */
+enum err manage_account_add(struct manage *m, struct slice name, struct slice tenant, struct slice stored);
+enum err manage_account_password(struct manage *m, struct slice name, struct slice stored);
+enum err manage_account_set(struct manage *m, struct slice name, enum setting_id id, const struct setting_value *value);
+/* The scheme that its tenant sets passwords in, for password_make; scheme_out is NUL-terminated. `name` need only have a known domain. */
+enum err manage_account_scheme(struct manage *m, struct slice name, char scheme_out[SETTING_TEXT_BYTES]);
+/* The row goes; the mail stays on disk until it is purged. */
+enum err manage_account_remove(struct manage *m, struct slice name, bool purge, int64_t *id_out);
+/* By name; tenant and domain may be empty. `only` (may be empty) is one account's name: ERR_NOT_FOUND without it. */
+enum err manage_accounts(struct manage *m, struct slice tenant, struct slice domain, struct slice only,
+			 bool (*each)(void *arg, const struct manage_account *a), void *arg);
+
+/* ---- removed accounts whose mail is still there ---- */
+
+struct manage_removed {
+	int64_t id;
+	struct slice name, tenant;
+	int64_t removed_s;
+	bool purge; /* asked for, not yet done */
+};
+enum err manage_removed(struct manage *m, bool (*each)(void *arg, const struct manage_removed *r), void *arg);
+/* Asks for the purge of one (by its id, or every one of its name) or of all: name empty. *count_out: how many. */
+enum err manage_purge(struct manage *m, struct slice name, uint64_t *count_out);
+/* The mail of this one is gone. */
+enum err manage_purged(struct manage *m, int64_t id);
+
+#endif

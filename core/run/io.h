@@ -25,17 +25,19 @@
 struct io_op {
 	void (*done)(struct io_op *op);
 	int64_t result;
-	struct slice data;       /* io_recv: the bytes, lent until `done` returns */
+	union {
+		struct slice data; /* io_recv: the bytes, lent until `done` returns */
+		struct link paused; /* the door's own: io_accept without descriptors */
+	};
 	uint64_t progress_bytes; /* io_send: handed to the kernel so far; for the write-stall timer */
-	bool pending;            /* the kernel has it */
-	bool more;               /* io_accept: it stays armed and `done` will run again */
-	/* the back end's own; zero at birth */
-	uint8_t kind, phase;
-	uint16_t gen;
+	/* the door's own; zero at birth */
+	void *owner;
 	int fd;
-	void *priv[4];
-	uint64_t privn[2];
-	struct link ready;
+	uint32_t slot;
+	uint8_t kind;
+	bool cancelled, hot;
+	bool pending; /* begun and not yet done for the last time */
+	bool more;    /* io_accept: it stays armed and `done` will run again */
 };
 
 /* Prepares an operation for its first use. */
@@ -49,7 +51,9 @@ struct io_piece {
 	uint64_t offset;
 };
 
-/* Accepts connections until cancelled: done runs once for each, result = a non-blocking close-on-exec descriptor. */
+/* Accepts connections until cancelled: done runs once for each, result = a non-blocking close-on-exec descriptor. When there
+ * are no descriptors or no memory, done hears of it (-EMFILE, -ENFILE, -ENOMEM...) and accepting goes on after
+ * IO_ACCEPT_PAUSE_MS. After any other error (or a cancel) `more` is false. */
 void io_accept(struct io_op *op, int listen_fd);
 
 /* Waits for bytes, then lends them: op->data is valid until `done` returns. At most IO_RECV_BYTES_MAX at once. result 0 = the peer has

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fibers: order, parking, waking, queues, deadlines, the bound of the pool, deep stacks. */
+#include "tests/unit/support/fiber_main.h"
+
+#include "core/base/limits.h"
+#include "core/run/clock.h"
+#include "core/run/fiber.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static char trace[256];
+
+static void note(const char *s) { strncat(trace, s, sizeof(trace) - strlen(trace) - 1); }
+
+static void say(void *arg)
+{
+	note(arg);
+	fiber_yield();
+	note(arg);
+}
+
+FIBER_TEST(yields_in_turn)
+{
+	char a[] = "a", b[] = "b";
+	trace[0] = 0;
+	assert_int_equal(fiber_start("a", say, a), OK);
+	assert_int_equal(fiber_start("b", say, b), OK);
+	assert_string_equal(trace, ""); /* soon, not inside the call */
+	for (int i = 0; i < 4; i++)
+		fiber_yield();
+	assert_string_equal(trace, "abab");
+}
+
+static struct waitq queue;
+static int woken;
+
+static void wait_for_wake(void *arg)
+{
+	enum err *result = arg;
+	*result = waitq_wait(&queue, clock_now_ms() + 10000);
+	woken++;
+}
+
+FIBER_TEST(wakes_first_come_first_served)
+{
+	enum err result[3] = { ERR_IO, ERR_IO, ERR_IO };
+	waitq_init(&queue);
+	woken = 0;
+	assert_false(waitq_wake_one(&queue));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(fiber_start("w", wait_for_wake, &result[i]), OK);
+	fiber_yield();
+	assert_true(waitq_wake_one(&queue));
+	fiber_yield();
+	assert_int_equal(woken, 1);
+	assert_int_equal(result[0], OK);
+	assert_int_equal(result[1], ERR_IO);
+	waitq_wake_all(&queue);
+	fiber_yield();
+	assert_int_equal(woken, 3);
+}
+
+FIBER_TEST(waits_end_at_their_deadline)
+{
+	uint64_t before = clock_fresh_ns();
+	waitq_init(&queue);
+	assert_int_equal(waitq_wait(&queue, clock_now_ms() + 20), ERR_TIMEOUT);
+	uint64_t took_ms = (clock_fresh_ns() - before) / 1000000;
+	assert_in_range(took_ms, 18, 2000);
+	assert_int_equal(waitq_wait(&queue, 1), ERR_TIMEOUT); /* long past */
+	assert_true(list_empty(&queue.waiters));
+}
+
+static void wake_it(void *arg) { fiber_wake(arg); }
+
+FIBER_TEST(a_wake_that_came_before_is_not_lost)
+{
+	fiber_wake(fiber_self());
+	fiber_park();
+	assert_int_equal(fiber_start("wake", wake_it, fiber_self()), OK);
+	fiber_park();
+}
+
+static int ended;
+static void park_until(void *arg)
+{
+	while (waitq_wait(arg, 0) != OK)
+		;
+	ended++;
+}
+
+FIBER_TEST(starts_queue_when_no_stack_is_left)
+{
+	struct fiber_stats st;
+	unsigned started = 0;
+	waitq_init(&queue);
+	ended = 0;
+	while (fiber_start("many", park_until, &queue) == OK)
+		started++;
+	fiber_stats(&st);
+	assert_int_equal(st.running, FIBERS_PER_SHARD_MAX);
+	assert_int_equal(st.queued, FIBER_QUEUE_MAX);
+	assert_int_equal(started, FIBERS_PER_SHARD_MAX - 1 + FIBER_QUEUE_MAX); /* one is this test */
+	while (ended < (int)started) {
+		waitq_wake_all(&queue);
+		fiber_sleep(1);
+	}
+	fiber_stats(&st);
+	assert_int_equal(st.running, 1);
+	assert_int_equal(st.queued, 0);
+	assert_int_equal(st.high_water, FIBERS_PER_SHARD_MAX);
+}
+
+static unsigned deep(volatile char *above, unsigned levels)
+{
+	volatile char here[1024];
+	memset((char *)(uintptr_t)here, (int)levels, sizeof(here));
+	if (levels == 0)
+		return (unsigned)above[0];
+	fiber_yield();
+	return deep(here, levels - 1) + (unsigned)here[5];
+}
+
+static void go_deep(void *arg)
+{
+	unsigned *out = arg;
+	char top = 3;
+	*out = deep(&top, 40);
+}
+
+FIBER_TEST(stacks_keep_what_is_on_them)
+{
+	unsigned got[8] = { 0 };
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(fiber_start("deep", go_deep, &got[i]), OK);
+	fiber_sleep(20);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(got[i], 40 * 41 / 2 + 1);
+}
+
+static int breaths;
+static void other(void *arg)
+{
+	(void)arg;
+	breaths++;
+}
+
+FIBER_TEST(breathing_lets_others_run_after_the_slice)
+{
+	breaths = 0;
+	assert_int_equal(fiber_start("other", other, NULL), OK);
+	fiber_breathe(); /* the slice has just begun */
+	uint64_t began = clock_fresh_ns();
+	while (clock_fresh_ns() - began < 2 * FIBER_SLICE_NS)
+		;
+	fiber_breathe();
+	assert_int_equal(breaths, 1);
+}
+
+static void at_once(void *arg) { *(int *)arg = 1; }
+
+static void on_loop(struct timer *t)
+{
+	int ran = 0;
+	assert_null(fiber_self());
+	assert_int_equal(fiber_run("at once", at_once, &ran), OK);
+	breaths = ran;
+	(void)t;
+}
+
+FIBER_TEST(run_from_the_loop_is_at_once)
+{
+	struct timer t;
+	int ran = 0;
+	breaths = 0;
+	timer_init(&t, on_loop);
+	timer_set(&t, 1);
+	fiber_sleep(5);
+	assert_int_equal(breaths, 1);
+	assert_int_equal(fiber_run("from a fiber", at_once, &ran), OK);
+	assert_int_equal(ran, 0);
+	fiber_yield();
+	assert_int_equal(ran, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(yields_in_turn),
+		cmocka_unit_test(wakes_first_come_first_served),
+		cmocka_unit_test(waits_end_at_their_deadline),
+		cmocka_unit_test(a_wake_that_came_before_is_not_lost),
+		cmocka_unit_test(starts_queue_when_no_stack_is_left),
+		cmocka_unit_test(stacks_keep_what_is_on_them),
+		cmocka_unit_test(breathing_lets_others_run_after_the_slice),
+		cmocka_unit_test(run_from_the_loop_is_at_once),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

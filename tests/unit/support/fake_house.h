@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake_house.h - a house of cardboard around one protocol: sessions, replies, store, tenancy and shards, all in memory and
+ * all at once, so that a protocol's handlers can be driven in process by unit tests and fuzz targets.
+ *
+ * To be included by exactly one file of a program; it defines the functions of the faces net/session.h, net/reply.h,
+ * storage/store.h, tenancy/(directory, auth, maildrop_lock).h and the few of core/run that the protocols call, so that the
+ * linker takes none of them from the libraries.  Lines are cut by the real net/frame.c.
+ *
+ * What it keeps honest: a message source is counted until it is closed, a range is released only when "sent"
+ * (fake_drain), bytes read through a source must lie inside it, a lock is held once, subjects are counted, and
+ * fake_check_clean says whether all came back.
+ */
+#ifndef PENFOLD_TESTS_UNIT_SUPPORT_FAKE_HOUSE_H
+#define PENFOLD_TESTS_UNIT_SUPPORT_FAKE_HOUSE_H
+
+#include "core/base/arena.h"
+#include "core/base/limits.h"
+#include "core/run/fiber.h"
+#include "core/run/file.h"
+#include "core/run/shard.h"
+#include "net/frame.h"
+#include "net/session.h"
+#include "storage/store.h"
+#include "tenancy/auth.h"
+#include "tenancy/directory.h"
+#include "tenancy/maildrop_lock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FAKE_ACCOUNTS 8
+#define FAKE_MESSAGES 64
+#define FAKE_FD 1000 /* + account * FAKE_MESSAGES + place */
+
+struct body {
+	char *bytes;
+	size_t len, header;
+	uint64_t *dots;
+	uint32_t dot_count;
+	int references;
+};
+struct fake_message {
+	struct body *body;
+	char *prefix, *from, *rcpt;
+	size_t prefix_len;
+	uint32_t uid;
+};
+struct account {
+	uint64_t id;
+	struct fake_message messages[FAKE_MESSAGES];
+	uint32_t count, uidnext;
+	int opened;
+	struct maildrop_lock *holder;
+};
+struct view {
+	struct account *account;
+	uint32_t count;
+	struct fake_message messages[FAKE_MESSAGES];
+};
+struct body_writer {
+	struct buf bytes;
+	enum err err;
+	bool after_cr;
+};
+
+static struct fake_house {
+	struct account account[FAKE_ACCOUNTS];
+	struct buf out;            /* what the client has been sent */
+	size_t unsent;             /* of it, not yet drained */
+	size_t full_bytes;         /* reply_full above this; 0 = never */
+	struct { void (*release)(void *); void *arg; } pins[4096];
+	unsigned pin_count;
+	int sources, subjects, views, writers, bodies;
+	bool dying, peer_gone, killed, dots_unknown, apop;
+	int moved_to;
+	uint32_t login_delay_s;
+	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
+	bool read_short;
+} fake;
+
+/* ---- replies ---- */
+static void fake_room(size_t bytes) { fake.unsent += bytes; }
+void reply_put(struct reply *r, struct slice text)
+{
+	(void)r;
+	ASSERT(buf_put(&fake.out, text.ptr, text.len));
+	fake_room(text.len);
+}
+void reply_static(struct reply *r, struct slice text) { reply_put(r, text); }
+void reply_printf(struct reply *r, const char *fmt, ...)
+{
+	char text[4096];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	ASSERT(n >= 0 && (size_t)n < sizeof text);
+	reply_put(r, slice_of(text, (size_t)n));
+}
+void reply_u64(struct reply *r, uint64_t value)
+{
+	char text[20];
+	reply_put(r, slice_of(text, put_u64(text, value)));
+}
+static char fake_reply_room[REPLY_ROOM_BYTES];
+char *reply_room(struct reply *r, size_t bytes)
+{
+	(void)r;
+	ASSERT(bytes <= sizeof fake_reply_room);
+	return fake_reply_room;
+}
+void reply_commit(struct reply *r, size_t bytes) { reply_put(r, slice_of(fake_reply_room, bytes)); }
+bool reply_full(const struct reply *r)
+{
+	(void)r;
+	return fake.pin_count > ARRAY_LEN(fake.pins) / 2 || (fake.full_bytes && fake.unsent >= fake.full_bytes);
+}
+static struct body *fake_body_of(int fd)
+{
+	unsigned n = (unsigned)(fd - FAKE_FD);
+	ASSERT(fd >= FAKE_FD && n < FAKE_ACCOUNTS * FAKE_MESSAGES);
+	struct body *b = fake.account[n / FAKE_MESSAGES].messages[n % FAKE_MESSAGES].body;
+	ASSERT(b);
+	return b;
+}
+void reply_file(struct reply *r, int fd, uint64_t offset, uint64_t bytes, void (*release)(void *arg), void *arg)
+{
+	struct body *b = fake_body_of(fd);
+	ASSERT(fake.sources > 0 && offset >= 7 && bytes <= b->len && offset - 7 <= b->len - bytes);
+	reply_put(r, slice_of(b->bytes + offset - 7, bytes));
+	ASSERT(fake.pin_count < ARRAY_LEN(fake.pins));
+	fake.pins[fake.pin_count].release = release;
+	fake.pins[fake.pin_count++].arg = arg;
+}
+static void fake_drain(void)
+{
+	fake.unsent = 0;
+	for (unsigned i = 0; i < fake.pin_count; i++)
+		if (fake.pins[i].release)
+			fake.pins[i].release(fake.pins[i].arg);
+	fake.pin_count = 0;
+}
+
+/* ---- sessions ---- */
+void session_set_idle(struct session *s, uint32_t ms) { (void)s, (void)ms; }
+void session_move_to(struct session *s, unsigned shard)
+{
+	(void)s;
+	fake.moved_to = (int)shard;
+}
+bool session_dying(const struct session *s) { return (void)s, fake.dying; }
+bool session_peer_alive(struct session *s) { return (void)s, !fake.peer_gone; }
+void session_kill(struct session *s, enum session_end how)
+{
+	(void)s, (void)how;
+	fake.killed = true;
+}
+size_t session_drop_input(struct session *s) { return (void)s, 0; }
+struct slice session_peer_address(const struct session *s) { return (void)s, SLICE_LIT("192.0.2.7"); }
+
+/* ---- shards, fibers, clocks, files ---- */
+static int fake_stack_token;
+unsigned shard_index(void) { return 0; }
+unsigned shard_count(void) { return 2; }
+void shard_post(unsigned shard, struct post *p)
+{
+	(void)shard;
+	p->run(p);
+}
+enum err shard_call(unsigned shard, const char *what, void (*fn)(void *arg), void *arg)
+{
+	(void)shard, (void)what;
+	fn(arg);
+	return OK;
+}
+struct fiber *fiber_self(void) { return (struct fiber *)(void *)&fake_stack_token; }
+enum err fiber_start(const char *what, void (*fn)(void *arg), void *arg)
+{
+	(void)what;
+	fn(arg);
+	return OK;
+}
+void fiber_park(void) {}
+void fiber_wake(struct fiber *f) { (void)f; }
+void fiber_breathe(void) {}
+void fiber_stats(struct fiber_stats *out) { *out = (struct fiber_stats){ .running = 1 }; }
+int64_t clock_wall_s(void) { return 1736847000; } /* Tue, 14 Jan 2025 09:30:00 +0000 */
+uint64_t clock_fresh_ns(void) { return 1; }
+void random_bytes(void *out, size_t bytes) { memset(out, 0x5a, bytes); }
+int64_t file_read(int fd, void *buf, size_t bytes, uint64_t offset)
+{
+	struct body *b = fake_body_of(fd);
+	ASSERT(fake.sources > 0 && offset >= 7 && offset - 7 <= b->len);
+	size_t n = min_size(bytes, b->len - (size_t)(offset - 7));
+	if (fake.read_short && n)
+		n--;
+	memcpy(buf, b->bytes + offset - 7, n);
+	return (int64_t)n;
+}
+
+/* ---- store ---- */
+unsigned store_shard_of(uint64_t account_id) { return account_id % 2 ? 1 : 0; }
+enum err account_open(uint64_t account_id, struct account **account_out)
+{
+	if (fake.err_open)
+		return fake.err_open;
+	ASSERT(account_id < FAKE_ACCOUNTS);
+	*account_out = &fake.account[account_id];
+	(*account_out)->id = account_id;
+	(*account_out)->opened++;
+	return OK;
+}
+void account_close(struct account *a)
+{
+	ASSERT(a->opened > 0);
+	a->opened--;
+}
+static uint64_t fake_size(const struct fake_message *m) { return m->prefix_len + m->body->len; }
+void account_usage(const struct account *a, struct account_usage *out)
+{
+	ASSERT(a->opened > 0);
+	*out = (struct account_usage){ 0, a->count, false };
+	for (uint32_t i = 0; i < a->count; i++)
+		out->bytes += fake_size(&a->messages[i]);
+}
+enum err body_begin(enum body_policy policy, struct body_writer **out)
+{
+	ASSERT(policy == BODY_REFUSE);
+	if (fake.err_begin)
+		return fake.err_begin;
+	*out = xcalloc(1, sizeof **out);
+	buf_init(&(*out)->bytes, KIB(256));
+	fake.writers++;
+	return OK;
+}
+static enum err fake_body_check(struct body_writer *w, struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		char c = s.ptr[i];
+		if (c == '\0' || (c == '\n') != w->after_cr)
+			return ERR_SYNTAX;
+		w->after_cr = c == '\r';
+	}
+	return OK;
+}
+enum err body_write(struct body_writer *w, struct slice bytes)
+{
+	ASSERT(w->err == OK); /* a writer in error is ended by body_abort */
+	w->err = fake.err_write ? fake.err_write : fake_body_check(w, bytes);
+	if (w->err == OK && !buf_put(&w->bytes, bytes.ptr, bytes.len))
+		w->err = ERR_LIMIT;
+	return w->err;
+}
+void body_abort(struct body_writer *w)
+{
+	buf_release(&w->bytes);
+	free(w);
+	fake.writers--;
+}
+static struct body *fake_body(struct slice s)
+{
+	struct body *b = xcalloc(1, sizeof *b);
+	b->bytes = xmalloc(s.len + 1);
+	memcpy(b->bytes, s.ptr, s.len);
+	b->len = b->header = s.len;
+	b->dots = xcalloc(s.len + 1, sizeof *b->dots);
+	b->references = 1;
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] == '.' && (i == 0 || s.ptr[i - 1] == '\n'))
+			b->dots[b->dot_count++] = i;
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.ptr[i] == '\n' && (i < 2 || s.ptr[i - 2] == '\n')) {
+			b->header = i + 1;
+			break;
+		}
+	}
+	fake.bodies++;
+	return b;
+}
+enum err body_end(struct body_writer *w, struct body **out)
+{
+	enum err e = w->err == OK && w->after_cr ? ERR_SYNTAX : w->err;
+	struct slice s = buf_slice(&w->bytes);
+	if (e == OK && s.len && s.ptr[s.len - 1] != '\n') {
+		ASSERT(buf_put(&w->bytes, "\r\n", 2));
+		s = buf_slice(&w->bytes);
+	}
+	if (e == OK)
+		*out = fake_body(s);
+	body_abort(w);
+	return e;
+}
+struct body *body_ref(struct body *b)
+{
+	b->references++;
+	return b;
+}
+void body_unref(struct body *b)
+{
+	ASSERT(b->references > 0);
+	if (--b->references)
+		return;
+	free(b->bytes);
+	free(b->dots);
+	free(b);
+	fake.bodies--;
+}
+uint64_t body_bytes(const struct body *b) { return b->len; }
+struct slice body_header(const struct body *b) { return slice_of(b->bytes, b->header); }
+
+static void fake_store(struct account *a, struct body *body, struct slice prefix, struct slice from, struct slice rcpt)
+{
+	ASSERT(a->count < FAKE_MESSAGES);
+	struct fake_message *m = &a->messages[a->count++];
+	*m = (struct fake_message){ body_ref(body), slice_dup(prefix), slice_dup(from), slice_dup(rcpt), prefix.len, ++a->uidnext };
+}
+enum err account_append(struct account *a, const struct append *items, size_t count, struct appended *out)
+{
+	ASSERT(a->opened > 0);
+	for (size_t i = 0; i < count; i++) {
+		struct account_usage u;
+		account_usage(a, &u);
+		if (fake.err_append)
+			return fake.err_append;
+		if (a->count == FAKE_MESSAGES || (items[i].quota_messages && u.messages >= items[i].quota_messages))
+			return ERR_QUOTA;
+		fake_store(a, items[i].body, items[i].prefix, items[i].envelope_from, items[i].envelope_rcpt);
+		out[i] = (struct appended){ a->uidnext, 1, 1 };
+	}
+	return OK;
+}
+/* For tests: a message that is there from the beginning. */
+static inline void fake_put(unsigned account, const char *prefix, struct slice bytes)
+{
+	struct body *b = fake_body(bytes);
+	fake_store(&fake.account[account], b, slice_str(prefix), SLICE_LIT("ann@example.org"), SLICE_LIT("x"));
+	body_unref(b);
+}
+static void fake_forget(struct fake_message *m)
+{
+	body_unref(m->body);
+	free(m->prefix);
+	free(m->from);
+	free(m->rcpt);
+}
+enum err account_expunge(struct account *a, uint32_t folder, const uint32_t *uids, size_t count, size_t *removed_out)
+{
+	ASSERT(a->opened > 0 && folder == FOLDER_INBOX);
+	if (fake.err_expunge)
+		return fake.err_expunge;
+	*removed_out = 0;
+	for (size_t k = 0; k < count; k++) {
+		ASSERT(k == 0 || uids[k] > uids[k - 1]);
+		for (uint32_t i = 0; i < a->count; i++) {
+			if (a->messages[i].uid != uids[k])
+				continue;
+			fake_forget(&a->messages[i]);
+			memmove(&a->messages[i], &a->messages[i + 1], (--a->count - i) * sizeof a->messages[0]);
+			++*removed_out;
+			break;
+		}
+	}
+	return OK;
+}
+enum err view_open(struct account *a, uint32_t folder, struct view **out)
+{
+	ASSERT(a->opened > 0 && folder == FOLDER_INBOX);
+	if (fake.err_view)
+		return fake.err_view;
+	*out = xcalloc(1, sizeof **out);
+	(*out)->account = a;
+	(*out)->count = a->count;
+	memcpy((*out)->messages, a->messages, sizeof a->messages);
+	fake.views++;
+	return OK;
+}
+void view_close(struct view *v)
+{
+	free(v);
+	fake.views--;
+}
+uint32_t view_count(const struct view *v) { return v->count; }
+uint64_t view_bytes(const struct view *v)
+{
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < v->count; i++)
+		sum += fake_size(&v->messages[i]);
+	return sum;
+}
+void view_message(const struct view *v, uint32_t index, struct message *out)
+{
+	ASSERT(index < v->count);
+	*out = (struct message){ .uid = v->messages[index].uid, .size = fake_size(&v->messages[index]) };
+}
+size_t view_uidl(const struct view *v, uint32_t index, char out[UIDL_BYTES_MAX])
+{
+	ASSERT(index < v->count);
+	return (size_t)snprintf(out, UIDL_BYTES_MAX, "u%u.1", v->messages[index].uid);
+}
+/* No test deletes while it retrieves from another session, so a view's places are the account's. */
+enum err message_open(struct view *v, uint32_t index, struct message_source *out)
+{
+	ASSERT(index < v->count);
+	if (fake.err_message)
+		return fake.err_message;
+	const struct fake_message *m = &v->messages[index];
+	*out = (struct message_source){
+		.prefix = slice_of(m->prefix, m->prefix_len),
+		.fd = FAKE_FD + (int)((v->account - fake.account) * FAKE_MESSAGES + index),
+		.offset = 7, /* not 0, as in a log */
+		.bytes = m->body->len,
+		.header_bytes = m->body->header,
+		.dots = m->body->dots,
+		.dot_count = fake.dots_unknown ? 0 : m->body->dot_count,
+		.dots_unknown = fake.dots_unknown,
+		.pin = &fake,
+	};
+	fake.sources++;
+	return OK;
+}
+void message_close(struct message_source *s)
+{
+	ASSERT(s->pin == &fake);
+	s->pin = NULL;
+	fake.sources--;
+}
+
+/* ---- tenancy: who there is ---- */
+static const struct fake_person {
+	const char *name, *password;
+	uint64_t id, quota_bytes, quota_messages;
+	bool suspended, no_mail;
+	enum over_quota over;
+} fake_people[] = {
+	{ "ann@demo.example", "secret", 1, 0, 0, false, false, OVER_QUOTA_TEMPORARY },
+	{ "bob@demo.example", " two words ", 2, 0, 0, false, false, OVER_QUOTA_TEMPORARY },
+	{ "full@demo.example", "x", 3, 10, 0, false, false, OVER_QUOTA_TEMPORARY },
+	{ "fuller@demo.example", "x", 4, 0, 1, false, false, OVER_QUOTA_PERMANENT },
+	{ "gone@demo.example", "x", 5, 0, 0, true, false, OVER_QUOTA_TEMPORARY },
+	{ "mute@demo.example", "x", 6, 0, 0, false, true, OVER_QUOTA_TEMPORARY },
+	{ "b\xc3\xb6" "b@demo.example", "x", 7, 0, 0, false, false, OVER_QUOTA_TEMPORARY },
+};
+static struct subject *fake_subject(const struct fake_person *p)
+{
+	struct subject *s = xcalloc(1, sizeof *s);
+	*s = (struct subject){ .account_id = p->id, .tenant_id = 1, .name = slice_str(p->name), .tenant = SLICE_LIT("demo"), .suspended = p->suspended,
+			       .pop3 = true, .imap = true, .lmtp = !p->no_mail, .quota_bytes = p->quota_bytes, .quota_messages = p->quota_messages,
+			       .over_quota = p->over, .login_delay_s = fake.login_delay_s, .expire_days = -1 };
+	fake.subjects++;
+	return s;
+}
+static const struct fake_person *fake_find(struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(fake_people); i++)
+		if (slice_eq_nocase(name, slice_str(fake_people[i].name)))
+			return &fake_people[i];
+	return NULL;
+}
+void subject_unref(struct subject *s)
+{
+	free(s);
+	fake.subjects--;
+}
+enum err auth_password(const struct auth_request *request, struct slice password, struct subject **out)
+{
+	const struct fake_person *p = fake_find(request->login);
+	if (fake.err_auth)
+		return fake.err_auth;
+	if (!p || !slice_eq(password, slice_str(p->password)))
+		return ERR_AUTH;
+	if (p->suspended)
+		return ERR_DENIED;
+	*out = fake_subject(p);
+	return OK;
+}
+enum err auth_apop(const struct auth_request *request, struct slice timestamp, struct slice digest, struct subject **out)
+{
+	const struct fake_person *p = fake_find(request->login);
+	ASSERT(timestamp.len && timestamp.ptr[0] == '<' && timestamp.ptr[timestamp.len - 1] == '>');
+	if (!p || !slice_eq(digest, SLICE_LIT("0123456789abcdef0123456789abcdef")))
+		return ERR_AUTH;
+	*out = fake_subject(p);
+	return OK;
+}
+bool auth_apop_offered(void) { return fake.apop; }
+enum err directory_rcpt(struct slice address, struct subject **out)
+{
+	char plain[1024];
+	size_t at = slice_rfind(address, '@');
+	if (fake.err_rcpt)
+		return fake.err_rcpt;
+	if (at == SIZE_MAX)
+		return ERR_SYNTAX;
+	size_t plus = slice_find(slice_upto(address, at), '+');
+	int n = snprintf(plain, sizeof plain, "%.*s%.*s", (int)min_size(plus, at), address.ptr, SLICE_ARG(slice_from(address, at)));
+	const struct fake_person *p = fake_find(slice_of(plain, (size_t)n));
+	if (!p)
+		return ERR_NOT_FOUND;
+	*out = fake_subject(p);
+	return OK;
+}
+enum err directory_domain(struct slice domain, bool *served_out)
+{
+	*served_out = slice_eq_nocase(domain, SLICE_LIT("demo.example"));
+	return OK;
+}
+enum err maildrop_lock(struct maildrop_lock *lock, uint64_t account_id, struct slice peer, uint32_t login_delay_s)
+{
+	(void)peer, (void)login_delay_s;
+	if (fake.err_lock)
+		return fake.err_lock;
+	struct account *a = &fake.account[account_id];
+	if (a->holder && (!a->holder->probe || a->holder->probe(a->holder)))
+		return ERR_IN_USE;
+	if (a->holder)
+		a->holder->held = false;
+	a->holder = lock;
+	lock->account_id = account_id;
+	lock->held = true;
+	return OK;
+}
+void maildrop_unlock(struct maildrop_lock *lock)
+{
+	if (lock->held)
+		fake.account[lock->account_id].holder = NULL;
+	lock->held = false;
+}
+
+/* ---- driving a session ---- */
+struct fake_session {
+	struct session *s;
+	struct frame frame;
+	struct buf in;
+	enum step next; /* STEP_NEXT: lines; STEP_DATA: data; STEP_CLOSE, STEP_ABORT: over */
+};
+
+static void fake_follow(struct fake_session *f, enum step step)
+{
+	while (step == STEP_RESUME || step == STEP_MOVE) {
+		fake_drain();
+		step = step == STEP_RESUME ? f->s->proto->resume(f->s) : f->s->proto->moved(f->s);
+	}
+	f->next = step;
+}
+static void fake_open(struct fake_session *f, const struct proto *proto)
+{
+	*f = (struct fake_session){ .s = xcalloc(1, proto->session_bytes) };
+	f->s->proto = proto;
+	f->s->id = 42;
+	strcpy(f->s->peer, "192.0.2.7:1234");
+	arena_init(&f->s->arena, NET_SESSION_ARENA_BYTES_MAX);
+	arena_init(&f->s->command, NET_COMMAND_ARENA_BYTES_MAX);
+	frame_init(&f->frame);
+	buf_init(&f->in, MIB(16));
+	fake_follow(f, proto->open(f->s));
+}
+static void fake_used(struct fake_session *f, size_t bytes)
+{
+	memmove(f->in.ptr, f->in.ptr + bytes, f->in.len - bytes);
+	f->in.len -= bytes;
+}
+static bool fake_step(struct fake_session *f)
+{
+	const struct proto *proto = f->s->proto;
+	struct slice line;
+	size_t used;
+	if (f->next == STEP_DATA) {
+		if (!f->in.len)
+			return false;
+		enum step step = proto->data(f->s, buf_slice(&f->in), &used);
+		ASSERT(used > 0 && used <= f->in.len);
+		fake_used(f, used);
+		fake_follow(f, step);
+		return true;
+	}
+	const struct frame_rules rules = { proto->line_bytes_max, proto->lf_ends_line };
+	enum frame_found found = frame_next(&f->frame, &rules, buf_slice(&f->in), &line, &used);
+	if (found == FRAME_MORE) {
+		fake_used(f, used);
+		return false;
+	}
+	arena_reset(&f->s->command);
+	if (found == FRAME_LINE)
+		fake_follow(f, proto->line(f->s, line));
+	else
+		fake_follow(f, proto->too_long(f->s));
+	fake_used(f, used);
+	return true;
+}
+static void fake_feed(struct fake_session *f, struct slice bytes)
+{
+	ASSERT(buf_put(&f->in, bytes.ptr, bytes.len));
+	while (f->next != STEP_CLOSE && f->next != STEP_ABORT && fake_step(f))
+		;
+}
+/* In pieces of `piece` bytes. */
+static inline void fake_feed_cut(struct fake_session *f, struct slice bytes, size_t piece)
+{
+	for (size_t at = 0; at < bytes.len; at += piece)
+		fake_feed(f, slice_upto(slice_from(bytes, at), piece));
+}
+static void fake_close(struct fake_session *f)
+{
+	f->s->proto->closed(f->s, f->next == STEP_CLOSE ? END_PROTOCOL : END_CLIENT);
+	fake_drain();
+	arena_release(&f->s->arena);
+	arena_release(&f->s->command);
+	buf_release(&f->in);
+	free(f->s);
+}
+static void fake_begin(void)
+{
+	memset(&fake, 0, sizeof fake);
+	buf_init(&fake.out, MIB(64));
+	fake.moved_to = -1;
+}
+/* Everything that was taken has been given back, but the stored messages. */
+static void fake_check_clean(void)
+{
+	ASSERT(fake.sources == 0 && fake.subjects == 0 && fake.views == 0 && fake.writers == 0);
+	int stored = 0;
+	for (unsigned i = 0; i < FAKE_ACCOUNTS; i++) {
+		ASSERT(fake.account[i].opened == 0 && !fake.account[i].holder);
+		for (uint32_t k = 0; k < fake.account[i].count; k++)
+			stored += fake.account[i].messages[k].body->references;
+	}
+	(void)stored;
+}
+static void fake_end(void)
+{
+	fake_check_clean();
+	for (unsigned i = 0; i < FAKE_ACCOUNTS; i++)
+		for (uint32_t k = 0; k < fake.account[i].count; k++)
+			fake_forget(&fake.account[i].messages[k]);
+	ASSERT(fake.bodies == 0);
+	buf_release(&fake.out);
+}
+
+#endif

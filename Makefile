@@ -8,6 +8,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
 BUILD ?= build
+# Short lines instead of commands; V=1 shows the commands.
+Q := $(if $(V),,@)
 CC := gcc
 CLANG := clang
 CXX := g++
@@ -64,14 +66,17 @@ $(foreach r,$(ROOMS),$(eval $(call room_rule,$(r))))
 all: $(BUILD)/penfold
 
 $(BUILD)/penfold: $(MAIN_OBJ) $(foreach r,$(ROOMS),$(call room_lib,$(r)))
-	$(CC) $(LDFLAGS) -o $@ $(MAIN_OBJ) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(MAIN_OBJ) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/obj/%.o: %.S Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # ---- unit tests: tests/unit/<room>/<module>_test.c, linked with its own floor and below ------------------------------
 UNIT_SRC := $(shell find tests/unit -name '*_test.c' 2>/dev/null)
@@ -87,10 +92,13 @@ libs_below_net/pop3 := net/pop3 net storage tenancy core/run core/base
 libs_below_net/lmtp := net/lmtp net storage tenancy core/run core/base
 libs_below_net/server := $(ROOMS)
 unit_room = $(patsubst %/,%,$(dir $(1)))
+# objects of tests are made on the way to programs: keep them
+.PRECIOUS: $(BUILD)/obj/%.o
 .SECONDEXPANSION:
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELP_OBJ) $$(foreach r,$$(libs_below_$$(call unit_room,$$*)),$$(call room_lib,$$r))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(if $(filter core/base/%,$*),,$(UNIT_HELP_OBJ)) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(if $(filter core/base/%,$*),,$(UNIT_HELP_OBJ)) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS)
 
 .PHONY: unit unit-build
 ifdef T
@@ -105,6 +113,8 @@ unit-build: $(UNIT_BIN)
 # ---- fuzz targets ---------------------------------------------------------------------------------------------------
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
 FUZZ_BUILD := $(BUILD)/fuzz
+# as above
+.PRECIOUS: $(BUILD)/fuzz/obj/%.o
 FUZZ_BIN := $(patsubst tests/fuzz/%_fuzz.c,$(FUZZ_BUILD)/%,$(FUZZ_SRC))
 FUZZ_FLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 FUZZ_ROOMS := net/pop3 net/lmtp net storage tenancy core/run core/base net/server
@@ -112,15 +122,18 @@ FUZZ_OBJ := $(patsubst %,$(FUZZ_BUILD)/obj/%.o,$(basename $(filter-out net/serve
 SECONDS ?= 60
 $(FUZZ_BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CLANG) $(CPPFLAGS) -UPENFOLD_JEMALLOC $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+	@echo "  FUZZ  $<"
+	$(Q)$(CLANG) $(CPPFLAGS) -UPENFOLD_JEMALLOC $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
 $(FUZZ_BUILD)/obj/%.o: %.S Makefile
 	@mkdir -p $(@D)
-	$(CLANG) -I. -c -o $@ $<
+	@echo "  FUZZ  $<"
+	$(Q)$(CLANG) -I. -c -o $@ $<
 $(FUZZ_BUILD)/lib.a: $(FUZZ_OBJ)
 	@rm -f $@
 	@ar rcs $@ $^
 $(FUZZ_BUILD)/%: $(FUZZ_BUILD)/obj/tests/fuzz/%_fuzz.o $(FUZZ_BUILD)/lib.a
-	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_BUILD)/lib.a $(filter-out -ljemalloc,$(LIBS))
+	@echo "  LINK  $@"
+	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_BUILD)/lib.a $(filter-out -ljemalloc,$(LIBS))
 .PHONY: fuzz fuzz-build
 fuzz-build: $(FUZZ_BIN)
 fuzz: $(if $(F),$(FUZZ_BUILD)/$(F),$(FUZZ_BIN))
@@ -173,7 +186,7 @@ lint-deps:
 
 run: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@deploy/run-demo.sh $(BUILD)/penfold
+	@PENFOLD=$(BUILD)/penfold deploy/run-demo.sh
 
 # All of it; the last line is "N passed, N failed".
 test: test-deps

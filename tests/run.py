@@ -72,7 +72,7 @@ def run(argv, seconds, env=None, cwd=TOP):
             p = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=cwd,
                                  env={**os.environ, **(env or {})}, start_new_session=True)
         except OSError as e:
-            return 127, f"cannot be started: {e}"
+            return 127, f"cannot be started (was it built?): {e}"
         try:
             status = p.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -90,6 +90,7 @@
 #define SOURCE_TRIES_MAX 4u                  /* a message that moves while it is looked for */
 #define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */
 #define SOURCE_FDS_MIN 4u                    /* descriptors a shard may keep, whatever log_fds_max says */
+#define STATE_BYTES_MAX MIB(512)             /* of a state file: thirty million messages; larger accounts replay */
 #define VIEW_BRANCH_LEAVES 64u               /* pages a branch: 32,768 messages */
 
 /* ---- tenancy ---- */

@@ -280,11 +280,13 @@ static void receive(struct net_private *c)
 
 static void received(struct net_private *c, size_t bytes)
 {
-	if (c->into)
-		input_added(&c->input, bytes);
-	else
-		input_add(&c->input, c->recv.data, &c->shard->bulk);
 	c->hot = bytes >= IO_RECV_BYTES_MAX;
+	if (c->into) {
+		input_added(&c->input, bytes);
+	} else {
+		input_add(&c->input, c->recv.data, &c->shard->bulk);
+		c->hot |= c->recv.hot; /* the kernel says that it has more */
+	}
 	c->data_starved = false;
 	if (!c->send.pending)
 		c->active_ms = clock_now_ms();

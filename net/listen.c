@@ -92,6 +92,7 @@ enum err listeners_bind(const struct listener_config *configs, unsigned count, u
 	net_process.listeners = xcalloc(count ? count : 1, sizeof(struct listener));
 	net_process.listeners_count = count;
 	__atomic_store_n(&net_process.stopping, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&net_process.ready, 0, __ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < count; i++) {
 		enum err e = bind_one(&configs[i], &net_process.listeners[i], shards);
 		if (e != OK) {
@@ -174,9 +175,25 @@ static void accept_done(struct io_op *op)
 		waitq_wake_all(&sh->emptied);
 }
 
+/* A session may move to any shard, so nothing is accepted before all of them can take one. */
+static bool all_ready(void)
+{
+	__atomic_fetch_add(&net_process.ready, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&net_process.ready, __ATOMIC_SEQ_CST) < shard_count()) {
+		if (shard_stopping())
+			return false; /* another shard could not start */
+		fiber_sleep(1);
+	}
+	return true;
+}
+
 enum err listeners_start(void)
 {
 	net_shard_open();
+	if (!all_ready()) {
+		net_shard_close();
+		return ERR_TEMP;
+	}
 	struct net_shard *sh = net_shard_here();
 	sh->shares = xcalloc(net_process.listeners_count + 1, sizeof(*sh->shares));
 	for (unsigned i = 0; i < net_process.listeners_count; i++) {

@@ -34,7 +34,8 @@ enum err listeners_bind(const struct listener_config *configs, unsigned count, u
 void listeners_unbind(void);
 /* The address that listener `index` is bound to. */
 struct addr listeners_address(unsigned index);
-/* On each shard, on a fiber, after listeners_bind (with no listeners too: the shard's share of this room is made here). */
+/* Later. On each shard, on a fiber, as the last of what a shard's start does: it waits until all shards have called it, so that
+ * a session may move anywhere. listeners_bind comes before (with no listeners too). ERR_TEMP: another shard did not start. */
 enum err listeners_start(void);
 /* Later: ends accepting, tells the sessions, gives them grace_ms to finish, then joins them all. */
 void listeners_stop(uint32_t grace_ms);

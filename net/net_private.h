@@ -72,6 +72,7 @@ struct net_process {
 	uint32_t connections;                /* atomic: open on all shards */
 	uint32_t moving;                     /* atomic: posted and not yet arrived */
 	uint32_t stopping;                   /* atomic: no more moves */
+	uint32_t ready;                      /* atomic: shards that can take sessions */
 };
 extern struct net_process net_process;
 

@@ -137,6 +137,7 @@ void reply_printf(struct reply *r, const char *fmt, ...)
 		printf_long(r, (size_t)n, fmt, again);
 	va_end(again);
 	va_end(ap);
+	reply_shrink(r); /* it may have been nothing */
 }
 
 void reply_u64(struct reply *r, uint64_t value)

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* POP3's handlers in the cardboard house: dialogues, hostile lines, faults, and RETR against a naive writer of dots. */
+#include "tests/unit/support/fake_house.h"
+
+#include "net/pop3/pop3.h"
+#include "core/base/log.h"
+#include "net/pop3/pop3_private.h"
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#define LOGIN "USER ann@demo.example\r\nPASS secret\r\n"
+
+/* Runs one session over a dialogue fed in pieces; what it answered is in fake.out. */
+static void dialogue(struct slice in, size_t piece)
+{
+	struct fake_session f;
+	buf_clear(&fake.out);
+	fake_open(&f, &pop3_proto);
+	fake_feed_cut(&f, in, piece);
+	fake_close(&f);
+}
+
+static const char *answer(const char *in)
+{
+	dialogue(slice_str(in), strlen(in) ? strlen(in) : 1);
+	assert_true(buf_put(&fake.out, "", 1));
+	char *greeting_end = strstr(fake.out.ptr, "\r\n");
+	assert_non_null(greeting_end);
+	return greeting_end + 2;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_begin();
+	pop3_config_default(&pop3_settings);
+	return 0;
+}
+static int teardown(void **state)
+{
+	(void)state;
+	fake_end();
+	return 0;
+}
+
+static void three_messages(void)
+{
+	fake_put(1, "Return-Path: <a@b>\r\n", SLICE_LIT("Subject: one\r\n\r\n.dot\r\nb\r\n..\r\n"));
+	fake_put(1, "", SLICE_LIT(""));
+	fake_put(1, "", SLICE_LIT(".first line\r\n\r\nbody\r\n"));
+}
+
+/* ---- dialogues ---- */
+
+static void whole_session(void **state)
+{
+	(void)state;
+	three_messages();
+	assert_string_equal(answer(LOGIN "STAT\r\nLIST\r\nUIDL\r\nLIST 2\r\nUIDL 3\r\nRETR 1\r\nRETR 2\r\nRETR 3\r\nDELE 2\r\nSTAT\r\nLIST\r\nRSET\r\nSTAT\r\n"
+				  "NOOP\r\nDELE 1\r\nQUIT\r\nNOOP\r\n"),
+			    "+OK now the password\r\n+OK 3 messages (70 octets)\r\n+OK 3 70\r\n"
+			    "+OK 3 messages (70 octets)\r\n1 49\r\n2 0\r\n3 21\r\n.\r\n"
+			    "+OK unique ids follow\r\n1 u1.1\r\n2 u2.1\r\n3 u3.1\r\n.\r\n+OK 2 0\r\n+OK 3 u3.1\r\n"
+			    "+OK 49 octets\r\nReturn-Path: <a@b>\r\nSubject: one\r\n\r\n..dot\r\nb\r\n...\r\n.\r\n"
+			    "+OK 0 octets\r\n.\r\n+OK 21 octets\r\n..first line\r\n\r\nbody\r\n.\r\n"
+			    "+OK message 2 marked as deleted\r\n+OK 2 70\r\n+OK 2 messages (70 octets)\r\n1 49\r\n3 21\r\n.\r\n"
+			    "+OK 3 messages (70 octets)\r\n+OK 3 70\r\n+OK still here\r\n+OK message 1 marked as deleted\r\n"
+			    "+OK bye, messages deleted: 1\r\n");
+	assert_int_equal(fake.account[1].count, 2);
+	assert_int_equal(fake.account[1].messages[0].uid, 2);
+	assert_int_equal(fake.moved_to, 1);
+}
+
+static void no_quit_deletes_nothing(void **state)
+{
+	(void)state;
+	three_messages();
+	answer(LOGIN "DELE 1\r\nDELE 2\r\nQUI");
+	assert_int_equal(fake.account[1].count, 3);
+}
+
+static void top(void **state)
+{
+	(void)state;
+	fake_put(1, "", SLICE_LIT("A: 1\r\n\r\none\r\n.two\r\nthree\r\n"));
+	assert_string_equal(answer(LOGIN "TOP 1 0\r\nTOP 1 1\r\nTOP 1 2\r\nTOP 1 999999999\r\nTOP 1 18446744073709551615\r\n"),
+			    "+OK now the password\r\n+OK 1 messages (26 octets)\r\n"
+			    "+OK top of message follows\r\nA: 1\r\n\r\n.\r\n"
+			    "+OK top of message follows\r\nA: 1\r\n\r\none\r\n.\r\n"
+			    "+OK top of message follows\r\nA: 1\r\n\r\none\r\n..two\r\n.\r\n"
+			    "+OK top of message follows\r\nA: 1\r\n\r\none\r\n..two\r\nthree\r\n.\r\n"
+			    "+OK top of message follows\r\nA: 1\r\n\r\none\r\n..two\r\nthree\r\n.\r\n");
+}
+
+static void spaces_in_passwords(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(answer("USER bob@demo.example\r\nPASS  two words \r\n"), "+OK 0 messages"));
+	assert_non_null(strstr(answer("USER bob@demo.example\r\nPASS two words \r\n"), "-ERR [AUTH] wrong"));
+	assert_non_null(strstr(answer("USER bob@demo.example\r\nPASS  two words\r\n"), "-ERR [AUTH] wrong"));
+}
+
+static void wrong_password_limit(void **state)
+{
+	(void)state;
+	assert_string_equal(answer("PASS x\r\nUSER nobody\r\nPASS x\r\nPASS x\r\n"
+				   "USER ann@demo.example\r\nPASS x\r\nUSER a\r\nPASS x\r\nUSER a\r\nPASS x\r\nUSER a\r\nPASS x\r\nUSER a\r\n"),
+			    "-ERR USER comes first\r\n+OK now the password\r\n-ERR [AUTH] wrong name or password\r\n-ERR USER comes first\r\n"
+			    "+OK now the password\r\n-ERR [AUTH] wrong name or password\r\n+OK now the password\r\n-ERR [AUTH] wrong name or password\r\n"
+			    "+OK now the password\r\n-ERR [AUTH] wrong name or password\r\n"
+			    "+OK now the password\r\n-ERR [AUTH] wrong name or password, too many tries\r\n");
+}
+
+static void sasl(void **state)
+{
+	(void)state;
+	/* NUL ann@demo.example NUL secret */
+	static const char plain[] = "AGFubkBkZW1vLmV4YW1wbGUAc2VjcmV0";
+	char in[512];
+	assert_string_equal(answer("AUTH\r\nAUTH X\r\nAUTH PLAIN\r\n*\r\nAUTH PLAIN\r\n!\r\nAUTH PLAIN =\r\nAUTH PLAIN A=AA\r\n"),
+			    "+OK mechanisms follow\r\nPLAIN\r\nLOGIN\r\n.\r\n-ERR no such mechanism\r\n+ \r\n-ERR cancelled\r\n+ \r\n"
+			    "-ERR that was not base64 of what the mechanism wants\r\n-ERR that was not base64 of what the mechanism wants\r\n"
+			    "-ERR that was not base64 of what the mechanism wants\r\n");
+	snprintf(in, sizeof in, "auth plain %s\r\n", plain);
+	assert_string_equal(answer(in), "+OK 0 messages (0 octets)\r\n");
+	snprintf(in, sizeof in, "AUTH PLAIN\r\n%s\r\nSTAT\r\nAUTH PLAIN\r\n", plain);
+	assert_string_equal(answer(in), "+ \r\n+OK 0 messages (0 octets)\r\n+OK 0 0\r\n-ERR already logged in\r\n");
+	assert_string_equal(answer("AUTH LOGIN\r\nYW5uQGRlbW8uZXhhbXBsZQ==\r\nc2VjcmV0\r\n"),
+			    "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n+OK 0 messages (0 octets)\r\n");
+	/* acting for somebody else */
+	assert_string_equal(answer("AUTH PLAIN Ym9iAGFubkBkZW1vLmV4YW1wbGUAc2VjcmV0\r\n"), "-ERR [AUTH] wrong name or password\r\n");
+}
+
+static void apop(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(answer("APOP ann@demo.example 0123456789abcdef0123456789abcdef\r\n"), "-ERR APOP is not offered"));
+	fake.apop = true;
+	assert_string_equal(answer("APOP ann@demo.example 0123456789abcdef0123456789abcdef\r\nSTAT\r\n"), "+OK 0 messages (0 octets)\r\n+OK 0 0\r\n");
+	assert_non_null(strstr(fake.out.ptr, "ready <5a5a5a5b5a5a5a5a5a5a5a5a5a5a5a5a@localhost>\r\n"));
+	assert_string_equal(answer("APOP ann@demo.example 1\r\nAPOP x\r\n"), "-ERR wrong arguments\r\n-ERR wrong arguments\r\n");
+}
+
+static void capabilities(void **state)
+{
+	(void)state;
+	const char *before = answer("CAPA\r\n");
+	assert_non_null(strstr(before, "LOGIN-DELAY 0\r\nEXPIRE NEVER\r\nIMPLEMENTATION Penfold\r\n.\r\n"));
+	pop3_settings.login_delay_max_s = 900;
+	pop3_settings.expire_days_min = 5;
+	fake.login_delay_s = 60;
+	const char *both = answer("CAPA\r\n" LOGIN "CAPA\r\n");
+	assert_non_null(strstr(both, "LOGIN-DELAY 900 USER\r\nEXPIRE 5 USER\r\n"));
+	assert_non_null(strstr(both, "LOGIN-DELAY 60\r\nEXPIRE NEVER\r\n"));
+}
+
+static void languages(void **state)
+{
+	(void)state;
+	assert_string_equal(answer("LANG\r\nLANG xx\r\nLANG de-AT\r\nUSER ann@demo.example\r\nXXXX\r\nPASS secret\r\nLANG EN\r\nLANG *\r\nNOOP\r\n"),
+			    "+OK languages follow\r\nen English\r\nde Deutsch\r\n.\r\n-ERR no such language\r\n+OK de ab jetzt auf Deutsch\r\n+OK nun das Passwort\r\n"
+			    "-ERR unbekannter Befehl\r\n+OK 0 Nachrichten (0 Byte)\r\n+OK en English spoken from now on\r\n+OK en English spoken from now on\r\n"
+			    "+OK still here\r\n");
+}
+
+static void utf8_mode(void **state)
+{
+	(void)state;
+	fake_put(1, "Received: by h with UTF8LMTP id 1\r\n", SLICE_LIT("Subject: \xc3\xb6\r\n\r\nx\r\n"));
+	fake_put(1, "Received: by h with UTF8LMTP id 1\r\n", SLICE_LIT("Subject: o\r\n\r\n\xc3\xb6\r\n"));
+	fake_put(1, "Received: by h with LMTP id 1\r\n", SLICE_LIT("Subject: \xf6\r\n\r\nx\r\n"));
+	const char *plain = answer(LOGIN "RETR 1\r\nTOP 1 0\r\nRETR 2\r\nRETR 3\r\nUTF8\r\n");
+	assert_non_null(strstr(plain, "-ERR [UTF8] this message needs UTF8 mode\r\n-ERR [UTF8] this message needs UTF8 mode\r\n+OK 55 octets\r\n"));
+	assert_non_null(strstr(plain, "Subject: \xf6\r\n\r\nx\r\n.\r\n-ERR already logged in\r\n"));
+	assert_non_null(strstr(answer("UTF8\r\n" LOGIN "RETR 1\r\n"), "Subject: \xc3\xb6\r\n"));
+}
+
+static void order_and_arguments(void **state)
+{
+	(void)state;
+	three_messages();
+	assert_string_equal(answer("STAT\r\nUSER\r\n" LOGIN "USER x\r\nSTAT 1\r\nRETR\r\nRETR 0\r\nRETR 4\r\nRETR -1\r\nRETR 99999999999999999999\r\nRETR 1 2\r\n"
+				  "TOP 1\r\nTOP 1 -1\r\nTOP 1 x\r\nDELE 1\r\nDELE 1\r\nRETR 1\r\nTOP 1 0\r\nLIST 1\r\nUIDL 1\r\nLAST\r\nSTLS\r\nRETR 3 \r\n"),
+			    "-ERR log in first\r\n-ERR wrong arguments\r\n+OK now the password\r\n+OK 3 messages (70 octets)\r\n-ERR already logged in\r\n"
+			    "-ERR this command takes no argument\r\n-ERR a message number is wanted\r\n-ERR no such message, only 3 here\r\n"
+			    "-ERR no such message, only 3 here\r\n-ERR a message number is wanted\r\n-ERR a message number is wanted\r\n-ERR a message number is wanted\r\n"
+			    "-ERR wrong arguments\r\n-ERR wrong arguments\r\n-ERR wrong arguments\r\n+OK message 1 marked as deleted\r\n"
+			    "-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n"
+			    "-ERR unknown command\r\n-ERR unknown command\r\n+OK 21 octets\r\n..first line\r\n\r\nbody\r\n.\r\n");
+}
+
+static void strangers(void **state)
+{
+	(void)state;
+	assert_string_equal(answer("GET / HTTP/1.1\r\nUSER x\r\n"), "");
+	assert_string_equal(answer("NOOP\r\nGET / HTTP/1.1\r\n"), "-ERR log in first\r\n-ERR unknown command\r\n");
+	char in[32 * 40] = "";
+	for (int i = 0; i < 40; i++)
+		strcat(in, "HELLO there\r\n");
+	const char *out = answer(in);
+	unsigned lines = 0;
+	for (const char *p = out; (p = strstr(p, "\r\n")); p += 2)
+		lines++;
+	assert_int_equal(lines, POP3_BAD_COMMANDS_MAX);
+	assert_non_null(strstr(out, "-ERR too many bad commands, closing\r\n"));
+}
+
+/* Cut anywhere, the answers are the same bytes. */
+static void any_cut(void **state)
+{
+	(void)state;
+	static const char in[] = "CAPA\r\nAUTH LOGIN\r\n*\r\nXX\r\nUSER ann@demo.example\r\nPASS wrong\r\n" LOGIN
+				 "STAT\r\nLIST\r\nUIDL\r\nRETR 1\r\nTOP 3 1\r\nLANG de\r\nRETR 9\r\nDELE 1\r\nRSET\r\nLIST 1\r\nNOOP\nQUIT\r\n";
+	three_messages();
+	dialogue(slice_str(in), sizeof in);
+	char *whole = slice_dup(buf_slice(&fake.out));
+	size_t whole_len = fake.out.len;
+	for (size_t piece = 1; piece < 40; piece++) {
+		dialogue(slice_str(in), piece);
+		assert_int_equal(fake.out.len, whole_len);
+		assert_memory_equal(fake.out.ptr, whole, whole_len);
+	}
+	free(whole);
+}
+
+/* With output that is full after every few bytes, the same. */
+static void any_room(void **state)
+{
+	(void)state;
+	static const char in[] = LOGIN "LIST\r\nUIDL\r\nRETR 1\r\nTOP 1 3\r\nRETR 3\r\nQUIT\r\n";
+	three_messages();
+	for (int i = 0; i < 40; i++)
+		fake_put(1, "", SLICE_LIT("a: b\r\n\r\n.\r\n.\r\n.\r\nx\r\n.\r\n"));
+	for (int unknown = 0; unknown < 2; unknown++) {
+		fake.dots_unknown = unknown;
+		fake.full_bytes = 0;
+		dialogue(slice_str(in), sizeof in);
+		char *whole = slice_dup(buf_slice(&fake.out));
+		for (size_t full = 1; full < 300; full += 7) {
+			fake.full_bytes = full;
+			dialogue(slice_str(in), sizeof in);
+			assert_int_equal(fake.out.len, strlen(whole));
+			assert_memory_equal(fake.out.ptr, whole, fake.out.len);
+		}
+		free(whole);
+	}
+}
+
+/* ---- faults ---- */
+
+static void faults_at_login(void **state)
+{
+	(void)state;
+	static const enum err temporary[] = { ERR_BUSY, ERR_TEMP, ERR_TIMEOUT, ERR_IO, ERR_FENCED, ERR_FULL, ERR_AGAIN };
+	enum err *const places[] = { &fake.err_auth, &fake.err_lock, &fake.err_open, &fake.err_view };
+	for (size_t k = 0; k < ARRAY_LEN(places); k++) {
+		for (size_t i = 0; i < ARRAY_LEN(temporary); i++) {
+			if (places[k] == &fake.err_lock && temporary[i] == ERR_BUSY)
+				continue;
+			*places[k] = temporary[i];
+			const char *out = answer(LOGIN "STAT\r\n");
+			/* fetchmail: neither a wrong password nor a dead server, if it says "wait" */
+			assert_non_null(strstr(out, "-ERR [SYS/TEMP] "));
+			assert_non_null(strstr(out, "wait"));
+			assert_non_null(strstr(out, "-ERR log in first\r\n"));
+			fake_check_clean();
+		}
+		*places[k] = OK;
+	}
+	fake.err_lock = ERR_BUSY;
+	fake.login_delay_s = 300;
+	assert_non_null(strstr(answer(LOGIN), "-ERR [LOGIN-DELAY] logins too close together, wait 300 seconds between them\r\n"));
+	fake.err_lock = OK;
+	assert_non_null(strstr(answer("USER gone@demo.example\r\nPASS x\r\n"), "-ERR [AUTH] this account may not use POP3\r\n"));
+}
+
+static void in_use(void **state)
+{
+	(void)state;
+	struct fake_session first;
+	fake_open(&first, &pop3_proto);
+	fake_feed(&first, SLICE_LIT(LOGIN));
+	const char *out = answer(LOGIN "NOOP\r\n" LOGIN);
+	assert_non_null(strstr(out, "-ERR [IN-USE] maildrop is locked by another session, please wait and try again\r\n-ERR log in first\r\n+OK now the password\r\n-ERR [IN-USE]"));
+	/* its client has gone: the lock passes, and the first session changes nothing any more */
+	three_messages();
+	fake.peer_gone = true;
+	assert_non_null(strstr(answer(LOGIN "QUIT\r\n"), "+OK 3 messages (70 octets)\r\n+OK bye\r\n"));
+	assert_true(fake.killed);
+	buf_clear(&fake.out);
+	fake_feed(&first, SLICE_LIT("QUIT\r\n"));
+	assert_true(buf_put(&fake.out, "", 1));
+	assert_string_equal(fake.out.ptr, "-ERR [IN-USE] the maildrop has passed to another session, nothing was deleted\r\n");
+	fake_close(&first);
+}
+
+static void faults_at_quit(void **state)
+{
+	(void)state;
+	static const struct { enum err err; const char *words; } table[] = {
+		{ ERR_IO, "-ERR [SYS/TEMP]" }, { ERR_FULL, "-ERR [SYS/TEMP]" }, { ERR_FENCED, "-ERR [SYS/TEMP]" },
+		{ ERR_TIMEOUT, "-ERR [SYS/TEMP]" }, { ERR_READONLY, "-ERR [SYS/PERM]" },
+	};
+	three_messages();
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		fake.err_expunge = table[i].err;
+		const char *out = answer(LOGIN "DELE 1\r\nQUIT\r\n");
+		assert_non_null(strstr(out, table[i].words));
+		assert_null(strstr(out, "+OK bye"));
+		assert_int_equal(fake.account[1].count, 3);
+		fake_check_clean();
+	}
+	/* nothing marked, nothing to fail */
+	assert_non_null(strstr(answer(LOGIN "QUIT\r\n"), "+OK bye\r\n"));
+}
+
+static void faults_at_retr(void **state)
+{
+	(void)state;
+	three_messages();
+	fake.err_message = ERR_CORRUPT;
+	assert_non_null(strstr(answer(LOGIN "RETR 1\r\nTOP 1 1\r\nNOOP\r\n"), "-ERR [SYS/PERM] this message is damaged\r\n-ERR [SYS/PERM] this message is damaged\r\n+OK still"));
+	fake.err_message = ERR_IO;
+	assert_non_null(strstr(answer(LOGIN "RETR 1\r\n"), "-ERR [SYS/TEMP] "));
+	fake.err_message = OK;
+	/* half a message is out: no closing dot, no further command */
+	fake.read_short = true;
+	const char *out = answer(LOGIN "TOP 3 1\r\nNOOP\r\n");
+	assert_null(strstr(out, "\r\n.\r\n"));
+	assert_null(strstr(out, "still here"));
+}
+
+/* ---- every verb with what nobody should send ---- */
+
+static void hostile_arguments(void **state)
+{
+	(void)state;
+	static const char *const verbs[] = { "USER", "PASS", "APOP", "AUTH", "AUTH PLAIN", "AUTH LOGIN", "CAPA", "STAT", "LIST", "UIDL", "RETR", "TOP", "TOP 1", "DELE",
+					     "NOOP", "RSET", "UTF8", "LANG", "STLS", "LAST", "XTND", "QUIT" };
+	char big255[256], big1500[1501], big4096[4097];
+	memset(big255, 'x', 255);
+	memset(big1500, '9', 1500);
+	memset(big4096, 'y', 4096);
+	big255[255] = big1500[1500] = big4096[4096] = '\0';
+	const struct slice arguments[] = {
+		SLICE_LIT(""), SLICE_LIT(" "), slice_str(big255), slice_str(big1500), slice_str(big4096), SLICE_LIT("-1"), SLICE_LIT("0"), SLICE_LIT("+1"),
+		SLICE_LIT("2147483648"), SLICE_LIT("4294967296"), SLICE_LIT("4294967297"), SLICE_LIT("9223372036854775808"), SLICE_LIT("18446744073709551616"),
+		SLICE_LIT("%n%s%n%s"), SLICE_LIT("\xff\xfe\xc3\x28"), SLICE_LIT("a\0b"), SLICE_LIT("\r"), SLICE_LIT("1\x1b[2J"), SLICE_LIT("1 1 1"),
+	};
+	fake.apop = true;
+	three_messages();
+	for (size_t v = 0; v < ARRAY_LEN(verbs); v++) {
+		for (size_t a = 0; a < ARRAY_LEN(arguments); a++) {
+			for (int after = 0; after < 2; after++) {
+				struct fake_session f;
+				fake_open(&f, &pop3_proto);
+				if (after)
+					fake_feed(&f, SLICE_LIT(LOGIN));
+				buf_clear(&fake.out);
+				fake_feed(&f, slice_str(verbs[v]));
+				fake_feed(&f, SLICE_LIT(" "));
+				fake_feed(&f, arguments[a]);
+				fake_feed(&f, SLICE_LIT("\r\n"));
+				/* one status line, or a challenge; "+" only where something was done */
+				assert_true(fake.out.len >= 4 && (!memcmp(fake.out.ptr, "+OK ", 4) || !memcmp(fake.out.ptr, "-ERR", 4) || !memcmp(fake.out.ptr, "+ ", 2)));
+				if (arguments[a].len > 2048)
+					assert_memory_equal(fake.out.ptr, "-ERR line too long", 18);
+				/* and the session is still in step */
+				if (f.next == STEP_NEXT && fake.out.ptr[1] != ' ') {
+					buf_clear(&fake.out);
+					fake_feed(&f, SLICE_LIT("CAPA\r\n"));
+					assert_memory_equal(fake.out.ptr, "+OK capabilities", 16);
+				}
+				fake_close(&f);
+				fake_check_clean();
+			}
+		}
+	}
+	assert_int_equal(fake.account[1].count, 3);
+}
+
+/* ---- dots against a naive writer ---- */
+
+static size_t naive(const char *body, size_t len, size_t header, uint64_t lines, char *out)
+{
+	size_t n = 0;
+	bool start = true;
+	uint64_t below = 0;
+	for (size_t i = 0; i < len; i++) {
+		if (i >= header && below >= lines)
+			break;
+		if (start && body[i] == '.')
+			out[n++] = '.';
+		out[n++] = body[i];
+		start = body[i] == '\n';
+		if (start && i + 1 > header)
+			below++;
+	}
+	memcpy(out + n, ".\r\n", 3);
+	return n + 3;
+}
+
+static uint32_t seed;
+static uint32_t draw(uint32_t below)
+{
+	seed = seed * 1664525u + 1013904223u;
+	return (seed >> 8) % below;
+}
+
+static size_t random_message(char *out, size_t max)
+{
+	static const char *const pieces[] = { ".", "..", "\r\n", "\r\n\r\n", ".\r\n", "x", "From here\r\n", "a longer stretch of words without any dot", "\r\n.\r\n", " ." };
+	size_t len = 0, target = draw(3) ? draw(400) : draw((uint32_t)max - 200);
+	while (len < target) {
+		const char *piece = pieces[draw(ARRAY_LEN(pieces))];
+		memcpy(out + len, piece, strlen(piece));
+		len += strlen(piece);
+		if (draw(40) == 0) {
+			size_t run = min_size(draw(20000), max - 200 - len);
+			memset(out + len, 'm', run);
+			len += run;
+		}
+	}
+	if (len && (len < 2 || memcmp(out + len - 2, "\r\n", 2) != 0)) {
+		memcpy(out + len, "\r\n", 2);
+		len += 2;
+	}
+	return len;
+}
+
+static void check_against_naive(struct fake_session *f, const char *command, uint64_t lines)
+{
+	static char want[300000];
+	const struct body *b = fake.account[1].messages[0].body;
+	size_t want_len = naive(b->bytes, b->len, b->header, lines, want);
+	buf_clear(&fake.out);
+	fake_feed(f, slice_str(command));
+	fake_drain();
+	const char *body = memchr(fake.out.ptr, '\n', fake.out.len);
+	assert_non_null(body);
+	size_t got_len = fake.out.len - (size_t)(body + 1 - fake.out.ptr);
+	assert_int_equal(got_len, want_len);
+	assert_memory_equal(body + 1, want, want_len);
+}
+
+static void dots_as_naive(void **state)
+{
+	(void)state;
+	static char message[120000];
+	for (seed = 1; seed < 600000000u; seed += 1000003u) {
+		size_t len = random_message(message, sizeof message);
+		fake_put(1, "", slice_of(message, len));
+		fake.dots_unknown = draw(4) == 0;
+		fake.full_bytes = draw(2) ? 0 : 1 + draw(20000);
+		struct fake_session f;
+		char command[64];
+		fake_open(&f, &pop3_proto);
+		fake_feed(&f, SLICE_LIT(LOGIN));
+		check_against_naive(&f, "RETR 1\r\n", UINT64_MAX);
+		uint32_t k = draw(12);
+		snprintf(command, sizeof command, "TOP 1 %u\r\n", k);
+		check_against_naive(&f, command, k);
+		buf_clear(&fake.out);
+		fake_feed(&f, SLICE_LIT("DELE 1\r\nQUIT\r\n"));
+		fake_close(&f);
+		assert_int_equal(fake.account[1].count, 0);
+	}
+}
+
+/* ---- small parts ---- */
+
+static void parse(void **state)
+{
+	(void)state;
+	struct pop3_line l;
+	assert_int_equal(pop3_parse(SLICE_LIT("top 1 2 "), &l), OK);
+	assert_int_equal(l.verb, POP3_VERB('T', 'O', 'P', 0));
+	assert_true(slice_eq(l.rest, SLICE_LIT("1 2 ")) && slice_eq(l.words, SLICE_LIT("1 2")) && l.has_argument);
+	assert_int_equal(pop3_parse(SLICE_LIT("Utf8"), &l), OK);
+	assert_int_equal(l.verb, POP3_VERB('U', 'T', 'F', '8'));
+	assert_false(l.has_argument);
+	assert_int_equal(pop3_parse(SLICE_LIT("NOOPS"), &l), OK);
+	assert_int_equal(l.verb, 0);
+	assert_int_equal(pop3_parse(SLICE_LIT(""), &l), OK);
+	assert_int_equal(l.verb, 0);
+	assert_int_equal(pop3_parse(SLICE_LIT("NOOP\0"), &l), ERR_SYNTAX);
+	assert_int_equal(pop3_parse(SLICE_LIT("NOOP\rQUIT"), &l), ERR_SYNTAX);
+	uint64_t a, b;
+	assert_true(pop3_two_numbers(SLICE_LIT("1  2"), &a, &b) && a == 1 && b == 2);
+	assert_false(pop3_two_numbers(SLICE_LIT("1"), &a, &b));
+	assert_false(pop3_two_numbers(SLICE_LIT("1 2 3"), &a, &b));
+	assert_false(pop3_two_numbers(SLICE_LIT("1 18446744073709551616"), &a, &b));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(whole_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_quit_deletes_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(top, setup, teardown),
+		cmocka_unit_test_setup_teardown(spaces_in_passwords, setup, teardown),
+		cmocka_unit_test_setup_teardown(wrong_password_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(sasl, setup, teardown),
+		cmocka_unit_test_setup_teardown(apop, setup, teardown),
+		cmocka_unit_test_setup_teardown(capabilities, setup, teardown),
+		cmocka_unit_test_setup_teardown(languages, setup, teardown),
+		cmocka_unit_test_setup_teardown(utf8_mode, setup, teardown),
+		cmocka_unit_test_setup_teardown(order_and_arguments, setup, teardown),
+		cmocka_unit_test_setup_teardown(strangers, setup, teardown),
+		cmocka_unit_test_setup_teardown(any_cut, setup, teardown),
+		cmocka_unit_test_setup_teardown(any_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(faults_at_login, setup, teardown),
+		cmocka_unit_test_setup_teardown(in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(faults_at_quit, setup, teardown),
+		cmocka_unit_test_setup_teardown(faults_at_retr, setup, teardown),
+		cmocka_unit_test_setup_teardown(hostile_arguments, setup, teardown),
+		cmocka_unit_test_setup_teardown(dots_as_naive, setup, teardown),
+		cmocka_unit_test(parse),
+	};
+	log_set_level(LOG_ALARM);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

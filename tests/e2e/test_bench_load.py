@@ -11,13 +11,15 @@ import threading
 
 import pytest
 
-BUILD = os.environ.get("BUILD", "build")
-LOAD = os.path.join(BUILD, "bench/load")
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.dirname(os.path.abspath(os.environ.get("PENFOLD", os.path.join(TOP, "build", "penfold"))))
+LOAD = os.path.join(BUILD, "bench", "load")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def built():
-    subprocess.run(["make", "-s", "BUILD=" + BUILD, LOAD], check=True)
+    build = os.path.relpath(BUILD, TOP)
+    subprocess.run(["make", "-s", "-C", TOP, "BUILD=" + build, build + "/bench/load"], check=True)
 
 
 class Mailbox:

@@ -121,7 +121,7 @@ enum err directory_domain(struct slice domain, bool *served_out)
 		e = ask_domain(directory.cache, name, &facts);
 	if (e)
 		return e == ERR_NOT_FOUND ? OK : e;
-	fact_put(&facts->fact);
+	fact_unref(&facts->fact);
 	*served_out = true;
 	return OK;
 }

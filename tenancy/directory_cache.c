@@ -71,7 +71,7 @@ static struct slice key_of(const struct table_node *n)
 
 static void entry_free(struct entry *e)
 {
-	fact_put(e->fact);
+	fact_unref(e->fact);
 	free(e);
 }
 
@@ -148,7 +148,7 @@ static struct entry *find(struct stripe *s, struct slice key)
 
 static enum err answer(const struct entry *e, struct fact **fact_out)
 {
-	*fact_out = e->fact ? fact_get(e->fact) : NULL;
+	*fact_out = e->fact ? fact_ref(e->fact) : NULL;
 	return e->fact ? OK : ERR_NOT_FOUND;
 }
 
@@ -163,7 +163,7 @@ static void keep(struct stripe *s, struct slice key, struct fact *fact, uint64_t
 	e->key_len = (uint32_t)key.len;
 	e->stripe = s;
 	e->generation = generation;
-	e->fact = fact ? fact_get(fact) : NULL;
+	e->fact = fact ? fact_ref(fact) : NULL;
 	if (table_add(&s->table, &e->node)) { /* full: served, not kept */
 		entry_free(e);
 		return;
@@ -228,7 +228,7 @@ static enum err ask(struct directory_cache *cache, struct stripe *s, struct slic
 		struct joined *j = CONTAINER_OF(it, struct joined, wait.link);
 		link_remove(it);
 		j->result = f.result;
-		j->fact = *fact_out ? fact_get(*fact_out) : NULL;
+		j->fact = *fact_out ? fact_ref(*fact_out) : NULL;
 		cross_wake(&j->wait);
 	}
 	pthread_mutex_unlock(&s->lock);

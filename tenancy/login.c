@@ -24,7 +24,7 @@ static enum err enter_domain(struct reading *r, struct slice folded)
 	if (e)
 		return e;
 	if (r->found->domain)
-		fact_put(&r->found->domain->fact);
+		fact_unref(&r->found->domain->fact);
 	r->found->domain = domain;
 	return OK;
 }
@@ -80,7 +80,7 @@ static enum err name_at_host(struct reading *r, struct slice local, struct slice
 	if (e)
 		return e;
 	e = name_at_domain(r, local, host->domain);
-	fact_put(&host->fact);
+	fact_unref(&host->fact);
 	if (!e && r->found->reading == LOGIN_EXACT)
 		r->found->reading = LOGIN_SDPS_USER;
 	return e;
@@ -94,7 +94,7 @@ static enum err whole_host(struct reading *r, struct slice folded)
 	if (e)
 		return e;
 	e = host->sdps == SDPS_MAILDROP ? enter_domain(r, host->domain) : ERR_NOT_FOUND;
-	fact_put(&host->fact);
+	fact_unref(&host->fact);
 	return e ? e : account_at(r, SLICE_LIT(""), LOGIN_SDPS_HOST);
 }
 
@@ -189,9 +189,9 @@ enum err login_resolve(const struct login_ask *ask, enum login_purpose purpose, 
 void login_found_release(struct login_found *found)
 {
 	if (found->record)
-		fact_put(&found->record->fact);
+		fact_unref(&found->record->fact);
 	if (found->domain)
-		fact_put(&found->domain->fact);
+		fact_unref(&found->domain->fact);
 	found->record = NULL;
 	found->domain = NULL;
 }

@@ -4,13 +4,13 @@
 
 #include <stdlib.h>
 
-struct fact *fact_get(struct fact *fact)
+struct fact *fact_ref(struct fact *fact)
 {
 	rc_get(&fact->rc);
 	return fact;
 }
 
-void fact_put(struct fact *fact)
+void fact_unref(struct fact *fact)
 {
 	if (!fact || !rc_put(&fact->rc))
 		return;
@@ -81,12 +81,12 @@ struct host_facts *host_facts_new(const struct host_facts *facts)
 
 struct subject *subject_ref(struct subject *subject)
 {
-	fact_get(&record_of(subject)->fact);
+	fact_ref(&record_of(subject)->fact);
 	return subject;
 }
 
 void subject_unref(struct subject *subject)
 {
 	if (subject)
-		fact_put(&record_of(subject)->fact);
+		fact_unref(&record_of(subject)->fact);
 }

@@ -3,7 +3,7 @@
  * record.h - what a directory answers: counted, immutable facts about an account, a domain or an SDPS host.
  *
  * Private to this room.  A back end makes them, the cache keeps them, login.c reads them, and the `struct subject` that
- * protocols hold is the face of a record.  All strings lie in the same allocation; the last fact_put frees it, on any
+ * protocols hold is the face of a record.  All strings lie in the same allocation; the last fact_unref frees it, on any
  * thread.  Stored passwords are wiped when they go.
  */
 #ifndef PENFOLD_TENANCY_RECORD_H
@@ -20,8 +20,8 @@ struct fact {
 	uint8_t kind;
 	uint32_t bytes; /* of the allocation */
 };
-struct fact *fact_get(struct fact *fact);
-void fact_put(struct fact *fact); /* NULL is harmless */
+struct fact *fact_ref(struct fact *fact);
+void fact_unref(struct fact *fact); /* NULL is harmless */
 
 /* An account with its passwords, "{SCHEME}hash" each. */
 struct record {

@@ -40,7 +40,7 @@ static void on_shard(void *arg)
 	for (auto _ : *c->state)
 		BENCH_CHECK(verified_has(v, verified_mac(v, record, password), 2000));
 	c->state->SetItemsProcessed(c->state->iterations());
-	fact_put(&record->fact);
+	fact_unref(&record->fact);
 	verified_close(v);
 }
 

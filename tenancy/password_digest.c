@@ -60,8 +60,8 @@ static bool digest_decode(const struct scheme *s, const struct hash_text *t, uin
 	size_t digest_bytes = digest_of(s)->digest_size;
 	if (t->hash.len == 0)
 		return false;
-	/* Without a form base64 is the rule, but hex of the bare length is common too. */
-	bool hex = t->form == FORM_HEX || (t->form == FORM_SCHEME && t->hash.len == 2 * digest_bytes);
+	/* Without a form base64 is the rule, but hex is common for unsalted ones, where the length tells them apart. */
+	bool hex = t->form == FORM_HEX || (t->form == FORM_SCHEME && !s->prefix && t->hash.len == 2 * digest_bytes);
 	if (!(hex ? decode_hex : decode_base64)(t->hash, out, len_out))
 		return false;
 	return s->prefix ? *len_out > digest_bytes : *len_out == digest_bytes;

@@ -83,6 +83,12 @@ UNIT_SRC := $(shell find tests/unit -name '*_test.c' 2>/dev/null)
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 UNIT_HELP := $(wildcard tests/unit/support/*.c)
 UNIT_HELP_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(UNIT_HELP))
+# an archive: who brings a cardboard house (fake_house.h) must not get the real shards with it
+UNIT_HELP_LIB := $(BUILD)/lib/unit_support.a
+$(UNIT_HELP_LIB): $(UNIT_HELP_OBJ)
+	@mkdir -p $(@D)
+	@rm -f $@
+	@ar rcs $@ $^
 libs_below_core/base := core/base
 libs_below_core/run := core/run core/base
 libs_below_storage := storage core/run core/base
@@ -95,10 +101,10 @@ unit_room = $(patsubst %/,%,$(dir $(1)))
 # objects of tests are made on the way to programs: keep them
 .PRECIOUS: $(BUILD)/obj/%.o
 .SECONDEXPANSION:
-$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELP_OBJ) $$(foreach r,$$(libs_below_$$(call unit_room,$$*)),$$(call room_lib,$$r))
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELP_LIB) $$(foreach r,$$(libs_below_$$(call unit_room,$$*)),$$(call room_lib,$$r))
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(if $(filter core/base/%,$*),,$(UNIT_HELP_OBJ)) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS)
 
 .PHONY: unit unit-build
 ifdef T

@@ -263,7 +263,8 @@ static struct body *fake_body(struct slice s)
 {
 	struct body *b = xcalloc(1, sizeof *b);
 	b->bytes = xmalloc(s.len + 1);
-	memcpy(b->bytes, s.ptr, s.len);
+	if (s.len)
+		memcpy(b->bytes, s.ptr, s.len);
 	b->len = b->header = s.len;
 	b->dots = xcalloc(s.len + 1, sizeof *b->dots);
 	b->references = 1;

@@ -15,6 +15,7 @@
 #define TABLE_ENTRIES_MAX ((size_t)1 << 30)   /* a table's tags are 32 bits: above it they would tell too little */
 #define LOG_LINE_BYTES_MAX 2048               /* on the caller's stack, and below PIPE_BUF so that a pipe takes it whole */
 #define LOG_VALUE_BYTES_MAX 512               /* of one value, escaped: what a client sent leaves room for the other fields */
+#define LOG_RING_LINES_MAX ((size_t)65536)    /* 2 KiB each; a default of 512 rides out a second of a slow disk */
 #define METRIC_CELLS_MAX 65536                /* 8-byte cells of all metrics together, per thread: 512 KiB */
 #define SETTINGS_FILE_BYTES_MAX MIB(1)        /* a configuration is written by hand; a larger file is the wrong file */
 #define SETTINGS_KEYS_MAX ((size_t)16384)     /* keys and entries in one file, each with its line remembered */
@@ -80,6 +81,13 @@
 #define COMMIT_CHANGES_MAX 256u              /* changes that share a commit */
 #define COMMIT_UNSYNCED_MAX 256u             /* commits of flags written without a sync: the next is synced */
 #define SEQUENCE_SKIP ((uint64_t)1 << 20)    /* after an unclean open: no MODSEQ that was shown early is given again */
+#define SCRATCH_KEPT_BYTES KIB(256)          /* of heads, kept by a shard between commits */
+#define FLUSH_RETRY_MS 50u                   /* flags that could not be synced for want of a fiber are tried again */
+#define LIVE_FDS 2u                          /* descriptors of an account in use: its directory and its log */
+#define LIVES_FDS_MIN 64u                    /* of a shard, however few log_fds_max leaves */
+#define KEEPERS_MAX 32u                      /* fibers that seal accounts to be let go, at once, on a shard */
+#define SEAL_BYTES_MAX ((uint64_t)1 << 30)   /* seal_bytes at most: what begins in a log begins below LOG_BYTES_MAX */
+#define DISK_LOOK_MS 200u                    /* how old the knowledge of free space may be */
 #define LOGS_MAX 65536u                      /* of an account: a cut names them all */
 #define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */

@@ -30,7 +30,7 @@ struct line {
 	size_t len;
 	enum log_form form;
 	bool cut;
-	char text[LOG_LINE_BYTES_MAX];
+	char *text; /* LOG_LINE_BYTES_MAX of it */
 };
 
 /* ---- settings ---- */
@@ -98,11 +98,12 @@ static bool put_unit(struct line *l, size_t start, const char *unit, size_t len)
 	return l->len - start + len + sizeof(MORE) <= LOG_VALUE_BYTES_MAX && put(l, unit, len);
 }
 
-static bool is_bare(unsigned char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c != 0 && strchr("-_.:/@+[],*%", c) != NULL);
-}
+/* What needs no quotes. */
+static const bool bare[256] = {
+	['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['-'] = true, ['_'] = true,
+	['.'] = true,         [':'] = true,         ['/'] = true,         ['@'] = true, ['+'] = true,
+	['['] = true,         [']'] = true,         [','] = true,         ['*'] = true, ['%'] = true,
+};
 
 /* ASCII, and single bytes of no known meaning: both forms.  Returns the unit's length. */
 static size_t escape_byte(unsigned char c, enum log_form form, char out[8])
@@ -191,12 +192,17 @@ static bool put_quoted(struct line *l, struct slice s)
 	return put(l, "\"", 1) && put_escaped(l, s) && put(l, "\"", 1);
 }
 
+static bool is_bare(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!bare[(unsigned char)s.ptr[i]])
+			return false;
+	return s.len > 0 && s.len < LOG_VALUE_BYTES_MAX - sizeof(MORE);
+}
+
 static bool put_str(struct line *l, struct slice s)
 {
-	bool bare = l->form == LOG_FORM_KEYS && s.len > 0 && s.len < LOG_VALUE_BYTES_MAX - sizeof(MORE);
-	for (size_t i = 0; bare && i < s.len; i++)
-		bare = is_bare((unsigned char)s.ptr[i]);
-	return bare ? put(l, s.ptr, s.len) : put_quoted(l, s);
+	return l->form == LOG_FORM_KEYS && is_bare(s) ? put(l, s.ptr, s.len) : put_quoted(l, s);
 }
 
 static bool put_number(struct line *l, uint64_t value, bool negative)
@@ -267,9 +273,6 @@ static void put_field(struct line *l, const struct log_field *f)
 
 static void line_begin(struct line *l, enum log_level level)
 {
-	l->len = 0;
-	l->cut = false;
-	l->form = __atomic_load_n(&set.form, __ATOMIC_RELAXED);
 	if (set.wall_ms) {
 		char time[LOG_TIME_BYTES];
 		log_format_time(set.wall_ms(), time);
@@ -286,14 +289,20 @@ static struct slice line_end(struct line *l)
 	return slice_of(l->text, l->len + strlen(end));
 }
 
-void log_write(enum log_level level, const struct log_field *fields)
+struct slice log_build(char out[LOG_LINE_BYTES_MAX], enum log_level level, const struct log_field *fields)
 {
-	struct line l;
+	struct line l = { .text = out, .form = __atomic_load_n(&set.form, __ATOMIC_RELAXED) };
 	line_begin(&l, level);
 	for (const struct log_field *f = fields; f->kind != LOG_KIND_END; f++)
 		put_field(&l, f);
-	struct slice text = line_end(&l);
-	bool taken = set.sink ? set.sink(set.sink_arg, level, text) : write_to_fd(text);
+	return line_end(&l);
+}
+
+void log_write(enum log_level level, const struct log_field *fields)
+{
+	char text[LOG_LINE_BYTES_MAX];
+	struct slice line = log_build(text, level, fields);
+	bool taken = set.sink ? set.sink(set.sink_arg, level, line) : write_to_fd(line);
 	if (!taken)
 		__atomic_fetch_add(&set.dropped, 1, __ATOMIC_RELAXED);
 }

@@ -13,7 +13,7 @@
  *
  * A line is built on the caller's stack (LOG_LINE_BYTES_MAX); a longer value ends in "...", and a field that finds no more
  * room is left out and the line ends with cut=1.  It goes to the sink in one call; the sink of the start is one write(2)
- * to standard error.  A line that the sink could not take is counted (log_dropped), never retried.
+ * to standard error; log_ring.h is one that never blocks.  A line that the sink could not take is counted (log_dropped), never retried.
  *
  * Settings are process-wide.  Clock and sink are set before other threads run; level and form may be changed at any time.
  * Any thread may log.  log_event completes now; none of it fails.
@@ -24,6 +24,7 @@
 #include "core/base/addr.h"
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "core/base/limits.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -100,6 +101,8 @@ static inline struct log_field log_field_addr(const char *key, const struct addr
 bool log_on(enum log_level level);
 /* Fields up to LOG_END; what log_event calls. */
 void log_write(enum log_level level, const struct log_field *fields);
+/* The line alone, LF included; for sinks. */
+struct slice log_build(char out[LOG_LINE_BYTES_MAX], enum log_level level, const struct log_field *fields);
 
 /* ---- settings ---- */
 void log_set_level(enum log_level least);                           /* LOG_INFO at the start */

@@ -2,10 +2,10 @@
 /*
  * pop3_retr.c - RETR and TOP: a status line, the message as stored with its dots stuffed, the closing dot.
  *
- * The store knows where the lines are that begin with a dot.  Where they are few, the message leaves as ranges of its file,
- * cut before each such line, with one more dot between: nothing is read here, and the handler returns before the first
- * byte is sent.  Where they are many (or uncounted), and for a TOP that ends within the body, the bytes pass through a
- * buffer on the stack in pieces of POP3_COPY_BYTES.
+ * The store knows where the lines are that begin with a dot.  A small message has come to memory with its records and is
+ * copied into the output from there.  A large one leaves as ranges of its file, cut before each such line, with one more
+ * dot between: nothing is read here, and the handler returns before the first byte is sent.  Where such lines are many (or
+ * uncounted), and for a TOP that ends within the body, it passes through a buffer on the stack in pieces of POP3_COPY_BYTES.
  *
  * Either way output may be full: the place in the message is kept in a pop3_send and the stack is given back.  The file
  * stays pinned as long as a range of it may be sent: each range holds a reference, and the session one until it has
@@ -29,7 +29,7 @@ struct pop3_send {
 	uint32_t dot;        /* next of source.dots */
 	uint64_t at, end;    /* of the body */
 	uint64_t lines_left; /* of the body, below the header; UINT64_MAX = all */
-	bool copy;           /* through our hands, not as ranges */
+	bool scan;           /* for dots and ends of lines; else source.dots tells */
 	bool line_start;
 };
 
@@ -79,6 +79,22 @@ static bool send_ranges(struct pop3_session *p, struct pop3_send *send)
 
 /* ---- through our hands ---- */
 
+/* One run of bytes of the body, its dots known. */
+static void put_dotted(struct pop3_session *p, struct pop3_send *send, struct slice bytes)
+{
+	const struct message_source *m = &send->source;
+	uint64_t end = send->at + bytes.len;
+	for (; send->dot < m->dot_count && m->dots[send->dot] < end; send->dot++) {
+		size_t run = (size_t)(m->dots[send->dot] - send->at);
+		reply_put(&p->s.reply, slice_upto(bytes, run));
+		REPLY_LIT(&p->s.reply, "."); /* RFC 1939 section 3 */
+		bytes = slice_from(bytes, run);
+		send->at += run;
+	}
+	reply_put(&p->s.reply, bytes);
+	send->at = end;
+}
+
 /* One run of bytes of the body, stuffed; the lines below the header are counted, and the last one wanted sets send->end. */
 static void put_stuffed(struct pop3_session *p, struct pop3_send *send, struct slice bytes)
 {
@@ -102,6 +118,25 @@ static void put_stuffed(struct pop3_session *p, struct pop3_send *send, struct s
 	reply_put(&p->s.reply, slice_of(start, (size_t)(at - start)));
 }
 
+static void put_piece(struct pop3_session *p, struct pop3_send *send, struct slice bytes)
+{
+	if (send->scan)
+		put_stuffed(p, send, bytes);
+	else
+		put_dotted(p, send, bytes);
+}
+
+/* False: output is full. */
+static bool send_memory(struct pop3_session *p, struct pop3_send *send)
+{
+	while (send->at < send->end) {
+		if (reply_full(&p->s.reply))
+			return false;
+		put_piece(p, send, slice_of(send->source.body + send->at, (size_t)min_u64(POP3_COPY_BYTES, send->end - send->at)));
+	}
+	return true;
+}
+
 /* ERR_AGAIN: output is full. ERR_CLOSED: nobody listens. ERR_IO: the file ended or could not be read, in the midst of the answer. */
 static __attribute__((noinline)) enum err send_copied(struct pop3_session *p, struct pop3_send *send)
 {
@@ -115,7 +150,7 @@ static __attribute__((noinline)) enum err send_copied(struct pop3_session *p, st
 			return ERR_CLOSED;
 		if (got < (int64_t)want)
 			return ERR_IO;
-		put_stuffed(p, send, slice_of(buffer, want));
+		put_piece(p, send, slice_of(buffer, want));
 		fiber_breathe();
 	}
 	return OK;
@@ -123,10 +158,18 @@ static __attribute__((noinline)) enum err send_copied(struct pop3_session *p, st
 
 /* ---- the answer ---- */
 
+static enum err send_some(struct pop3_session *p, struct pop3_send *send)
+{
+	if (send->source.body)
+		return send_memory(p, send) ? OK : ERR_AGAIN;
+	if (send->scan)
+		return send_copied(p, send);
+	return send_ranges(p, send) ? OK : ERR_AGAIN;
+}
+
 enum step pop3_send_on(struct pop3_session *p)
 {
-	struct pop3_send *send = p->send;
-	enum err e = send->copy ? send_copied(p, send) : send_ranges(p, send) ? OK : ERR_AGAIN;
+	enum err e = send_some(p, p->send);
 	if (e == ERR_AGAIN) {
 		p->cursor = POP3_SENDING;
 		return STEP_RESUME;
@@ -140,9 +183,9 @@ enum step pop3_send_on(struct pop3_session *p)
 	return STEP_NEXT;
 }
 
-static bool dense(const struct message_source *m)
+static bool must_scan(const struct message_source *m)
 {
-	return m->dots_unknown || m->dot_count > m->bytes / POP3_RANGE_BYTES_MIN;
+	return m->dots_unknown || (!m->body && m->dot_count > m->bytes / POP3_RANGE_BYTES_MIN);
 }
 
 /* A message by SMTPUTF8 (LMTP's trace line says so) with 8-bit bytes in its header: RFC 6856 section 2.1. The header is read
@@ -173,6 +216,8 @@ static bool needs_utf8(const struct pop3_session *p, const struct message_source
 {
 	if (p->utf8 || !m->prefix.len || !memmem(m->prefix.ptr, m->prefix.len, " with UTF8LMTP id ", 18))
 		return false;
+	if (m->body)
+		return eight_bit(m->prefix) || eight_bit(slice_of(m->body, (size_t)m->header_bytes));
 	return eight_bit(m->prefix) || header_is_eight_bit(m);
 }
 
@@ -228,7 +273,7 @@ enum step pop3_retr(struct pop3_session *p, const struct pop3_line *l)
 	if (!send)
 		return STEP_NEXT;
 	uint64_t octets = send->source.prefix.len + send->source.bytes;
-	send->copy = dense(&send->source);
+	send->scan = must_scan(&send->source);
 	p->retrieved++;
 	p->retrieved_bytes += octets;
 	metric_inc(&messages_sent);
@@ -260,7 +305,7 @@ enum step pop3_top(struct pop3_session *p, const struct pop3_line *l)
 	if (!send)
 		return STEP_NEXT;
 	limit_lines(send, lines);
-	send->copy = send->lines_left != UINT64_MAX || dense(&send->source);
+	send->scan = send->lines_left != UINT64_MAX || must_scan(&send->source);
 	pop3_word(p, POP3_W_TOP);
 	return send_message(p, send);
 }

@@ -20,6 +20,7 @@ static void furnish(uint8_t how)
 	fake_begin();
 	fake.apop = how & 1;
 	fake.dots_unknown = how & 2;
+	fake.in_memory = how & 1;
 	fake.full_bytes = how & 4 ? 50 : 0;
 	enum err *const places[] = { &fake.err_message, &fake.err_expunge, &fake.err_lock, &fake.err_view };
 	*places[how >> 6] = errors[how >> 3 & 7];

@@ -73,7 +73,7 @@ static struct fake_house {
 	struct { void (*release)(void *); void *arg; } pins[4096];
 	unsigned pin_count;
 	int sources, subjects, views, writers, bodies;
-	bool dying, peer_gone, killed, dots_unknown, apop;
+	bool dying, peer_gone, killed, dots_unknown, in_memory, apop;
 	int moved_to;
 	uint32_t login_delay_s;
 	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
@@ -412,6 +412,7 @@ enum err message_open(struct view *v, uint32_t index, struct message_source *out
 		.fd = FAKE_FD + (int)((v->account - fake.account) * FAKE_MESSAGES + index),
 		.offset = 7, /* not 0, as in a log */
 		.bytes = m->body->len,
+		.body = fake.in_memory ? m->body->bytes : NULL,
 		.header_bytes = m->body->header,
 		.dots = m->body->dots,
 		.dot_count = fake.dots_unknown ? 0 : m->body->dot_count,

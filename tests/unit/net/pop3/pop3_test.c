@@ -175,6 +175,8 @@ static void utf8_mode(void **state)
 	assert_non_null(strstr(plain, "-ERR [UTF8] this message needs UTF8 mode\r\n-ERR [UTF8] this message needs UTF8 mode\r\n+OK 53 octets\r\n"));
 	assert_non_null(strstr(plain, "Subject: \xf6\r\n\r\nx\r\n.\r\n-ERR already logged in\r\n"));
 	assert_non_null(strstr(answer("UTF8\r\n" LOGIN "RETR 1\r\n"), "Subject: \xc3\xb6\r\n"));
+	fake.in_memory = true;
+	assert_non_null(strstr(answer(LOGIN "RETR 1\r\nRETR 2\r\n"), "-ERR [UTF8] this message needs UTF8 mode\r\n+OK 53 octets\r\n"));
 }
 
 static void order_and_arguments(void **state)
@@ -233,8 +235,9 @@ static void any_room(void **state)
 	three_messages();
 	for (int i = 0; i < 40; i++)
 		fake_put(1, "", SLICE_LIT("a: b\r\n\r\n.\r\n.\r\n.\r\nx\r\n.\r\n"));
-	for (int unknown = 0; unknown < 2; unknown++) {
-		fake.dots_unknown = unknown;
+	for (int how = 0; how < 4; how++) {
+		fake.dots_unknown = how & 1;
+		fake.in_memory = how & 2;
 		fake.full_bytes = 0;
 		dialogue(slice_str(in), sizeof in);
 		char *whole = slice_dup(buf_slice(&fake.out));
@@ -453,6 +456,7 @@ static void dots_as_naive(void **state)
 		size_t len = random_message(message, sizeof message);
 		fake_put(1, "", slice_of(message, len));
 		fake.dots_unknown = draw(4) == 0;
+		fake.in_memory = draw(2);
 		fake.full_bytes = draw(2) ? 0 : 1 + draw(20000);
 		struct fake_session f;
 		char command[64];

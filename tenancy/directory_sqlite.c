@@ -13,7 +13,7 @@
 #include "core/base/limits.h"
 #include "core/base/log.h"
 #include "tenancy/schema.h"
-#include "tenancy/settings.h"
+#include "tenancy/setting.h"
 
 #include <pthread.h>
 #include <stdio.h>

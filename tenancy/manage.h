@@ -18,7 +18,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/err.h"
-#include "tenancy/settings.h"
+#include "tenancy/setting.h"
 
 #define MANAGE_WHY_BYTES 512
 

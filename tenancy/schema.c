@@ -19,7 +19,7 @@ static const char *const steps[] = {
 	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
 	" name TEXT NOT NULL UNIQUE CHECK (name <> ''),"
 	" created_s INTEGER NOT NULL DEFAULT (unixepoch()),"
-	/* settings, see settings.c; NULL = the default */
+	/* settings, see setting.c; NULL = the default */
 	" suspended INTEGER CHECK (suspended IN (0, 1)),"
 	" pop3 INTEGER CHECK (pop3 IN (0, 1)),"
 	" imap INTEGER CHECK (imap IN (0, 1)),"

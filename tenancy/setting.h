@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * settings.h - what may be set for a tenant or an account: one table of names, kinds, defaults and words of help.
+ * setting.h - what may be set for a tenant or an account: one table of names, kinds, defaults and words of help.
  *
  * For this room and the tools.  A setting's name is its column in the tables "tenants" and "accounts"; NULL there means
  * "as by default" (an account: as its tenant).  Text comes in as an operator types it and leaves in the same form.
  */
-#ifndef PENFOLD_TENANCY_SETTINGS_H
-#define PENFOLD_TENANCY_SETTINGS_H
+#ifndef PENFOLD_TENANCY_SETTING_H
+#define PENFOLD_TENANCY_SETTING_H
 
 #include "core/base/bytes.h"
 #include "core/base/err.h"

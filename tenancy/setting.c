@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* settings.c - the table of settings and their text forms. */
-#include "tenancy/settings.h"
+/* setting.c - the table of settings and their text forms. */
+#include "tenancy/setting.h"
 
 #include "core/base/limits.h"
 #include "tenancy/password.h"

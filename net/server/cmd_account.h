@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_account.h - verbs of accounts that have a file of their own; cmd_account.c holds the table. */
+#ifndef PENFOLD_NET_SERVER_CMD_ACCOUNT_H
+#define PENFOLD_NET_SERVER_CMD_ACCOUNT_H
+
+#include "net/server/cli.h"
+
+int cmd_account_import(struct cli *cli, int argc, char **argv); /* cmd_import.c */
+extern const char import_help[];
+int cmd_account_purge(struct cli *cli, int argc, char **argv); /* cmd_purge.c */
+extern const char purge_help[];
+
+struct manage;
+/* Deletes the mail of the removed accounts that are marked, unless a server runs, which then does it by itself: *server_out. ERR_... with a
+ * line on standard error when something could not be deleted. */
+enum err purge_now(struct cli *cli, struct manage *m, uint64_t *deleted_out, bool *server_out);
+
+#endif

@@ -69,13 +69,14 @@ struct vanished {
 
 struct folder {
 	uint32_t id, uidvalidity, uidnext;
-	uint32_t uidnext_planned;  /* while a commit is built: judged against and moved by it */
+	uint32_t uidnext_planned;  /* while the commit of planned_sequence is built: what it has given so far */
 	uint32_t special_use;
 	uint32_t unseen;
 	uint8_t uidl_formula;
 	bool subscribed, noselect;
 	bool gone;                 /* deleted, but views still show it */
 	bool provisional;          /* a replay has met its messages, but not yet itself */
+	uint64_t planned_sequence;
 	uint64_t modseq;
 	struct rows rows;
 	struct vanished vanished;
@@ -108,6 +109,7 @@ struct account {
 	struct lru_node warm;      /* pinned by refs and jobs */
 	uint64_t id;
 	struct account_live *live; /* NULL at rest */
+	struct waitq *busy;        /* of whoever loads, opens or lets it go: wait there, then look the account up again; NULL: nobody */
 	struct log *logs;          /* ascending; the last one is the newest */
 	struct folder **folders;   /* by id */
 	struct keywords *keywords; /* NULL: none used */
@@ -124,31 +126,44 @@ struct account {
 	uint32_t repair_count;
 	uint32_t refs;             /* account_open minus account_close */
 	uint8_t state;             /* enum account_state */
+	bool keep;                 /* never let go: a failed sync could not be cut off, so the disk must not be read again */
 	bool read_only;            /* unknown records, or no new log could be opened: reading goes on */
 	bool compacting;           /* compact.c is at work on it */
-	bool destroyed;
+	uint32_t gone_folders;     /* deleted, but views still show them: not in `folders` */
+	uint32_t dead_body_count;  /* B files whose messages this owner saw expunged, for compact.c to unlink; at most DEAD_BODIES_MAX */
+	uint8_t (*dead_bodies)[GUID_BYTES];
+	uint64_t compact_again_ms; /* not before */
+	bool evicted;              /* not in the LRU: a keeper lets it go */
+	bool orphans;              /* a message with a file of its own was expunged: sweep.c looks when nobody is there */
+	bool sweeping;
+	uint32_t linking;          /* B files being named whose records are not committed yet */
+	bool resized;              /* memory has changed since it was last counted */
 };
 
 /* What an account has only while it is used. account_live_get makes it, and it stays for a while after the last put. */
 struct account_live {
-	struct lru_node lru;       /* pinned between get and put */
+	struct lru_node lru;       /* pinned between get and put, and while something is unsynced */
 	struct account *account;
+	bool opening;              /* somebody opens the descriptors; wait on idle */
 	int dir_fd;
 	int log_fd;                /* the owned log, for appending; -1 until owned. compact.c and source.c open their own */
+	char own_name[LOG_NAME_BYTES];
 	char next_name[LOG_NAME_BYTES]; /* of the log after the owned one: what the look looks for */
 	/* the owned log */
 	uint64_t log_at;           /* the next commit begins here */
 	uint64_t previous_end;     /* where the last commit ended */
 	uint64_t synced_end;
-	bool new_name;             /* the log's first commit has still to sync the directory */
 	/* the commit queue (commit.c) */
 	struct list queue;         /* struct change */
 	bool leading;              /* somebody builds or writes; others only queue */
 	struct waitq idle;         /* woken when nobody leads any more */
 	struct timer flags_timer;  /* when written flags must be synced */
-	bool flags_unsynced;
-	struct buf heads;          /* of the commit being built; kept between commits */
+	uint32_t unsynced;         /* commits written but not synced */
 };
+
+/* Keeps an account in memory while a job of ours is at work on it (compaction, scrubbing). Now. */
+void account_pin(struct account *a);
+void account_unpin(struct account *a);
 
 /* Descriptors for this account: opens the directory if need be and pins `live` until account_live_put. Later. ERR_IO, ERR_FENCED. */
 enum err account_live_get(struct account *a, struct account_live **live_out);
@@ -180,13 +195,15 @@ struct store_shard {
 	uint8_t incarnation[16]; /* of this process and shard */
 	uint64_t takes;
 	bool stopping;
-	struct list evicted;     /* accounts to be sealed and freed by the keeper (warm.c) */
-	struct file_space_seen {
-		uint64_t free_bytes, at_ms;
-	} space;
-	struct keeper *keeper;
+	struct list evicted;     /* accounts without a place in the LRU, by warm.link: the keepers let them go */
+	uint32_t keepers;        /* at work */
+	struct waitq keepers_done;
+	struct scratch *scratch; /* commit.c: free ones */
+	uint64_t free_bytes, free_bytes_at_ms; /* of the disk, as it was */
 };
 struct store_shard *store_self(void);
+bool store_disk_low(void);  /* less than the reserve is free: only what frees may be written */
+struct account *account_known(uint64_t id); /* in memory, or NULL; now */
 
 /* ---- what the room's other parts provide ---- */
 

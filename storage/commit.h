@@ -59,9 +59,15 @@ struct commit_plan {
 };
 struct commit_plan *commit_plan(struct commit *commit);
 
+/* ---- for the store ---- */
+
 /* Syncs flags that were written but not yet synced. Later. */
 enum err commit_flush(struct account *a);
 /* Seals the owned log and lets it go: the account becomes ACCOUNT_SEALED. Nobody may be leading or queued. Later. */
 enum err commit_seal(struct account *a, enum seal_reason reason);
+/* Everything that was written is synced, or is not to be synced any more. Now. */
+void commit_synced(struct account *a, struct account_live *live);
+void commit_flags_timer(struct timer *t);
+void commit_release_scratch(void);
 
 #endif

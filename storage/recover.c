@@ -316,6 +316,9 @@ enum err recover_run(struct account *a, int dir_fd, const struct fence_names *na
 	struct recover rc = { .a = a, .dir_fd = dir_fd, .sync = sync };
 	enum err e;
 
+	free(a->repairs); /* of a try before this one */
+	a->repairs = NULL;
+	a->repair_count = 0;
 	rc.logs = xcalloc(max_size(names->count, 1), sizeof(*rc.logs));
 	while (rc.count < names->count && names->logs[rc.count] < below) {
 		rc.logs[rc.count] = (struct older){ .number = names->logs[rc.count], .fd = -1 };
@@ -390,84 +393,4 @@ struct cut_end *recover_ends(const struct account *a, uint32_t *count_out)
 		ends[n++] = (struct cut_end){ a->logs[i - 1].number, a->logs[i - 1].stub ? 0 : a->logs[i - 1].end };
 	*count_out = n;
 	return ends;
-}
-
-/* ---- the broom ---- */
-
-static void sweep_logs(struct account *a, int dir_fd)
-{
-	while (a->log_count > 1 && a->logs[0].end == 0 && !a->logs[0].damaged) {
-		char name[LOG_NAME_BYTES];
-		log_name(a->logs[0].number, name);
-		int r = file_unlink(dir_fd, name);
-		if (r < 0 && r != -ENOENT)
-			return;
-		a->log_count--;
-		memmove(a->logs, a->logs + 1, a->log_count * sizeof(*a->logs));
-	}
-}
-
-struct broom {
-	struct buf guids; /* of B files, until a message names them */
-};
-
-static bool broom_add(void *arg, const char *name, bool is_dir)
-{
-	struct broom *b = arg;
-	uint8_t guid[GUID_BYTES];
-
-	return is_dir || !body_file_guid(name, guid) || buf_put(&b->guids, guid, sizeof(guid));
-}
-
-static void broom_keep(struct broom *b, const uint8_t guid[GUID_BYTES])
-{
-	for (size_t i = 0; i < b->guids.len; i += GUID_BYTES)
-		if (memcmp(b->guids.ptr + i, guid, GUID_BYTES) == 0) {
-			b->guids.len -= GUID_BYTES;
-			memmove(b->guids.ptr + i, b->guids.ptr + b->guids.len, GUID_BYTES);
-			return;
-		}
-}
-
-/* False: a message could not be asked for its GUID, so nothing may be taken for an orphan. */
-static bool sweep_named(struct account *a, struct broom *b)
-{
-	for (uint32_t i = 0; i < a->folder_count; i++) {
-		uint64_t uid = 1;
-		const struct row *row;
-		while (uid <= UINT32_MAX && (row = rows_from(&a->folders[i]->rows, (uint32_t)uid)) != NULL) {
-			struct row copy = *row;
-			uint8_t guid[GUID_BYTES];
-			uid = (uint64_t)copy.uid + 1;
-			if (!(copy.flags & ROW_EXTERNAL))
-				continue;
-			if (source_guid(a, &copy, guid) != OK)
-				return false;
-			broom_keep(b, guid);
-		}
-	}
-	return true;
-}
-
-static void sweep_bodies(struct account *a, int dir_fd)
-{
-	struct broom b;
-
-	buf_init(&b.guids, KIB(1024));
-	if (file_list(dir_fd, broom_add, &b) == 0 && b.guids.len > 0 && sweep_named(a, &b)) {
-		for (size_t i = 0; i < b.guids.len; i += GUID_BYTES) {
-			char name[BODY_FILE_NAME_BYTES];
-			body_file_name((const uint8_t *)b.guids.ptr + i, name);
-			file_unlink(dir_fd, name);
-			log_event(LOG_INFO, "store.orphan", LOG_U64("account", a->id), LOG_Z("name", name));
-		}
-	}
-	buf_release(&b.guids);
-}
-
-void recover_sweep(struct account *a, int dir_fd, const struct fence_names *names)
-{
-	sweep_logs(a, dir_fd);
-	if (names->bodies && !a->read_only && a->repair_count == 0)
-		sweep_bodies(a, dir_fd); /* not after damage: what names a body may be in the damaged range */
 }

@@ -8,7 +8,7 @@
  *
  * Names.  Absent at open: a stub that was unlinked.  A log that the newest whole cut gives an end above 0 and that is not
  * there is damage only if a lower such log still is: stubs are unlinked lowest first.  An empty file with an end above 0 is
- * damage.  Empty logs and stubs at the low end are the leaving of somebody who slept: recover_sweep unlinks them.
+ * damage.  Empty logs and stubs at the low end are the leaving of somebody who slept: sweep.h unlinks them.
  *
  * Completes later.  ERR_IO: the disk did not read; memory is then to be forgotten.  Damage is no error.
  */
@@ -26,9 +26,6 @@ enum err recover_peek_sealed(int dir_fd, uint32_t number, bool *sealed_out, int 
 
 /* The records of a->repairs, for the first commit after the load; false: the buffer is full. */
 bool recover_put_repairs(const struct account *a, struct buf *heads);
-
-/* Unlinks the leavings below the first real log, and B files that no message names. The owner only, after a look. */
-void recover_sweep(struct account *a, int dir_fd, const struct fence_names *names);
 
 /* What a cut written now would say, newest first; the caller frees. */
 struct cut_end *recover_ends(const struct account *a, uint32_t *count_out);

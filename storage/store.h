@@ -114,6 +114,16 @@ struct appended {
 /* Stores count messages in one commit. Later. */
 enum err account_append(struct account *account, const struct append *items, size_t count, struct appended *out);
 
+struct copy {
+	uint32_t from, to;               /* folders */
+	const uint32_t *uids;            /* ascending */
+	size_t count;
+	bool move;                       /* and expunge them from where they were, in the same commit */
+	uint64_t quota_bytes, quota_messages; /* as above; a move adds nothing */
+};
+/* Copies messages inside an account: their bodies are named, not copied. out[i].uid = 0: that message was gone. One commit. Later. */
+enum err account_copy(struct account *account, const struct copy *copy, struct appended *out);
+
 /* Removes messages by UID (ascending). UIDs that are gone already are skipped; *removed_out counts the others. Later. */
 enum err account_expunge(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, size_t *removed_out);
 

@@ -88,6 +88,10 @@
 #define KEEPERS_MAX 32u                      /* fibers that seal accounts to be let go, at once, on a shard */
 #define SEAL_BYTES_MAX ((uint64_t)1 << 30)   /* seal_bytes at most: what begins in a log begins below LOG_BYTES_MAX */
 #define DISK_LOOK_MS 200u                    /* how old the knowledge of free space may be */
+#define ENVELOPE_BYTES_MAX 1024u             /* a stored envelope address; RFC 5321 allows 256, SMTPUTF8 in UTF-8 more */
+#define PREFIX_BYTES_MAX KIB(64)             /* one copy's own header lines */
+#define SWEEP_BYTES_MAX MIB(1)               /* GUIDs of files looked at by one sweep: 65,536 */
+#define SWEEP_WAIT_MS 5u                     /* how often a delivery looks whether a sweep has ended */
 #define LOGS_MAX 65536u                      /* of an account: a cut names them all */
 #define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */
@@ -99,6 +103,20 @@
 #define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */
 #define SOURCE_FDS_MIN 4u                    /* descriptors a shard may keep, whatever log_fds_max says */
 #define STATE_BYTES_MAX MIB(512)             /* of a state file: thirty million messages; larger accounts replay */
+#define COMPACT_DEAD_BYTES_MIN MIB(1)        /* less is not worth the syncs */
+#define COMPACT_SMALL_BYTES MIB(1)           /* logs under this are small: ... */
+#define COMPACT_SMALL_LOGS_MAX 16u           /* ... when there are more, the oldest are merged */
+#define COMPACT_LOGS_MAX 32u                 /* in one job: descriptors it may hold */
+#define COMPACT_BATCH_MESSAGES 128u          /* in one relocation commit, ... */
+#define COMPACT_BATCH_BYTES MIB(4)           /* ... and about so many bytes: others wait for it to be synced */
+#define COMPACT_RECORDS_BYTES_MAX (SOURCE_RECORD_BYTES_MAX + MIB(4)) /* their records in memory */
+#define COMPACT_RESTATE_BYTES MIB(1)         /* of records in one restating commit, about */
+#define COMPACT_RANGES_PER_RECORD 512u       /* old expunges share a MODSEQ in such groups */
+#define COMPACT_BYTES_PER_MS KIB(64)         /* a job's pace: 64 MB/s */
+#define COMPACT_JOBS_MAX 2u                  /* at once on a shard */
+#define COMPACT_AGAIN_MS 10000u              /* after a job was given up */
+#define DEAD_BODIES_MAX 4096u                /* body files of an account that wait to be unlinked; others wait for the next load's sweep */
+#define COMPACT_HELD_WAIT_MS 2000u           /* for a view to let go of what it holds; then the job is given up until later */
 #define VIEW_BRANCH_LEAVES 64u               /* pages a branch: 32,768 messages */
 
 /* ---- tenancy ---- */
@@ -138,7 +156,7 @@
 #define NET_PROTOCOLS_MAX 8                /* sizes of session that a shard pools */
 #define NET_SESSION_ARENA_BYTES_MAX KIB(256) /* what a protocol keeps for a session: a thousand recipients */
 #define NET_COMMAND_ARENA_BYTES_MAX MIB(1) /* what one command may take while it runs */
-#define NET_STALL_MS_MAX 60000             /* default: a client that takes nothing of its output for so long is dropped */
+#define NET_STALL_MS_MAX 60000             /* default: a client that takes nothing of its output for so long is dropped; seen within a quarter more */
 #define NET_WATCH_MS 1000                  /* how often a session whose handler waits looks whether its client is still there */
 #define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */
 #define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */

@@ -33,6 +33,7 @@ struct import {
 	bool replace, strict;
 	uint64_t line, added, replaced, refused;
 	json_t *told;
+	char *refused_why; /* instead of manage_why, for one line; NULL */
 };
 
 static void tell(struct import *im, const char *why)
@@ -54,8 +55,18 @@ static enum err add_account(struct import *im, const struct passwd_line *p)
 	size_t at = slice_rfind(p->user, '@');
 	if (e != ERR_NOT_FOUND || !tenant.len || at == SIZE_MAX)
 		return e;
-	e = manage_domain_add(im->m, slice_from(p->user, at + 1), tenant, slice_of(NULL, 0));
-	return e ? e : manage_account_add(im->m, p->user, tenant, p->stored);
+	struct slice domain = slice_from(p->user, at + 1);
+	e = manage_domain_add(im->m, domain, tenant, slice_of(NULL, 0));
+	if (e)
+		return e;
+	e = manage_account_add(im->m, p->user, tenant, p->stored);
+	if (e) { /* a line that is not taken leaves no domain behind */
+		char why[MANAGE_WHY_BYTES];
+		snprintf(why, sizeof(why), "%s", manage_why(im->m));
+		(void)manage_domain_remove(im->m, domain);
+		im->refused_why = xstrdup(why);
+	}
+	return e;
 }
 
 static enum err set_number(struct import *im, struct slice user, enum setting_id id, uint64_t number)
@@ -106,7 +117,9 @@ static enum err import_line(struct import *im, struct slice line)
 	if (!e)
 		*(there ? &im->replaced : &im->added) += 1;
 	else if (!is_fatal(e))
-		tell(im, manage_why(im->m));
+		tell(im, im->refused_why ? im->refused_why : manage_why(im->m));
+	free(im->refused_why);
+	im->refused_why = NULL;
 	return is_fatal(e) ? e : OK;
 }
 

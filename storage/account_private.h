@@ -130,8 +130,6 @@ struct account {
 	bool read_only;            /* unknown records, or no new log could be opened: reading goes on */
 	bool compacting;           /* compact.c is at work on it */
 	uint32_t gone_folders;     /* deleted, but views still show them: not in `folders` */
-	uint32_t dead_body_count;  /* B files whose messages this owner saw expunged, for compact.c to unlink; at most DEAD_BODIES_MAX */
-	uint8_t (*dead_bodies)[GUID_BYTES];
 	uint64_t compact_again_ms; /* not before */
 	bool evicted;              /* not in the LRU: a keeper lets it go */
 	bool orphans;              /* a message with a file of its own was expunged: sweep.c looks when nobody is there */

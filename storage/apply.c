@@ -249,22 +249,12 @@ static void apply_flags(struct apply *ap, const struct record *r)
 		apply_flags_range(ap, f, &fr, fr.ranges[i]);
 }
 
-/* Only what this owner saw expunged itself: that nobody but he can have named again. The rest is swept at the next load. */
-static void dead_body(struct account *a, const uint8_t guid[GUID_BYTES])
-{
-	if (a->state != ACCOUNT_OWNED || a->dead_body_count >= DEAD_BODIES_MAX)
-		return;
-	a->dead_bodies = xrealloc(a->dead_bodies, (a->dead_body_count + 1) * sizeof(*a->dead_bodies));
-	memcpy(a->dead_bodies[a->dead_body_count++], guid, GUID_BYTES);
-}
-
 static void apply_expunge(struct apply *ap, const struct record *r)
 {
 	struct expunge_record e;
 	struct folder *f;
 	const struct row *next;
 	struct row row;
-	uint32_t nth = 0;
 
 	if (!expunge_get(r, &e)) {
 		apply_fail(ap, ERR_CORRUPT);
@@ -280,9 +270,6 @@ static void apply_expunge(struct apply *ap, const struct record *r)
 			bool removed = rows_remove(&f->rows, next->uid, &row);
 			ASSERT(removed);
 			row_count(ap->a, f, &row, false);
-			if (row.flags & ROW_EXTERNAL && nth < e.fixed.guid_count)
-				dead_body(ap->a, e.guids + (size_t)nth * GUID_BYTES);
-			nth++;
 		}
 		vanished_add(&f->vanished, range.first, range.last, modseq);
 		if (range.last >= f->uidnext) /* its message record is gone, but its UID was given */

@@ -70,6 +70,8 @@ void folder_drop(struct account *a, struct folder *f)
 	f->gone = true;
 	if (list_empty(&f->rows.views))
 		folder_free(f);
+	else
+		a->gone_folders++; /* until view_close */
 }
 
 void folder_set_name(struct folder *f, struct slice name)

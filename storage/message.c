@@ -136,6 +136,8 @@ enum err message_open(struct view *view, uint32_t index, struct message_source *
 		/* moved by a compaction while we waited: look again where it is now */
 		bool moved = !same_place(&row, view_row(view, index));
 		if (!e || !moved || tries + 1 == SOURCE_TRIES_MAX) {
+			if (e == ERR_AGAIN) /* its log is a stub, and yet it did not move */
+				e = ERR_CORRUPT;
 			if (e == ERR_CORRUPT) {
 				metric_inc(&damaged);
 				log_event(LOG_ALARM, "store.message_damaged", LOG_U64("account", a->id), LOG_U64("folder", view->folder),

@@ -4,6 +4,7 @@
  *
  * A view counts on its session's account_open.  A folder that was deleted meanwhile lives until its last view is closed.
  */
+#include "core/base/limits.h"
 #include "storage/folder.h"
 #include "storage/source.h"
 
@@ -30,9 +31,11 @@ void view_close(struct view *view)
 	struct account *a = view->account;
 	struct folder *f = CONTAINER_OF(view->rows, struct folder, rows);
 	rows_unpin(view, NULL, NULL);
-	if (f->gone && list_empty(&f->rows.views))
+	if (f->gone && list_empty(&f->rows.views)) {
+		ASSERT(a->gone_folders > 0);
+		a->gone_folders--;
 		folder_free(f);
-	else if (a->state == ACCOUNT_OWNED && list_empty(&f->rows.held))
+	} else if (a->state == ACCOUNT_OWNED && list_empty(&f->rows.held))
 		compact_consider(a); /* what the view held may have kept a log from it */
 }
 
@@ -51,6 +54,23 @@ static bool addressed_to(struct slice rcpt, struct slice local_part)
 	return slice_eq_nocase(at == SIZE_MAX ? rcpt : slice_upto(rcpt, at), local_part);
 }
 
+/* As source_message, for a row that a compaction may move meanwhile. */
+static enum err read_message(const struct recipient *r, const struct row *row, struct window *w, struct message_record *m)
+{
+	struct row at = *row;
+	enum err e = source_message(r->account, r->folder, &at, w, m);
+	for (unsigned tries = 1; e == ERR_AGAIN && tries < SOURCE_TRIES_MAX; tries++) {
+		const struct folder *f = account_folder(r->account, r->folder);
+		const struct row *now = f ? rows_find(&f->rows, at.uid) : NULL;
+		if (!now)
+			return ERR_CORRUPT; /* expunged meanwhile: nobody's */
+		at = *now;
+		window_release(w);
+		e = source_message(r->account, r->folder, &at, w, m);
+	}
+	return e;
+}
+
 /* The hash rules nearly all others out; the record confirms. May wait. */
 static bool keep_addressed(void *arg, const struct row *row)
 {
@@ -59,7 +79,7 @@ static bool keep_addressed(void *arg, const struct row *row)
 	struct message_record m;
 	if (r->err || (row->rcpt_hash != 0 && row->rcpt_hash != r->hash))
 		return false;
-	enum err e = source_message(r->account, r->folder, row, &w, &m);
+	enum err e = read_message(r, row, &w, &m);
 	bool keep = e == OK && addressed_to(m.rcpt, r->local_part);
 	if (e != OK && e != ERR_CORRUPT) /* a damaged record belongs to nobody any more; trouble with the disk must not hide mail */
 		r->err = e;

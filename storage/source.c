@@ -137,17 +137,20 @@ enum err source_pin_log(struct account *a, uint32_t log, struct source_file **fi
 	*file_out = lookup(&key);
 	if (*file_out)
 		return OK;
+	if (log == 0)
+		return ERR_CORRUPT; /* a row whose body no record named */
 	log_name(log, name);
 	enum err e = open_below(a, name, &fd);
-	if (e)
-		return e == ERR_NOT_FOUND ? ERR_FENCED : e;
 	struct file_info info;
-	int r = file_stat(fd, &info);
+	int r = e ? 0 : file_stat(fd, &info);
 	const struct log *known = account_log(a, log);
-	if (r == 0 && known && !known->stub && info.inode == known->inode)
+	if (!e && r == 0 && known && !known->stub && info.inode == known->inode)
 		return keep(&key, fd, file_out);
-	file_close(fd);
-	return r == 0 ? ERR_FENCED : ERR_IO;
+	if (!e)
+		file_close(fd);
+	if (e && e != ERR_NOT_FOUND)
+		return e;
+	return !known || known->stub ? ERR_AGAIN : r == 0 ? ERR_FENCED : ERR_IO;
 }
 
 enum err source_pin_body(struct account *a, const uint8_t guid[GUID_BYTES], struct source_file **file_out)
@@ -166,6 +169,29 @@ enum err source_pin_body(struct account *a, const uint8_t guid[GUID_BYTES], stru
 	return keep(&key, fd, file_out);
 }
 
+static void forget(struct source_file *f)
+{
+	struct source_shard *s = shard_state();
+	table_remove(&s->files, &f->node);
+	lru_remove(&s->lru, &f->lru);
+	f->forgotten = true;
+	if (f->pins == 0)
+		file_free(f);
+}
+
+bool source_forget_log(const struct account *a, uint32_t log)
+{
+	struct file_key key = { .account_id = a->id, .log = log };
+	struct table_node *n = table_find(&shard_state()->files, slice_of(&key, sizeof(key)));
+	if (!n)
+		return true;
+	struct source_file *f = CONTAINER_OF(n, struct source_file, node);
+	bool idle = f->pins == 0;
+	if (idle || !file_shared()) /* on a shared store the name must not be taken while we hold the file, so we must go on knowing */
+		forget(f);
+	return idle;
+}
+
 void source_forget(const struct account *a)
 {
 	struct source_shard *s = shard_local(SHARD_SLOT_SOURCE);
@@ -173,13 +199,8 @@ void source_forget(const struct account *a)
 		return;
 	LIST_FOREACH(&s->files.order, it) {
 		struct source_file *f = CONTAINER_OF(CONTAINER_OF(it, struct table_node, order), struct source_file, node);
-		if (f->key.account_id != a->id)
-			continue;
-		table_remove(&s->files, &f->node);
-		lru_remove(&s->lru, &f->lru);
-		f->forgotten = true;
-		if (f->pins == 0)
-			file_free(f);
+		if (f->key.account_id == a->id)
+			forget(f);
 	}
 }
 

@@ -18,11 +18,14 @@
 
 struct source_file; /* a pinned descriptor */
 
-/* Later. OK, ERR_FENCED (not the file that we knew), ERR_BUSY (no descriptors left), ERR_IO. */
+/* Later. OK, ERR_AGAIN (a stub of our own by now: look the row up again), ERR_FENCED (not the file that we knew), ERR_BUSY (no descriptors
+ * left), ERR_IO. */
 enum err source_pin_log(struct account *a, uint32_t log, struct source_file **file_out);
 /* B.<guid>. ERR_CORRUPT: it is missing. */
 enum err source_pin_body(struct account *a, const uint8_t guid[GUID_BYTES], struct source_file **file_out);
 void source_unpin(struct source_file *file); /* now */
+/* A log is about to become a stub: forgets its descriptor. False: somebody still reads from it. Now. */
+bool source_forget_log(const struct account *a, uint32_t log);
 int source_fd(const struct source_file *file);
 
 /* A piece of a file in memory that grows as records turn out longer. Zero at birth. */
@@ -37,7 +40,7 @@ enum err window_need(struct window *w, int fd, uint64_t offset, uint64_t guess);
 bool window_record(const struct window *w, uint64_t offset, struct record *record_out);
 void window_release(struct window *w);
 
-/* The message record of a row, checked against it. Slices in *record_out point into the window. Later. ERR_CORRUPT, ERR_FENCED, ERR_IO, ERR_BUSY. */
+/* The message record of a row, checked against it. Slices in *record_out point into the window. Later. ERR_CORRUPT and as source_pin_log. */
 enum err source_message(struct account *a, uint32_t folder, const struct row *row, struct window *window, struct message_record *record_out);
 
 #endif

@@ -115,7 +115,6 @@
 #define COMPACT_BYTES_PER_MS KIB(64)         /* a job's pace: 64 MB/s */
 #define COMPACT_JOBS_MAX 2u                  /* at once on a shard */
 #define COMPACT_AGAIN_MS 10000u              /* after a job was given up */
-#define DEAD_BODIES_MAX 4096u                /* body files of an account that wait to be unlinked; others wait for the next load's sweep */
 #define COMPACT_HELD_WAIT_MS 2000u           /* for a view to let go of what it holds; then the job is given up until later */
 #define VIEW_BRANCH_LEAVES 64u               /* pages a branch: 32,768 messages */
 

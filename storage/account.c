@@ -231,7 +231,6 @@ void account_drop(struct account *a)
 	account_forget(a); /* views count on their session's account_open: none is open */
 	free(a->logs);
 	free(a->repairs);
-	free(a->dead_bodies);
 	free(a);
 	metric_dec(&metric_known);
 }

@@ -71,11 +71,9 @@ void warm_evict(struct lru_node *n)
 	/* with no fiber to be had, the next eviction tries again: nothing is lost by keeping it a little longer */
 }
 
-void warm_stop(void)
+/* Lets go of whatever nobody uses. */
+static void drain(struct store_shard *s)
 {
-	struct store_shard *s = store_self();
-
-	s->warm.bytes_max = 0;
 	(void)lru_trim(&s->warm);
 	while (!list_empty(&s->evicted) || s->keepers > 0) {
 		if (s->keepers == 0) {
@@ -85,10 +83,24 @@ void warm_stop(void)
 			(void)waitq_wait(&s->keepers_done, 0);
 		}
 	}
+}
+
+void warm_stop(void)
+{
+	struct store_shard *s = store_self();
+	uint64_t until_ms = clock_now_ms() + STORE_STOP_MS_MAX;
+
+	s->warm.bytes_max = 0;
+	drain(s);
+	while (s->accounts.count > 0 && clock_now_ms() < until_ms) { /* jobs of ours, and sessions that are ending */
+		fiber_sleep(STORE_STOP_LOOK_MS);
+		drain(s);
+	}
 	LIST_FOREACH(&s->accounts.order, it)
 	{
 		struct account *a = CONTAINER_OF(CONTAINER_OF(it, struct table_node, order), struct account, node);
-		log_event(LOG_ERROR, "store.still_open", LOG_U64("account", a->id), LOG_U64("sessions", a->refs));
+		log_event(LOG_ERROR, "store.still_open", LOG_U64("account", a->id), LOG_U64("sessions", a->refs),
+		          LOG_U64("jobs", a->warm.pins - a->refs));
 		(void)commit_flush(a);
 		(void)commit_seal(a, SEAL_LET_GO);
 	}

@@ -92,6 +92,8 @@
 #define PREFIX_BYTES_MAX KIB(64)             /* one copy's own header lines */
 #define SWEEP_BYTES_MAX MIB(1)               /* GUIDs of files looked at by one sweep: 65,536 */
 #define SWEEP_WAIT_MS 5u                     /* how often a delivery looks whether a sweep has ended */
+#define STORE_STOP_MS_MAX 5000u              /* at a stop, for jobs and sessions that still use accounts */
+#define STORE_STOP_LOOK_MS 5u
 #define LOGS_MAX 65536u                      /* of an account: a cut names them all */
 #define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */

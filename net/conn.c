@@ -364,7 +364,8 @@ static void flushed(struct net_private *c)
 static void settle_live(struct net_private *c)
 {
 	conn_send(c);
-	input_trim(&c->input, &c->shard->bulk);
+	if (!c->recv.pending) /* invariant 9: else its buffer may be the kernel's */
+		input_trim(&c->input, &c->shard->bulk);
 	receive(c);
 	if (c->session->command.chunk)
 		arena_release(&c->session->command);

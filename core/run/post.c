@@ -22,14 +22,20 @@ unsigned shard_count(void) { return __atomic_load_n(&shard_table_count, __ATOMIC
 struct shard *shard_at(unsigned index)
 {
 	ASSERT(index < shard_count());
-	return __atomic_load_n(&shard_table, __ATOMIC_ACQUIRE)[index];
+	return __atomic_load_n(&__atomic_load_n(&shard_table, __ATOMIC_ACQUIRE)[index], __ATOMIC_ACQUIRE);
 }
 
-void shard_wake(struct shard *s)
+static void wake(struct shard *s)
 {
 	/* sequentially consistent with the push before it: either we see it asleep or it sees the message */
 	if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&s->asleep, 0, __ATOMIC_SEQ_CST))
 		s->backend->wake(s->be, shard_current ? shard_current->be : NULL);
+}
+
+void shard_poke(struct shard *s)
+{
+	__atomic_store_n(&s->poked, 1, __ATOMIC_SEQ_CST);
+	wake(s);
 }
 
 void shard_post(unsigned shard, struct post *p)
@@ -40,7 +46,7 @@ void shard_post(unsigned shard, struct post *p)
 		p->next = head;
 	while (!__atomic_compare_exchange_n(&s->posts, &head, p, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
 	if (s != shard_current)
-		shard_wake(s);
+		wake(s);
 }
 
 void posts_run(struct shard *s)

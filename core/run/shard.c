@@ -106,11 +106,13 @@ void shard_turn(struct shard *s, bool may_block)
 	uint64_t timeout_ns = !may_block || s->ended || has_work(s) ? 0 : sleep_ns(s);
 	if (timeout_ns > 0) {
 		__atomic_store_n(&s->asleep, 1, __ATOMIC_SEQ_CST);
-		if (__atomic_load_n(&s->posts, __ATOMIC_SEQ_CST))
+		if (__atomic_load_n(&s->posts, __ATOMIC_SEQ_CST) || __atomic_load_n(&s->poked, __ATOMIC_SEQ_CST))
 			timeout_ns = 0;
 	}
 	s->backend->wait(s->be, timeout_ns);
 	__atomic_store_n(&s->asleep, 0, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&s->poked, __ATOMIC_RELAXED))
+		__atomic_store_n(&s->poked, 0, __ATOMIC_SEQ_CST); /* whoever poked has told its reason before */
 	shard_clock(s);
 	unsigned n = s->backend->drain(s->be, SHARD_TURN_COMPLETIONS_MAX);
 	STAT_ADD(s->completions, n);

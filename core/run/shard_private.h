@@ -138,6 +138,7 @@ struct shard {
 	/* what other threads touch */
 	struct post *posts; /* newest first; atomic */
 	uint32_t asleep;    /* atomic: 1 while a post must be followed by a wake */
+	uint32_t poked;     /* atomic: look again before you sleep */
 
 	const struct io_backend *backend;
 	void *be;
@@ -186,8 +187,8 @@ void shards_publish(struct shard **shards, unsigned count);
 enum err shard_run_alone_with(const struct shard_options *options, void (*fn)(void *arg), void *arg);
 
 struct shard *shard_at(unsigned index);
-/* Makes a sleeping shard look at its messages. Any thread. */
-void shard_wake(struct shard *s);
+/* Makes a shard's next or present wait return, for something other than a message. Any thread. */
+void shard_poke(struct shard *s);
 /* post.c: runs all messages that have come. */
 void posts_run(struct shard *s);
 

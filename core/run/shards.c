@@ -61,7 +61,8 @@ void shards_stop(void)
 {
 	__atomic_store_n(&stopping, true, __ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < shard_count(); i++)
-		shard_wake(shard_at(i));
+		if (shard_at(i)) /* not open yet: it will see the flag */
+			shard_poke(shard_at(i));
 }
 
 static void fail(struct process *p, enum err e)
@@ -226,17 +227,12 @@ static void *shard_thread(void *arg)
 		pthread_mutex_unlock(&p->why_lock);
 		__atomic_store_n(&p->refused, true, __ATOMIC_SEQ_CST);
 	}
-	p->shard[r->index] = r->shard;
+	__atomic_store_n(&p->shard[r->index], r->shard, __ATOMIC_RELEASE);
 	pthread_barrier_wait(&p->barrier);
 	if (!__atomic_load_n(&p->refused, __ATOMIC_SEQ_CST)) {
 		serve(r);
 		wind_down(r);
 	}
-	pthread_barrier_wait(&p->barrier); /* nobody posts to a shard that is gone */
-	if (r->shard)
-		shard_close(r->shard);
-	if (r->signal_fd >= 0)
-		close(r->signal_fd);
 	return NULL;
 }
 
@@ -272,7 +268,15 @@ static void run_threads(struct process *p)
 	}
 	for (unsigned i = 0; i < p->count; i++)
 		pthread_join(p->runner[i].thread, NULL);
+	/* only now, and after the offload threads: whoever posted a shard's last message may still be about to wake it */
+	offload_close(p->offload);
 	shards_publish(NULL, 0);
+	for (unsigned i = 0; i < p->count; i++) {
+		if (p->shard[i])
+			shard_close(p->shard[i]);
+		if (p->runner[i].signal_fd >= 0)
+			close(p->runner[i].signal_fd);
+	}
 	__atomic_store_n(&stopping, false, __ATOMIC_SEQ_CST); /* shards may run again in this process: tests do */
 	pthread_mutex_destroy(&p->why_lock);
 	pthread_barrier_destroy(&p->barrier);
@@ -299,7 +303,6 @@ enum err shards_run(const struct shards_config *config)
 	p->offload = offload_open(config->offload_threads, config->offload_queue_max);
 	if (p->offload) {
 		run_threads(p);
-		offload_close(p->offload);
 		e = p->refused ? ERR_CONFIG : (enum err)p->result;
 	} else {
 		e = ERR_IO;
@@ -307,6 +310,7 @@ enum err shards_run(const struct shards_config *config)
 	if (p->refused)
 		log_event(LOG_ALARM, "run.refused", LOG_Z("why", p->why));
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	__atomic_store_n(&stopping, false, __ATOMIC_SEQ_CST); /* tests run several times in one process */
 end:
 	free(p);
 	return e;

@@ -39,6 +39,7 @@ class Lmtp(smtplib.LMTP):
 
     def replies(self, sender, recipients, data):
         """(code, text) of each recipient: of RCPT where refused, else of the message."""
+        self.ehlo_or_helo_if_needed()
         code, text = self.mail(sender)
         if code != 250:
             raise smtplib.SMTPSenderRefused(code, text, sender)

@@ -75,6 +75,7 @@ struct folder {
 	uint8_t uidl_formula;
 	bool subscribed, noselect;
 	bool gone;                 /* deleted, but views still show it */
+	bool restate;              /* its state was lost in a damaged range, and it was given another */
 	bool provisional;          /* a replay has met its messages, but not yet itself */
 	uint64_t planned_sequence;
 	uint64_t modseq;
@@ -128,6 +129,7 @@ struct account {
 	uint8_t state;             /* enum account_state */
 	bool keep;                 /* never let go: a failed sync could not be cut off, so the disk must not be read again */
 	bool read_only;            /* unknown records, or no new log could be opened: reading goes on */
+	bool ignore_state;         /* state_load finds nothing: fsck replays */
 	bool compacting;           /* compact.c is at work on it */
 	uint32_t gone_folders;     /* deleted, but views still show them: not in `folders` */
 	uint64_t compact_again_ms; /* not before */

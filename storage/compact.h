@@ -106,8 +106,7 @@ struct upkeep {
 	uint32_t jobs;         /* fibers at work */
 	uint32_t compactions;  /* of them */
 	struct waitq done;
-	struct waitq wake;     /* the scrubber sleeps here */
-	struct timer timer;
+	struct timer timer;    /* the scrubber's next bucket */
 };
 struct upkeep *upkeep_self(void); /* NULL: the shard has none */
 bool upkeep_stopping(void);

@@ -86,8 +86,8 @@ static enum err find_bytes(struct account *a, const struct row *row, struct pin 
 		return ERR_CORRUPT;
 	out->fd = source_fd(p->log);
 	out->offset = row->body_offset + f->data_distance;
-	if (out->offset + f->bytes > w->offset + w->len)
-		return OK;
+	if (out->offset + f->bytes > w->offset + w->len) /* too long to be verified now: what the scrubber knows must do */
+		return source_condemned(a, row->body_log, out->offset) ? ERR_CORRUPT : OK;
 	out->body = w->ptr + (out->offset - w->offset);
 	return hash64(slice_of(out->body, (size_t)f->bytes), 0) == f->hash ? OK : ERR_CORRUPT;
 }

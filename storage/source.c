@@ -29,9 +29,16 @@ struct source_file {
 	bool forgotten; /* in no table: closed by the last unpin */
 };
 
+struct condemned {
+	uint64_t account_id, offset;
+	uint32_t log;
+};
+
 struct source_shard {
 	struct table files;
 	struct lru lru; /* bytes are descriptors */
+	struct condemned *condemned;
+	uint32_t condemned_count;
 };
 
 static struct source_shard *shard_state(void)
@@ -204,6 +211,29 @@ void source_forget(const struct account *a)
 	}
 }
 
+/* ---- quarantine ---- */
+
+bool source_condemned(const struct account *a, uint32_t log, uint64_t offset)
+{
+	const struct source_shard *s = shard_state();
+	for (uint32_t i = 0; i < s->condemned_count; i++)
+		if (s->condemned[i].account_id == a->id && s->condemned[i].log == log && s->condemned[i].offset == offset)
+			return true;
+	return false;
+}
+
+void source_condemn(uint64_t account_id, uint32_t log, uint64_t offset)
+{
+	struct source_shard *s = shard_state();
+	for (uint32_t i = 0; i < s->condemned_count; i++)
+		if (s->condemned[i].account_id == account_id && s->condemned[i].log == log && s->condemned[i].offset == offset)
+			return;
+	if (s->condemned_count == SOURCE_CONDEMNED_MAX)
+		return; /* told all the same */
+	s->condemned = xrealloc(s->condemned, (s->condemned_count + 1) * sizeof(*s->condemned));
+	s->condemned[s->condemned_count++] = (struct condemned){ account_id, offset, log };
+}
+
 /* ---- windows ---- */
 
 /* Makes [offset, offset + bytes) lie in the window, as far as the file goes. */
@@ -314,6 +344,7 @@ void source_stop(void)
 	(void)lru_trim(&s->lru);
 	ASSERT(s->files.count == 0); /* every message_open had its message_close */
 	table_release(&s->files);
+	free(s->condemned);
 	shard_set_local(SHARD_SLOT_SOURCE, NULL);
 	free(s);
 }

@@ -28,6 +28,10 @@ void source_unpin(struct source_file *file); /* now */
 bool source_forget_log(const struct account *a, uint32_t log);
 int source_fd(const struct source_file *file);
 
+/* Quarantine: the body whose bytes lie there was found damaged (SOURCE_CONDEMNED_MAX a shard, until the process ends). Now. */
+void source_condemn(uint64_t account_id, uint32_t log, uint64_t offset);
+bool source_condemned(const struct account *a, uint32_t log, uint64_t offset);
+
 /* A piece of a file in memory that grows as records turn out longer. Zero at birth. */
 struct window {
 	char *ptr;        /* aligned for record_get */

@@ -449,7 +449,7 @@ enum err state_load(struct account *a, int dir_fd)
 {
 	struct state_header h;
 	size_t bytes = 0;
-	char *all = read_whole(dir_fd, &bytes);
+	char *all = a->ignore_state ? NULL : read_whole(dir_fd, &bytes);
 	if (!all)
 		return ERR_NOT_FOUND;
 	memcpy(&h, all, sizeof(h));

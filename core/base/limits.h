@@ -118,6 +118,11 @@
 #define COMPACT_JOBS_MAX 2u                  /* at once on a shard */
 #define COMPACT_AGAIN_MS 10000u              /* after a job was given up */
 #define COMPACT_HELD_WAIT_MS 2000u           /* for a view to let go of what it holds; then the job is given up until later */
+#define SOURCE_CONDEMNED_MAX 1024u           /* damaged bodies that a shard remembers */
+#define VERIFY_READ_BYTES KIB(256)           /* of a body at once, for fsck and the scrubber */
+#define SCRUB_BYTES_PER_MS KIB(16)           /* the scrubber's pace: 16 MB/s a shard, 19 TB in 14 days */
+#define SCRUB_AGAIN_MS 1000u                 /* no fiber was free */
+#define FSCK_NAMED_BYTES_MAX MIB(64)         /* GUIDs of body files that fsck remembers: four million large messages */
 #define VIEW_BRANCH_LEAVES 64u               /* pages a branch: 32,768 messages */
 
 /* ---- tenancy ---- */

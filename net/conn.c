@@ -7,7 +7,7 @@
  * worked on or output waits to drain, which is all the back-pressure there is.
  *
  * The timer is set lazily: input and sends only write `active_ms`; when it fires it looks at the clock and goes on
- * sleeping.  So a busy connection touches the wheel about once a minute.
+ * sleeping.  So a busy connection touches the wheel a few times a minute.
  */
 #include "net/net_private.h"
 #include "core/base/log.h"
@@ -196,6 +196,9 @@ static void lingered(struct net_private *c)
 
 /* ---- output ---- */
 
+/* How often the output of a send in flight is looked at. */
+static uint32_t stall_look_ms(void) { return net_process.settings.stall_ms_max / 4 + 1; }
+
 void conn_send(struct net_private *c)
 {
 	struct reply *r = &c->session->reply;
@@ -203,9 +206,9 @@ void conn_send(struct net_private *c)
 		return;
 	struct reply_flight f = reply_gather(r, &c->shard->batches);
 	c->batch = f.batch;
-	c->progress_seen = 0;
+	c->looked = false;
 	c->active_ms = clock_now_ms();
-	conn_timer_at_most(c, net_process.settings.stall_ms_max);
+	conn_timer_at_most(c, stall_look_ms());
 	io_send(&c->send, c->fd, f.pieces, f.count);
 }
 
@@ -247,6 +250,7 @@ static void send_done(struct io_op *op)
 	reply_sent(r);
 	STAT_ADD(c->shard, bytes_out, (uint64_t)op->result);
 	c->active_ms = clock_now_ms();
+	conn_timer_at_most(c, c->idle_ms_max); /* a look at this send may have put it off */
 	if (c->running) {
 		if (r->queued_bytes >= SEND_EAGER_BYTES)
 			conn_send(c);
@@ -422,15 +426,23 @@ static bool sleep_on(struct net_private *c, uint32_t ms_max)
 	return true;
 }
 
-/* False if the client has taken nothing for too long. */
+/*
+ * False if the client has taken nothing for too long.  What counts is what it has acknowledged: the kernel tells us of room only
+ * when a third of its buffer is free, which a client on a slow line may need minutes for.  The first look at a send only notes
+ * where it stands.
+ */
 static bool output_moves(struct net_private *c)
 {
-	uint32_t progress = (uint32_t)c->send.progress_bytes;
-	if (progress != c->progress_seen) {
-		c->progress_seen = progress;
+	uint32_t acknowledged = (uint32_t)(c->send.progress_bytes - socket_unacknowledged(c->fd));
+	if (acknowledged != c->acknowledged || !c->looked) {
+		c->acknowledged = acknowledged;
+		c->looked = true;
 		c->active_ms = clock_now_ms();
 	}
-	return sleep_on(c, net_process.settings.stall_ms_max);
+	if (!sleep_on(c, net_process.settings.stall_ms_max))
+		return false;
+	conn_timer_at_most(c, stall_look_ms());
+	return true;
 }
 
 /* A handler has been waiting for a while: is anybody there to hear its answer? */

@@ -104,7 +104,7 @@ struct net_private {
 	struct io_piece *batch;  /* of the send in flight */
 	int fd;
 	uint32_t idle_ms_max;
-	uint32_t progress_seen;  /* of the send in flight, low bits */
+	uint32_t acknowledged;   /* of the send in flight, by the client: at the last look, low bits */
 	uint32_t linger_bytes;
 	struct frame frame;
 	uint16_t move_to;
@@ -118,6 +118,7 @@ struct net_private {
 	bool data_starved : 1;     /* proto->data took nothing of what there is */
 	bool hot : 1;              /* the last receive was full: more is there */
 	bool into : 1;             /* the receive goes into the input's own buffer */
+	bool looked : 1;           /* acknowledged holds for this send */
 	bool want_timeout : 1, want_stop : 1;
 	struct input input;
 };

@@ -6,8 +6,10 @@
 #include "core/base/limits.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,6 +125,12 @@ bool socket_peer_gone(int fd)
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return false; /* not TCP: poll has said all there is */
 	return info.tcpi_retransmits >= SOCKET_RETRANSMITS_GONE;
+}
+
+uint64_t socket_unacknowledged(int fd)
+{
+	int bytes = 0;
+	return ioctl(fd, SIOCOUTQ, &bytes) < 0 || bytes < 0 ? 0 : (uint64_t)bytes;
 }
 
 void socket_end_sending(int fd) { shutdown(fd, SHUT_WR); }

@@ -25,6 +25,9 @@ struct addr socket_peer(int fd);
  * retransmissions in a row.  A peer that only ended its own sending is still there. */
 bool socket_peer_gone(int fd);
 
+/* Bytes handed to the kernel that the peer has not yet acknowledged. */
+uint64_t socket_unacknowledged(int fd);
+
 /* Sends the end of stream behind what is queued; receiving goes on. */
 void socket_end_sending(int fd);
 

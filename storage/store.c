@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #define FORMAT_FILE "format"
+#define ACCOUNTS_DIR "a"
 
 void store_config_default(struct store_config *config_out)
 {
@@ -38,6 +39,19 @@ void store_config_default(struct store_config *config_out)
 
 static int folder_fd = -1, format_fd = -1; /* written by store_lock and store_unlock only, before and after the shards */
 
+/* What a crash during the very first start may have left: part of the text, or zeros. It was synced before anything else was made. */
+static bool format_torn(const char *text, size_t bytes)
+{
+	static const char whole[] = FORMAT_FILE_TEXT;
+
+	if (bytes > sizeof(whole) - 1 || file_exists(folder_fd, ACCOUNTS_DIR) != 0)
+		return false;
+	for (size_t i = 0; i < bytes; i++)
+		if (text[i] != 0 && text[i] != whole[i])
+			return false;
+	return true;
+}
+
 /* Writes what the folder is, or checks it. */
 static enum err format_check(void)
 {
@@ -47,10 +61,10 @@ static enum err format_check(void)
 
 	if (n < 0)
 		return ERR_IO;
-	if (n == 0)
-		return file_commit(format_fd, &iov, 1, 0) < 0 ? ERR_IO : OK;
 	if (slice_eq(slice_of(text, (size_t)n), SLICE_LIT(FORMAT_FILE_TEXT)))
 		return OK;
+	if (n == 0 || format_torn(text, (size_t)n))
+		return file_commit(format_fd, &iov, 1, 0) < 0 ? ERR_IO : OK;
 	log_event(LOG_ERROR, "store.format", LOG_STR("found", slice_of(text, (size_t)n)), LOG_Z("expected", FORMAT_FILE_TEXT));
 	return ERR_CONFIG;
 }
@@ -78,7 +92,7 @@ static enum err folder_open(const struct store_config *config)
 		return r == -EWOULDBLOCK ? ERR_IN_USE : err_from_errno(-r);
 	e = format_check();
 	if (e == OK)
-		e = folder_make("a");
+		e = folder_make(ACCOUNTS_DIR);
 	if (e == OK)
 		e = folder_make("spool");
 	if (e == OK && file_sync_dir(folder_fd) < 0)

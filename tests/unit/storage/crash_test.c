@@ -80,9 +80,11 @@ static void with_store(void *arg)
 		assert_int_equal(file_sync_dir(root), 0);
 		file_close(root);
 	}
+	assert_int_equal(store_lock(&store), OK);
 	assert_int_equal(store_start(&store), OK);
 	work();
 	store_stop();
+	store_unlock();
 }
 
 static void run_on(struct sim_disk *disk, uint64_t seed, void (*work)(void))

@@ -459,7 +459,7 @@ static void apply_fact(struct apply *ap, const struct record *r)
 	case FACT_SET_ASIDE:
 		log = fact.data.len >= 24 ? account_log(a, (uint32_t)get_le64(fact.data.ptr)) : NULL;
 		if (log) {
-			log->damaged = true;
+			log->damaged = log->damaged || fact.fixed.value != 0;
 			log->set_aside_end = max_u64(log->set_aside_end, get_le64(fact.data.ptr + 16));
 		}
 		break;

@@ -82,27 +82,38 @@ static enum err cut_and_own(struct account *a, struct account_live *live, uint32
 
 /* ---- load ---- */
 
-static enum err make_first(struct account *a, struct account_live *live)
+/* What a new account begins with. Also one whose first owner was stopped before he had written anything. */
+static bool account_begin(struct account *a, struct buf *more)
 {
 	struct folder_record inbox = { .fixed = { .op = FOLDER_CREATE, .uidl_formula = UIDL_FORMULA_HEX, .folder = FOLDER_INBOX,
 		                                  .flags = FOLDER_FLAG_SUBSCRIBED, .uidnext = 1 },
 		                       .name = SLICE_LIT("INBOX") };
+
+	while (a->salt == 0)
+		random_bytes(&a->salt, sizeof(a->salt));
+	inbox.fixed.uidvalidity = (uint32_t)max_u64((uint64_t)a->last_uidvalidity + 1, (uint64_t)clock_wall_s());
+	return account_folder(a, FOLDER_INBOX) || folder_put(more, 0, &inbox);
+}
+
+static enum err cut_and_begin(struct account *a, struct account_live *live, uint32_t number, int fd, uint32_t flags)
+{
 	struct buf more;
 	enum err e;
-	int fd;
 
-	do
-		random_bytes(&a->salt, sizeof(a->salt));
-	while (a->salt == 0);
-	inbox.fixed.uidvalidity = (uint32_t)clock_wall_s();
 	buf_init(&more, KIB(1));
-	if (!folder_put(&more, 0, &inbox))
+	if (!account_begin(a, &more))
 		UNREACHABLE();
-	e = fence_make(live->dir_fd, 1, &fd);
-	if (e == OK)
-		e = cut_and_own(a, live, 1, fd, 0, buf_slice(&more));
+	e = cut_and_own(a, live, number, fd, flags, buf_slice(&more));
 	buf_release(&more);
 	return e;
+}
+
+static enum err make_first(struct account *a, struct account_live *live)
+{
+	int fd;
+	enum err e = fence_make(live->dir_fd, 1, &fd);
+
+	return e == OK ? cut_and_begin(a, live, 1, fd, 0) : e;
 }
 
 /* F11 */
@@ -138,7 +149,7 @@ static enum err load_takeover(struct account *a, struct account_live *live, cons
 		return e;
 	}
 	a->sequence += SEQUENCE_SKIP;
-	return cut_and_own(a, live, number, fd, CUT_UNCLEAN | (a->repair_count ? CUT_DAMAGE : 0), slice_of(NULL, 0));
+	return cut_and_begin(a, live, number, fd, CUT_UNCLEAN | (a->repair_count ? CUT_DAMAGE : 0));
 }
 
 /* No log can be made. With the folder to ourselves nobody else can write, so what is there may be shown. */

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 METRIC_COUNTER(metric_torn, "store_tears_total", "Unsynced commits that a crash cut off, found at a load");
@@ -33,8 +34,17 @@ struct older {
 	uint64_t inode;
 };
 
+/* A bad range of a log, until all logs are read: a later one may say that it is known. */
+struct found {
+	uint32_t log;
+	bool damage;
+	uint64_t start, end, uids;
+};
+
 struct recover {
 	struct account *a;
+	struct found *found;
+	uint32_t found_count;
 	int dir_fd;
 	bool sync;
 	struct older *logs; /* ascending */
@@ -207,19 +217,31 @@ static void replay_bad(void *arg, uint64_t start, uint64_t end, uint64_t uids, b
 {
 	struct recover *rc = ((struct recover **)arg)[0];
 	const struct older *o = ((struct older **)arg)[1];
-	const struct log *log = account_log(rc->a, o->number);
 
-	if (log && start < log->set_aside_end)
-		return; /* told, and its UIDs skipped, by a commit that was read */
-	if (damage) {
-		damage_event(rc->a, o->number, start, end, "bytes that had been synced");
-	} else {
-		metric_inc(&metric_torn);
-		log_event(LOG_WARN, "store.tear", LOG_U64("account", rc->a->id), LOG_U64("log", o->number), LOG_U64("start", start),
-		          LOG_U64("end", end));
+	rc->found = xrealloc(rc->found, (rc->found_count + 1) * sizeof(*rc->found));
+	rc->found[rc->found_count++] = (struct found){ o->number, damage, start, end, uids };
+}
+
+/* Those that no FACT_SET_ASIDE names: they are told, and their UIDs will be skipped. */
+static void judge_found(struct recover *rc)
+{
+	for (uint32_t i = 0; i < rc->found_count; i++) {
+		const struct found *f = &rc->found[i];
+		struct log *log = account_log(rc->a, f->log);
+		if (log && f->damage)
+			log->damaged = true;
+		if (log && f->start < log->set_aside_end)
+			continue;
+		if (f->damage) {
+			damage_event(rc->a, f->log, f->start, f->end, "bytes that had been synced");
+		} else {
+			metric_inc(&metric_torn);
+			log_event(LOG_WARN, "store.tear", LOG_U64("account", rc->a->id), LOG_U64("log", f->log), LOG_U64("start", f->start),
+			          LOG_U64("end", f->end));
+		}
+		repair_add(rc->a, f->log, f->start, f->end, f->damage);
+		rc->raise += f->uids;
 	}
-	repair_add(rc->a, o->number, start, end, damage);
-	rc->raise += uids;
 }
 
 /* A file whose first commit is not whole has no cut; if others in it are, it was a log and the first is damaged. */
@@ -237,8 +259,7 @@ static enum err replay_log(struct recover *rc, struct older *o)
 		                 .commit = replay_commit, .bad = replay_bad, .arg = args };
 	struct log_scan_result result;
 	struct log *log = account_log(rc->a, o->number);
-	const uint64_t raise = rc->raise;
-	const uint32_t repairs = rc->a->repair_count;
+	const uint32_t found = rc->found_count;
 	enum err e;
 
 	if (o->fd < 0) {
@@ -256,35 +277,89 @@ static enum err replay_log(struct recover *rc, struct older *o)
 	ASSERT(log != NULL);
 	if (o->first.kind == LOG_FILE_FENCE && !o->pinned && result.commits == 0) {
 		/* somebody was stopped while he wrote his cut: he gave no UIDs */
-		rc->raise = raise;
-		rc->a->repair_count = repairs;
+		rc->found_count = found;
 		log->end = o->end = 0;
 		return OK;
 	}
 	if (!o->pinned)
 		log->end = o->end = result.end;
-	log->damaged = log->damaged || result.damaged_bytes > 0;
 	return OK;
+}
+
+static bool damage_found(const struct account *a)
+{
+	for (uint32_t i = 0; i < a->repair_count; i++)
+		if (a->repairs[i].damage)
+			return true;
+	return false;
+}
+
+/* A folder whose state was not found: it was deleted and its log became a stub, or its state was in a damaged range. */
+static void finish_provisional(struct account *a, struct folder *f, bool damage)
+{
+	char name[32];
+	const struct row *row;
+	struct row gone;
+
+	if (damage || f->id == FOLDER_INBOX) {
+		int n = snprintf(name, sizeof(name), "Recovered %u", f->id);
+		folder_set_name(f, f->id == FOLDER_INBOX ? SLICE_LIT("INBOX") : slice_of(name, (size_t)n));
+		/* the old one is not known: all its UIDs are new to clients */
+		a->last_uidvalidity = f->uidvalidity = (uint32_t)max_u64((uint64_t)a->last_uidvalidity + 1, (uint64_t)clock_wall_s());
+		a->next_folder = (uint32_t)max_u64(a->next_folder, (uint64_t)f->id + 1);
+		f->provisional = false;
+		f->restate = true;
+		return;
+	}
+	while ((row = rows_from(&f->rows, 1)) != NULL) {
+		bool removed = rows_remove(&f->rows, row->uid, &gone);
+		ASSERT(removed);
+		a->bytes -= gone.size;
+		a->messages--;
+	}
+	folder_drop(a, f);
 }
 
 static void finish(struct recover *rc)
 {
 	struct account *a = rc->a;
+	bool damage = damage_found(a), history = false;
 
+	for (uint32_t i = 0; i < a->log_count; i++)
+		history = history || a->logs[i].end > 0;
+	if (!account_folder(a, FOLDER_INBOX) && history) {
+		struct folder *inbox = folder_add(a, FOLDER_INBOX, slice_of(NULL, 0));
+		ASSERT(inbox);
+		inbox->provisional = true;
+	}
 	for (uint32_t i = a->folder_count; i > 0; i--) {
 		struct folder *f = a->folders[i - 1];
-		if (!f->provisional) {
-			f->uidnext = (uint32_t)min_u64(f->uidnext + rc->raise, UINT32_MAX);
-			continue;
-		}
-		for (const struct row *row; (row = rows_from(&f->rows, 1)) != NULL;) {
-			struct row gone;
-			rows_remove(&f->rows, row->uid, &gone);
-			a->bytes -= gone.size;
-			a->messages--;
-		}
-		folder_drop(a, f);
+		if (f->provisional)
+			finish_provisional(a, f, damage);
 	}
+	for (uint32_t i = 0; i < a->folder_count; i++)
+		a->folders[i]->uidnext = (uint32_t)min_u64(a->folders[i]->uidnext + rc->raise, UINT32_MAX);
+}
+
+/* Without the salt no commit but the first of a log can be told from a message that looks like one. Was there anything behind it? */
+static enum err check_salt(struct recover *rc)
+{
+	_Alignas(8) char bytes[KIB(4)];
+
+	for (uint32_t i = 0; i < rc->count && rc->a->salt == 0; i++) {
+		struct older *o = &rc->logs[i];
+		if (o->absent || o->first.kind != LOG_FILE_FENCE || o->first.bytes <= COMMIT_HEADER_BYTES)
+			continue;
+		if (o->fd < 0 && older_open_fd(rc, o) != OK)
+			return ERR_IO;
+		int64_t n = file_read(o->fd, bytes, sizeof(bytes), 0);
+		for (int64_t at = 8; at + 8 <= n; at += 8)
+			if (get_le32(bytes + at) == COMMIT_MAGIC || o->first.bytes > sizeof(bytes)) {
+				damage_event(rc->a, o->number, 0, o->first.bytes, "the account's salt is lost; see penfold fsck");
+				return ERR_CORRUPT;
+			}
+	}
+	return OK;
 }
 
 static enum err recover_all(struct recover *rc)
@@ -299,6 +374,9 @@ static enum err recover_all(struct recover *rc)
 	e = state_load(rc->a, rc->dir_fd);
 	if (e != OK && e != ERR_NOT_FOUND)
 		return e;
+	e = check_salt(rc);
+	if (e != OK)
+		return e;
 	for (uint32_t i = 0; i < rc->count; i++) {
 		if (replay_wanted(rc, &rc->logs[i]))
 			e = replay_log(rc, &rc->logs[i]);
@@ -307,6 +385,7 @@ static enum err recover_all(struct recover *rc)
 		if (e != OK)
 			return e;
 	}
+	judge_found(rc);
 	finish(rc);
 	return OK;
 }
@@ -331,6 +410,7 @@ enum err recover_run(struct account *a, int dir_fd, const struct fence_names *na
 		log_first_release(&rc.logs[i].first);
 	}
 	free(rc.logs);
+	free(rc.found);
 	return e;
 }
 
@@ -370,7 +450,13 @@ enum err recover_peek_sealed(int dir_fd, uint32_t number, bool *sealed_out, int 
 bool recover_put_repairs(const struct account *a, struct buf *heads)
 {
 	for (uint32_t i = 0; i < a->folder_count; i++) {
-		struct fact_record fact = { .fixed = { .kind = FACT_UIDNEXT, .folder = a->folders[i]->id, .value = a->folders[i]->uidnext } };
+		const struct folder *f = a->folders[i];
+		struct folder_record state = { .fixed = { .op = FOLDER_STATE, .folder = f->id, .uidvalidity = f->uidvalidity,
+			                                  .uidnext = f->uidnext, .uidl_formula = UIDL_FORMULA_HEX, .modseq = f->modseq },
+			                       .name = slice_of(f->name, f->name_bytes) };
+		if (f->restate && !folder_put(heads, 0, &state))
+			return false;
+		struct fact_record fact = { .fixed = { .kind = FACT_UIDNEXT, .folder = f->id, .value = f->uidnext } };
 		if (!fact_put(heads, 0, &fact))
 			return false;
 	}

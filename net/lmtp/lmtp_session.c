@@ -71,8 +71,9 @@ static void closed(struct session *s, enum session_end how)
 					     [END_STOP] = "stop", [END_PROTOCOL] = "quit", [END_IO] = "io" };
 	struct lmtp_session *l = lmtp_of(s);
 	lmtp_reset(l);
-	log_event(LOG_INFO, "lmtp.end", LOG_U64("session", s->id), LOG_Z("peer", s->peer), LOG_Z("client", l->lhlo), LOG_Z("how", names[how]),
-		  LOG_U64("transactions", l->transactions), LOG_U64("delivered", l->delivered), LOG_U64("refused", l->refused));
+	if (l->spoke)
+		log_event(LOG_INFO, "lmtp.end", LOG_U64("session", s->id), LOG_Z("peer", s->peer), LOG_Z("client", l->lhlo), LOG_Z("how", names[how]),
+			  LOG_U64("transactions", l->transactions), LOG_U64("delivered", l->delivered), LOG_U64("refused", l->refused));
 	free(l->lhlo);
 }
 

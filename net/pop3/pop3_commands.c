@@ -63,9 +63,36 @@ static enum step stat_command(struct pop3_session *p, const struct pop3_line *l)
 #define LIST_LINE_BYTES_MAX (10 + 1 + 20 + 2)
 #define UIDL_LINE_BYTES_MAX (10 + 1 + UIDL_BYTES_MAX + 2)
 
-static inline size_t put_line(const struct pop3_session *p, uint32_t index, bool uidl, char *out)
+/* A message number as text. Counting it up costs a tenth of writing it anew, and a listing is little else. */
+struct number {
+	char digits[16];
+	uint8_t len;
+};
+
+static struct number number_of(uint32_t n)
 {
-	size_t len = put_u64(out, (uint64_t)index + 1);
+	struct number text = { "", 0 };
+	text.len = (uint8_t)put_u64(text.digits, n);
+	return text;
+}
+
+static void count_up(struct number *n)
+{
+	size_t i = n->len;
+	while (i && n->digits[i - 1] == '9')
+		n->digits[--i] = '0';
+	if (i) {
+		n->digits[i - 1]++;
+		return;
+	}
+	n->digits[0] = '1';
+	n->digits[n->len++] = '0';
+}
+
+static inline size_t put_line(const struct pop3_session *p, const struct number *n, uint32_t index, bool uidl, char *out)
+{
+	memcpy(out, n->digits, sizeof n->digits); /* more than the number: what follows is written over it */
+	size_t len = n->len;
 	out[len++] = ' ';
 	if (uidl) {
 		len += view_uidl(p->view, index, out + len);
@@ -86,9 +113,10 @@ static void put_lines(struct pop3_session *p, bool uidl, uint32_t count)
 	size_t len = 0;
 	uint32_t lines = (uint32_t)REPLY_ROOM_BYTES / (uidl ? UIDL_LINE_BYTES_MAX : LIST_LINE_BYTES_MAX);
 	uint32_t end = (uint32_t)min_u64(count, (uint64_t)p->at + lines);
-	for (; p->at < end; p->at++)
+	struct number n = number_of(p->at + 1);
+	for (; p->at < end; p->at++, count_up(&n))
 		if (LIKELY(!p->deleted.words) || !bits_get(&p->deleted, p->at))
-			len += put_line(p, p->at, uidl, room + len);
+			len += put_line(p, &n, p->at, uidl, room + len);
 	reply_commit(&p->s.reply, len);
 }
 
@@ -122,8 +150,10 @@ static enum step list_one(struct pop3_session *p, struct slice number, bool uidl
 {
 	uint32_t index;
 	char line[4 + UIDL_LINE_BYTES_MAX] = "+OK ";
-	if (pop3_message_or_reply(p, number, &index))
-		reply_put(&p->s.reply, slice_of(line, 4 + put_line(p, index, uidl, line + 4)));
+	if (!pop3_message_or_reply(p, number, &index))
+		return STEP_NEXT;
+	struct number n = number_of(index + 1);
+	reply_put(&p->s.reply, slice_of(line, 4 + put_line(p, &n, index, uidl, line + 4)));
 	return STEP_NEXT;
 }
 

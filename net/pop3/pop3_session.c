@@ -222,9 +222,9 @@ static enum step stop(struct session *s)
 static void closed(struct session *s, enum session_end how)
 {
 	static const char *const names[] = { [END_CLIENT] = "client", [END_IDLE] = "idle", [END_STALLED] = "stalled",
-					     [END_STOP] = "stop", [END_PROTOCOL] = "refused", [END_IO] = "io" };
+					     [END_STOP] = "stop", [END_PROTOCOL] = "closed", [END_IO] = "io" };
 	struct pop3_session *p = pop3_of(s);
-	if (p->subject)
+	if (p->state != POP3_UPDATE && p->spoke) /* UPDATE has told its end; who only knocks is not worth a line */
 		log_end(p, names[how], 0);
 	pop3_leave(p);
 }

@@ -75,7 +75,7 @@ static struct fake_house {
 	int sources, subjects, views, writers, bodies;
 	bool dying, peer_gone, killed, dots_unknown, in_memory, apop;
 	int moved_to;
-	uint32_t login_delay_s;
+	uint32_t login_delay_s, many; /* many: views pretend to hold so many messages, all like the first */
 	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
 	bool read_short;
 } fake;
@@ -374,6 +374,8 @@ enum err view_open(struct account *a, uint32_t folder, struct view **out)
 	(*out)->account = a;
 	(*out)->count = a->count;
 	memcpy((*out)->messages, a->messages, sizeof a->messages);
+	if (fake.many)
+		(*out)->count = fake.many;
 	fake.views++;
 	return OK;
 }
@@ -383,17 +385,18 @@ void view_close(struct view *v)
 	fake.views--;
 }
 uint32_t view_count(const struct view *v) { return v->count; }
+static const struct fake_message *fake_at(const struct view *v, uint32_t index) { return &v->messages[fake.many ? 0 : index]; }
 uint64_t view_bytes(const struct view *v)
 {
 	uint64_t sum = 0;
 	for (uint32_t i = 0; i < v->count; i++)
-		sum += fake_size(&v->messages[i]);
+		sum += fake_size(fake_at(v, i));
 	return sum;
 }
 void view_message(const struct view *v, uint32_t index, struct message *out)
 {
 	ASSERT(index < v->count);
-	*out = (struct message){ .uid = v->messages[index].uid, .size = fake_size(&v->messages[index]) };
+	*out = (struct message){ .uid = fake_at(v, index)->uid, .size = fake_size(fake_at(v, index)) };
 }
 size_t view_uidl(const struct view *v, uint32_t index, char out[UIDL_BYTES_MAX])
 {

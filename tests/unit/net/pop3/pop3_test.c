@@ -251,6 +251,28 @@ static void any_room(void **state)
 	}
 }
 
+/* Numbers are counted up as text, over every carry. */
+static void numbers_in_listings(void **state)
+{
+	(void)state;
+	for (int i = 0; i < FAKE_MESSAGES; i++)
+		fake_put(2, "", SLICE_LIT("x\r\n"));
+	fake.many = 12345;
+	answer("USER bob@demo.example\r\nPASS  two words \r\nDELE 9\r\nDELE 1000\r\nLIST\r\nLIST 9999\r\n");
+	const char *at = strstr(fake.out.ptr, "12343 messages");
+	assert_non_null(at);
+	for (int i = 1; i <= 12345; i++) {
+		char want[32];
+		snprintf(want, sizeof want, "\r\n%d 3\r\n", i);
+		if (i == 9 || i == 1000)
+			continue;
+		at = strstr(at, want);
+		if (!at)
+			fail_msg("line %d", i);
+	}
+	assert_true(strncmp(strstr(at, "\r\n12345 3\r\n"), "\r\n12345 3\r\n.\r\n+OK 9999 3\r\n", 28) == 0);
+}
+
 /* ---- faults ---- */
 
 static void faults_at_login(void **state)
@@ -515,6 +537,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(strangers, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(numbers_in_listings, setup, teardown),
 		cmocka_unit_test_setup_teardown(faults_at_login, setup, teardown),
 		cmocka_unit_test_setup_teardown(in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(faults_at_quit, setup, teardown),

@@ -9,6 +9,7 @@
  */
 #include "storage/account_private.h"
 
+#include "core/base/limits.h"
 #include "core/base/log.h"
 #include "storage/folder.h"
 #include "storage/keyword.h"
@@ -77,8 +78,12 @@ static void log_live(struct account *a, uint32_t number, uint64_t bytes, bool ad
 
 static void row_live(struct account *a, const struct row *row, bool add)
 {
+	/* a record far from its body's is a copy's, and the body counts with the message that it came with */
+	bool own = row->body_log == row->record_log && row->record_offset - row->body_offset <= SOURCE_NEAR_BYTES;
+
 	log_live(a, row->record_log, ROW_LOG_BYTES, add);
-	log_live(a, row->body_log, row->flags & ROW_EXTERNAL ? ROW_LOG_BYTES : row->size, add);
+	if (own)
+		log_live(a, row->body_log, row->flags & ROW_EXTERNAL ? ROW_LOG_BYTES : row->size, add);
 }
 
 static void row_count(struct account *a, struct folder *f, const struct row *row, bool add)

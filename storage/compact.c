@@ -26,15 +26,18 @@ bool upkeep_stopping(void)
 
 /* ---- which logs ---- */
 
+/* 1 MiB; less where logs are sealed so small that it would be a large part of one. */
+static uint64_t worth_bytes(uint64_t bytes) { return min_u64(bytes, store_self()->config.seal_bytes / 4); }
+
 static bool mostly_dead(const struct log *log)
 {
 	uint64_t dead = log->end - min_u64(log->live_bytes, log->end);
-	return dead > COMPACT_DEAD_BYTES_MIN && dead > log->end / 2;
+	return dead > worth_bytes(COMPACT_DEAD_BYTES_MIN) && dead > log->end / 2;
 }
 
 static bool may_be_victim(const struct log *log) { return !log->stub && !log->damaged && log->end > 0; }
 
-static bool is_small(const struct log *log) { return log->end < COMPACT_SMALL_BYTES; }
+static bool is_small(const struct log *log) { return log->end < worth_bytes(COMPACT_SMALL_BYTES); }
 
 static uint32_t count_small(const struct account *a)
 {
@@ -138,13 +141,59 @@ static enum err take_message(struct compaction *c, struct batch_item *it)
 	return e;
 }
 
+static size_t moved_slot(const struct moved *m, struct body_place from)
+{
+	size_t i = (size_t)hash64(slice_of(&from, sizeof(from)), 0) & (m->size - 1);
+	while (m->from[i].log != 0 && memcmp(&m->from[i], &from, sizeof(from)) != 0)
+		i = (i + 1) & (m->size - 1);
+	return i;
+}
+
+static void moved_add(struct moved *m, struct body_place from, struct body_place to)
+{
+	if (2 * (m->count + 1) > m->size) {
+		struct moved larger = { .size = m->size ? 2 * m->size : 256 };
+		larger.from = xcalloc(larger.size, sizeof(from));
+		larger.to = xcalloc(larger.size, sizeof(to));
+		for (size_t i = 0; i < m->size; i++)
+			if (m->from[i].log != 0)
+				moved_add(&larger, m->from[i], m->to[i]);
+		free(m->from);
+		free(m->to);
+		*m = larger;
+	}
+	size_t i = moved_slot(m, from);
+	m->count += m->from[i].log == 0;
+	m->from[i] = from;
+	m->to[i] = to;
+}
+
+/* After a batch's commit: the rows say where their bodies are now. */
+static void moved_note(struct compaction *c)
+{
+	for (uint32_t i = 0; i < c->item_count; i++) {
+		const struct batch_item *it = &c->items[i];
+		const struct folder *f = it->folder && it->body_at != SIZE_MAX ? account_folder(c->a, it->folder) : NULL;
+		const struct row *row = f ? rows_find(&f->rows, it->row.uid) : NULL;
+		if (row && row->body_log != it->row.body_log)
+			moved_add(&c->moved, (struct body_place){ it->row.body_log, it->row.body_offset },
+			          (struct body_place){ row->body_log, row->body_offset });
+	}
+}
+
 static enum err take_item(struct compaction *c, struct batch_item *it)
 {
 	struct victim *v = victim_of(c, it->row.body_log);
 	enum err e = take_message(c, it);
 	it->body_at = SIZE_MAX;
+	it->body = (struct body_place){ it->row.body_log, it->row.body_offset };
 	if (e || !v)
 		return e;
+	size_t slot = c->moved.count > 0 ? moved_slot(&c->moved, it->body) : 0;
+	if (c->moved.count > 0 && c->moved.from[slot].log != 0) {
+		it->body = c->moved.to[slot];
+		return OK;
+	}
 	it->body_fd = source_fd(v->file);
 	c->batch_bytes += it->row.flags & ROW_EXTERNAL ? 0 : it->row.size;
 	return take_record(c, v, it->row.body_offset, RECORD_BODY, &it->body_at);
@@ -191,8 +240,8 @@ static enum err put_message(struct compaction *c, struct commit *commit, const s
 	m.fixed.modseq = row->modseq;
 	m.fixed.keyword_words = (uint16_t)(row->keywords ? keyword_set_words(set) : 0);
 	m.keywords = set->words;
-	m.fixed.body_log = it->body_at == SIZE_MAX ? row->body_log : 0;
-	m.fixed.body_offset = it->body_at == SIZE_MAX ? row->body_offset : 0;
+	m.fixed.body_log = it->body_at == SIZE_MAX ? it->body.log : 0;
+	m.fixed.body_offset = it->body_at == SIZE_MAX ? it->body.offset : 0;
 	return message_put(commit_heads(commit), RECORD_RELOCATED, &m) ? OK : ERR_LIMIT;
 }
 
@@ -243,6 +292,7 @@ static enum err commit_items(struct compaction *c)
 {
 	enum err e = c->item_count > 0 ? compaction_commit(c, build_batch) : OK;
 	if (!e) {
+		moved_note(c);
 		metric_add(&moved_messages, c->item_count);
 		metric_add(&moved_bytes, (int64_t)c->batch_bytes);
 		fiber_sleep(c->batch_bytes / COMPACT_BYTES_PER_MS);
@@ -397,6 +447,8 @@ static enum err compact_account(struct account *a)
 	restate_release(c);
 	ranges_release(&c->touched);
 	buf_release(&c->records);
+	free(c->moved.from);
+	free(c->moved.to);
 	free(c);
 	account_live_put(live);
 	return e;

@@ -51,12 +51,23 @@ struct said {
 	size_t count, cap;
 };
 
+struct body_place {
+	uint32_t log, offset;
+};
+
 struct batch_item {
 	uint32_t folder;
 	struct row row;       /* as it was when its records were read */
 	size_t message_at;    /* in `records` */
-	size_t body_at;       /* SIZE_MAX: the body stays where it is */
+	size_t body_at;       /* SIZE_MAX: the body is not moved with this message, it is at: */
+	struct body_place body;
 	int body_fd;          /* the victim's */
+};
+
+/* Where this job has moved bodies to: a message that shares one with a message moved earlier names its new place. */
+struct moved {
+	struct body_place *from, *to; /* open addressing; log 0 = free */
+	size_t count, size;
 };
 
 struct compaction {
@@ -74,6 +85,7 @@ struct compaction {
 	uint32_t item_count;
 	uint64_t batch_bytes;
 	struct buf records;
+	struct moved moved;
 	/* C4: how far the restating has come */
 	size_t flags_at, expunges_at, folder_at;
 	uint64_t flags_uid;

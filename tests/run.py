@@ -31,7 +31,7 @@ import xml.etree.ElementTree
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 STAGES = ("build", "lint", "unit", "fuzz", "e2e")
 OUTPUT_LINES_MAX = 400  # of one failed program, from its end
-UNIT_SECONDS_MAX = 300  # a sanitizer build on a busy machine included
+UNIT_SECONDS_MAX = 180  # a sanitizer build on a busy machine included
 LINT_SECONDS_MAX = 300
 E2E_SECONDS_MAX = 1800
 BUILD_SECONDS_MAX = 1800

@@ -122,5 +122,7 @@ struct upkeep {
 };
 struct upkeep *upkeep_self(void); /* NULL: the shard has none */
 bool upkeep_stopping(void);
+/* Scrubs one account now. Later. */
+void scrub_one(uint64_t account_id);
 
 #endif

@@ -77,6 +77,8 @@ static bool scrub_account(void *arg, uint64_t account_id)
 	return !upkeep_stopping();
 }
 
+void scrub_one(uint64_t account_id) { (void)scrub_account(NULL, account_id); }
+
 /* The bucket that is due now, and how long until the next one. */
 static uint32_t bucket_due(uint64_t *next_ms_out)
 {

@@ -178,6 +178,8 @@ static void pending_settle(struct scanner *s, const struct pending *p, bool whol
 
 static void queue_drop_first(struct scanner *s, size_t count)
 {
+	if (count == 0)
+		return;
 	for (size_t i = 0; i < count; i++)
 		free(s->queue[i].heads);
 	s->queue_len -= count;
@@ -193,8 +195,7 @@ static void queue_settle(struct scanner *s, uint64_t mark)
 		pending_settle(s, &s->queue[n], s->queue[n].heads != NULL);
 		n++;
 	}
-	if (n > 0)
-		queue_drop_first(s, n);
+	queue_drop_first(s, n);
 }
 
 /* At the end: what is left was never said to be synced; its bytes decide. */

@@ -140,9 +140,9 @@ static void accept_again(struct listener_share *share)
 static void accept_failed(struct listener_share *share)
 {
 	STAT_ADD(share->shard, accept_errors, 1);
-	if (share->shard->stats.accept_errors % 64 == 1)
+	if (share->shard->stats->accept_errors % 64 == 1)
 		log_event(LOG_ERROR, "net.accept_failed", LOG_Z("protocol", share->listener->proto->name), LOG_ERRNO(share->accept.result),
-		          LOG_U64("failures", share->shard->stats.accept_errors));
+		          LOG_U64("failures", share->shard->stats->accept_errors));
 }
 
 static void accepted(struct listener_share *share, int fd)

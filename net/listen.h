@@ -45,7 +45,7 @@ struct net_stats {
 	uint64_t closed_by_client, closed_idle, closed_stalled, closed_by_protocol, closed_stopping, closed_broken;
 	uint64_t lines, bytes_in, bytes_out;
 };
-/* Any thread. Zeroes for a shard that does not serve. */
+/* Any thread, at any time. Counts since the start of the process; zeroes for a shard that never served. */
 void net_stats(unsigned shard, struct net_stats *out);
 
 #endif

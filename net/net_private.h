@@ -60,7 +60,11 @@ struct net_shard {
 	struct pool session[NET_PROTOCOLS_MAX];
 	unsigned session_pools;
 	struct listener_share *shares; /* listen.c */
-	struct net_stats stats;        /* changed by its shard only, read by anybody */
+	struct net_stats *stats;       /* in net_process: changed by this shard only, read by anybody at any time */
+};
+
+struct net_stats_line {
+	_Alignas(64) struct net_stats stats; /* no two shards write to one cache line */
 };
 
 /* What all shards share: written before they start, then read; counters are atomic. */
@@ -68,7 +72,7 @@ struct net_process {
 	struct net_settings settings;
 	struct listener *listeners;
 	unsigned listeners_count;
-	struct net_shard *shard[SHARDS_MAX]; /* atomic */
+	struct net_stats_line shard[SHARDS_MAX];
 	uint32_t connections;                /* atomic: open on all shards */
 	uint32_t moving;                     /* atomic: posted and not yet arrived */
 	uint32_t stopping;                   /* atomic: no more moves */
@@ -76,7 +80,7 @@ struct net_process {
 };
 extern struct net_process net_process;
 
-#define STAT_ADD(sh, field, n) __atomic_store_n(&(sh)->stats.field, (sh)->stats.field + (n), __ATOMIC_RELAXED)
+#define STAT_ADD(sh, field, n) __atomic_store_n(&(sh)->stats->field, (sh)->stats->field + (n), __ATOMIC_RELAXED)
 
 void net_shard_open(void);
 void net_shard_close(void);

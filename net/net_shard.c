@@ -22,6 +22,7 @@ void net_shard_open(void)
 	struct net_shard *sh = xcalloc(1, sizeof(*sh));
 	sh->index = shard_index();
 	ASSERT(sh->index < SHARDS_MAX);
+	sh->stats = &net_process.shard[sh->index].stats;
 	list_init(&sh->sessions);
 	list_init(&sh->runnable);
 	timer_init(&sh->retry, session_retry);
@@ -30,14 +31,12 @@ void net_shard_open(void)
 	pool_init(&sh->batches, SEND_BATCH_PIECES * sizeof(struct io_piece), NET_POOL_BATCHES_MAX);
 	pool_init(&sh->bulk, INPUT_BULK_BYTES, NET_POOL_BULK_MAX);
 	shard_set_local(SHARD_SLOT_NET, sh);
-	__atomic_store_n(&net_process.shard[sh->index], sh, __ATOMIC_RELEASE);
 }
 
 void net_shard_close(void)
 {
 	struct net_shard *sh = net_shard_here();
 	ASSERT(list_empty(&sh->sessions) && list_empty(&sh->runnable));
-	__atomic_store_n(&net_process.shard[sh->index], NULL, __ATOMIC_RELEASE);
 	shard_set_local(SHARD_SLOT_NET, NULL);
 	timer_clear(&sh->retry);
 	for (unsigned i = 0; i < sh->session_pools; i++)
@@ -63,10 +62,9 @@ struct pool *net_session_pool(struct net_shard *sh, size_t bytes)
 void net_stats(unsigned shard, struct net_stats *out)
 {
 	*out = (struct net_stats){ 0 };
-	const struct net_shard *sh = shard < SHARDS_MAX ? __atomic_load_n(&net_process.shard[shard], __ATOMIC_ACQUIRE) : NULL;
-	if (!sh)
+	if (shard >= SHARDS_MAX)
 		return;
-	const uint64_t *from = (const uint64_t *)&sh->stats;
+	const uint64_t *from = (const uint64_t *)&net_process.shard[shard].stats;
 	uint64_t *to = (uint64_t *)out;
 	static_assert_c(sizeof(struct net_stats) % sizeof(uint64_t) == 0, "counters only");
 	for (size_t i = 0; i < sizeof(*out) / sizeof(uint64_t); i++)

@@ -53,7 +53,7 @@
 #define SOCKET_KEEPALIVE_INTERVAL_S 15     /* 60 s of silence, then four probes */
 #define SOCKET_KEEPALIVE_PROBES 4          /* one lost packet is no reason to give up */
 #define SOCKET_RETRANSMITS_GONE 3          /* unanswered, in a row: about 1.5 s on a fast network */
-#define SOCKET_UNSENT_BYTES_MAX 131072     /* the kernel keeps behind what is on its way: 1,000 slow readers cost 128 MiB, not 2 GiB */
+#define SOCKET_UNSENT_BYTES_MAX 131072     /* the kernel keeps behind what is on its way: 1,000 slow readers cost it 128 MiB, not 1.3 GiB; files above 2 MB cost more wake-ups */
 #define OFFLOAD_THREADS_MAX 256            /* a guard against a slip in the configuration */
 
 /* ---- storage ---- */

@@ -36,10 +36,11 @@ static int tcp_options(int fd, const struct addr *a, bool shared)
 		r = option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (r == 0)
 		r = option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	/* Finer keepalive is a wish: without it the kernel's two hours hold. */
+	/* These are wishes: without them the kernel's two hours and megabytes hold. */
 	option(fd, IPPROTO_TCP, TCP_KEEPIDLE, SOCKET_KEEPALIVE_IDLE_S);
 	option(fd, IPPROTO_TCP, TCP_KEEPINTVL, SOCKET_KEEPALIVE_INTERVAL_S);
 	option(fd, IPPROTO_TCP, TCP_KEEPCNT, SOCKET_KEEPALIVE_PROBES);
+	option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, SOCKET_UNSENT_BYTES_MAX);
 	return r;
 }
 

@@ -205,7 +205,7 @@ static void idle_session_is_told_and_ended(void **state)
 	}
 	uint64_t began = now_ms();
 	EXPECT(fd, "timeout\r\n");
-	assert_in_range(now_ms() - began, 290, 1000);
+	assert_in_range(now_ms() - began, 290, 5000);
 	client_expect_end(fd);
 	close(fd);
 	EVENTUALLY(TOY_GET(how[END_IDLE]) == 1);
@@ -233,8 +233,6 @@ static void stalled_reader_is_dropped(void **state)
 		usleep(10000);
 	}
 	assert_int_equal(TOY_GET(how[END_STALLED]), 1);
-	struct net_shard *sh = __atomic_load_n(&net_process.shard[0], __ATOMIC_ACQUIRE);
-	assert_non_null(sh);
 	close(still);
 	close(slow);
 	toy_stop(t);
@@ -280,10 +278,10 @@ static void thousand_slow_readers(void **state)
 	uint64_t held = resident_bytes() - before;
 	print_message("1,000 slow readers: %llu KiB each; a quick one waited at most %llu ms\n", (unsigned long long)(held / SLOW / 1024),
 	              (unsigned long long)worst);
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	assert_true(held < (uint64_t)SLOW * (REPLY_BYTES_MAX + REPLY_SLACK_BYTES));
+	assert_true(worst < 1000); /* most of it while the kernel's buffers of all the others fill */
 #endif
-	assert_true(worst < 500);
 	for (int i = 0; i < SLOW; i++)
 		close(fd[i]);
 	close(quick);
@@ -307,9 +305,10 @@ static void stop_tells_and_joins(void **state)
 	EXPECT(data, "hello\r\n");
 	EXPECT(busy, "hello\r\n");
 	usleep(50000);
-	t->grace_ms = 600;
+	__atomic_store_n(&t->grace_ms, 600, __ATOMIC_SEQ_CST);
 	uint64_t began = now_ms();
-	shards_stop();
+	t->asked_to_stop = true;
+	toy_ask_stop();
 	EXPECT(parked, "stopping\r\n");
 	client_expect_end(parked);
 	EXPECT(half, "stopping\r\n");

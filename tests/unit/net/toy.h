@@ -38,6 +38,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -251,7 +252,8 @@ struct toy_server {
 	uint32_t grace_ms;
 	struct net_settings settings;
 	struct addr address;
-	bool up;
+	struct net_stats before;
+	bool up, asked_to_stop;
 	enum err result;
 };
 
@@ -267,7 +269,7 @@ static inline enum err toy_shard_start(void *arg, unsigned index)
 static inline void toy_shard_stop(void *arg, unsigned index)
 {
 	(void)index;
-	listeners_stop(((struct toy_server *)arg)->grace_ms);
+	listeners_stop(__atomic_load_n(&((struct toy_server *)arg)->grace_ms, __ATOMIC_SEQ_CST));
 }
 
 static inline void *toy_thread(void *arg)
@@ -279,9 +281,28 @@ static inline void *toy_thread(void *arg)
 	return NULL;
 }
 
+/* What the shards counted since the server started. */
+static inline struct net_stats toy_stats(const struct toy_server *t)
+{
+	struct net_stats sum = { 0 };
+	for (unsigned i = 0; i < t->shards; i++) {
+		struct net_stats one;
+		net_stats(i, &one);
+		for (size_t k = 0; k < sizeof(sum) / sizeof(uint64_t); k++)
+			((uint64_t *)&sum)[k] += ((uint64_t *)&one)[k];
+	}
+	for (size_t k = 0; k < sizeof(sum) / sizeof(uint64_t); k++)
+		((uint64_t *)&sum)[k] -= ((const uint64_t *)&t->before)[k];
+	return sum;
+}
+
 static inline struct toy_server *toy_start_at(unsigned shards, const char *address, const struct net_settings *settings, const struct proto *proto)
 {
 	struct toy_server *t = calloc(1, sizeof(*t));
+	sigset_t term;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &term, NULL); /* shard 0 reads it */
 	memset(&toy_counts, 0, sizeof(toy_counts));
 	t->shards = shards;
 	t->grace_ms = 1000;
@@ -289,6 +310,7 @@ static inline struct toy_server *toy_start_at(unsigned shards, const char *addre
 	if (settings)
 		t->settings = *settings;
 	net_configure(&t->settings);
+	t->before = toy_stats(t);
 	struct listener_config lc = { .proto = proto, .address = address, .where = "test" };
 	assert_int_equal(listeners_bind(&lc, 1, shards), OK);
 	t->address = listeners_address(0);
@@ -301,27 +323,19 @@ static inline struct toy_server *toy_start_at(unsigned shards, const char *addre
 
 static inline struct toy_server *toy_start(unsigned shards) { return toy_start_at(shards, "127.0.0.1:0", NULL, &toy_proto); }
 
+/* As an operator does it. */
+static inline void toy_ask_stop(void) { kill(getpid(), SIGTERM); }
+
 /* Every session that was opened has been told its end once, and none is left. */
 static inline void toy_stop(struct toy_server *t)
 {
-	shards_stop();
+	if (!t->asked_to_stop)
+		toy_ask_stop();
 	pthread_join(t->thread, NULL);
 	assert_int_equal(t->result, OK);
 	listeners_unbind();
 	assert_int_equal(toy_counts.opened, toy_counts.closed);
 	free(t);
-}
-
-static inline struct net_stats toy_stats(const struct toy_server *t)
-{
-	struct net_stats sum = { 0 };
-	for (unsigned i = 0; i < t->shards; i++) {
-		struct net_stats one;
-		net_stats(i, &one);
-		for (size_t k = 0; k < sizeof(sum) / sizeof(uint64_t); k++)
-			((uint64_t *)&sum)[k] += ((uint64_t *)&one)[k];
-	}
-	return sum;
 }
 
 /* Waits until an expression holds; at most 10 s. */

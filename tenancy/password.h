@@ -10,8 +10,8 @@
  *   {PBKDF2}                                                                                      $1$salt$rounds$hex
  *   {PLAIN} {CLEAR} {CLEARTEXT}                                                                   where the tenant allows it
  *
- * A password is bytes: one with a NUL or longer than PASSWORD_BYTES_MAX matches no hash (nothing is ever cut short and
- * then found equal).  What a hash may cost is bounded (limits.h): a stored one above that is refused at import and never
+ * A password is bytes: one with a NUL or longer than PASSWORD_BYTES_MAX matches no hash; nothing is cut short here and
+ * then found equal (bcrypt itself looks at 72 bytes, traditional DES at 8).  What a hash may cost is bounded (limits.h): a stored one above that is refused at import and never
  * matches.  Comparison takes the same time wherever two values differ.
  *
  * password_matches and password_make burn CPU for milliseconds: offload jobs and tools only.

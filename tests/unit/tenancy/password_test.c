@@ -63,7 +63,8 @@ static void known_vectors(void **state)
 		memcpy(near, password.ptr, password.len);
 		near[0] ^= 1;
 		assert_false(password_matches(stored, slice_of(near, password.len)));
-		assert_false(password_matches(stored, slice_upto(password, password.len - 1)));
+		if (strcmp(scheme, "DES-CRYPT") || password.len <= 8) /* which looks at eight bytes only */
+			assert_false(password_matches(stored, slice_upto(password, password.len - 1)));
 		assert_false(password_matches(stored, SLICE_LIT("")));
 		memcpy(near, password.ptr, password.len);
 		memcpy(near + password.len, "\0more", 5);

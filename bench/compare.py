@@ -19,7 +19,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lab import growth, idle, matrix
+from lab import growth, idle, matrix, namespace
 from lab.bench import Bench, say
 from lab.server import Failed
 
@@ -38,6 +38,8 @@ def options():
     p.add_argument("--no-penfold", action="store_true", help="floor and Dovecot alone")
     p.add_argument("--build", default="build", help="where penfold, bench/load and bench/floor are")
     p.add_argument("--work", default="/tmp", help="folder for the servers' mail: a real disk, open to all users")
+    p.add_argument("--congestion", default="cubic", help="TCP congestion control, in a network namespace of its own (cubic);"
+                   " host: the host's network as it is")
     p.add_argument("--port", type=int, default=20000, help="first of 400 loopback ports")
     p.add_argument("--out", metavar="DIR", help="write the table and raw JSON here")
     o = p.parse_args()
@@ -52,6 +54,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidy up as for Ctrl-C
     if os.getloadavg()[0] > 0.7:
         say("the machine is busy (load %.1f): trust the ratios, not the figures" % os.getloadavg()[0])
+    if o.congestion != "host":
+        why = namespace.enter(o.congestion)
+        if why:
+            say("in the host's network: " + why)
     try:
         with Bench(o) as bench:
             text = what.run(bench, o)

@@ -44,33 +44,40 @@ static struct reply make_uidl(const struct floor_options *o)
 	return (struct reply){.text = text, .bytes = n};
 }
 
-static struct reply make_retr(const struct floor_options *o, size_t *message_bytes_out)
+static struct reply make_retr(size_t message_bytes, const struct message_body *body, unsigned serial)
 {
-	struct message_pool pool;
-	struct message_body *body = &pool.body[0];
-	char *text;
-	size_t n;
+	char *text = room(64 + MESSAGE_HEADER_BYTES_MAX + body->wire_bytes + 8);
+	size_t n = (size_t)sprintf(text, "+OK %zu octets\r\n", message_bytes);
 
-	message_pool_init(&pool, o->message_bytes, 0, 1);
-	text = room(64 + MESSAGE_HEADER_BYTES_MAX + body->wire_bytes + 8);
-	n = (size_t)sprintf(text, "+OK %zu octets\r\n", pool.size);
-	n += message_header(body, 1, text + n);
+	n += message_header(body, serial, text + n);
 	memcpy(text + n, body->wire, body->wire_bytes);
 	n += body->wire_bytes;
 	memcpy(text + n, ".\r\n", 3);
-	*message_bytes_out = pool.size;
-	message_pool_release(&pool);
 	return (struct reply){.text = text, .bytes = n + 3};
+}
+
+/* Returns the size of a message, which may be raised to what a header needs. */
+static size_t make_retrs(struct canned *canned, const struct floor_options *o)
+{
+	struct message_pool pool;
+
+	message_pool_init(&pool, o->message_bytes, 0, 1);
+	canned->distinct = o->distinct;
+	canned->retr = (struct reply *)(void *)room(o->distinct * sizeof(struct reply));
+	for (unsigned i = 0; i < o->distinct; i++)
+		canned->retr[i] = make_retr(pool.size, &pool.body[i % MESSAGE_VARIANTS], i);
+	message_pool_release(&pool);
+	return pool.size;
 }
 
 void canned_init(struct canned *canned, const struct floor_options *o)
 {
-	size_t message_bytes;
+	size_t message_bytes = make_retrs(canned, o);
 
 	canned->pop3[POP3_GREETING] = fixed("+OK floor ready\r\n");
 	canned->pop3[POP3_OK] = fixed("+OK\r\n");
 	canned->pop3[POP3_BAD] = fixed("-ERR\r\n");
-	canned->pop3[POP3_RETR] = make_retr(o, &message_bytes);
+	canned->pop3[POP3_RETR] = canned->retr[0];
 	canned->pop3[POP3_STAT] = make_stat(o, message_bytes);
 	canned->pop3[POP3_UIDL] = make_uidl(o);
 	canned->pop3[POP3_QUIT] = fixed("+OK bye\r\n");
@@ -87,7 +94,7 @@ void canned_init(struct canned *canned, const struct floor_options *o)
 	canned->lmtp[LMTP_QUIT].closes = true;
 }
 
-const struct reply *canned_pop3(const struct canned *canned, const char *line, size_t bytes)
+const struct reply *canned_pop3(const struct canned *canned, const char *line, size_t bytes, unsigned *turn_io)
 {
 	enum pop3_reply which = POP3_BAD;
 
@@ -97,7 +104,7 @@ const struct reply *canned_pop3(const struct canned *canned, const char *line, s
 		case 'P': which = POP3_OK; break;
 		case 'D': which = POP3_OK; break;
 		case 'S': which = POP3_STAT; break;
-		case 'R': which = POP3_RETR; break;
+		case 'R': return &canned->retr[(*turn_io)++ % canned->distinct];
 		case 'Q': which = POP3_QUIT; break;
 		default: break;
 		}

@@ -34,6 +34,7 @@ struct floor_options {
 	unsigned threads;
 	unsigned messages;        /* in STAT and UIDL */
 	size_t message_bytes;     /* of each, for STAT and RETR */
+	unsigned distinct;        /* messages that RETR sends in turn: as much memory as a real server's mailboxes, not one hot message */
 	size_t lmtp_bytes_max;    /* room for one delivery */
 	const char *log_folder;   /* NULL: LMTP answers without a disk */
 	unsigned logs;            /* files per thread, taken in turn; 1: group commit over everybody */
@@ -53,13 +54,15 @@ enum lmtp_reply { LMTP_GREETING, LMTP_LHLO, LMTP_OK, LMTP_DATA, LMTP_DONE, LMTP_
 struct canned {
 	struct reply pop3[POP3_REPLIES];
 	struct reply lmtp[LMTP_REPLIES];
+	struct reply *retr;       /* `distinct` of them; pop3[POP3_RETR] is the first */
+	unsigned distinct;
 };
 
 /* Made once before the threads start, read by all, lives until the end. */
 void canned_init(struct canned *canned, const struct floor_options *o);
 
-/* By the first letters of a command line. */
-const struct reply *canned_pop3(const struct canned *canned, const char *line, size_t bytes);
+/* By the first letters of a command line; RETRs are counted in *turn_io. */
+const struct reply *canned_pop3(const struct canned *canned, const char *line, size_t bytes, unsigned *turn_io);
 const struct reply *canned_lmtp(const struct canned *canned, const char *line, size_t bytes);
 
 /* One thread's life: serves until the process ends. Start-up errors end the

@@ -14,6 +14,7 @@
 static const char help[] =
 	"usage: floor [--pop3 PORT] [--lmtp PORT] [--threads N] [--cpu N]\n"
 	"             [--messages M (100)] [--size BYTES (20480)]   what STAT, UIDL and RETR say\n"
+    "             [--distinct N (1)]                           messages sent in turn by RETR\n"
 	"             [--log FOLDER] [--logs N (1)] [--lmtp-max BYTES (65536)]\n"
 	"\n"
 	"Listens on 127.0.0.1. With --log an LMTP delivery is written and synced before its 250;\n"
@@ -42,12 +43,12 @@ static void parse(struct floor_options *o, int argc, char **argv)
 	static const struct option names[] = {
 		{"pop3", 1, NULL, 'p'}, {"lmtp", 1, NULL, 'l'}, {"threads", 1, NULL, 't'}, {"cpu", 1, NULL, 'c'},
 		{"messages", 1, NULL, 'm'}, {"size", 1, NULL, 's'}, {"log", 1, NULL, 'g'}, {"logs", 1, NULL, 'n'},
-		{"lmtp-max", 1, NULL, 'x'}, {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0},
+		{"lmtp-max", 1, NULL, 'x'}, {"distinct", 1, NULL, 'd'}, {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0},
 	};
 	int id;
 
 	*o = (struct floor_options){.threads = 1, .messages = 100, .message_bytes = 20480, .lmtp_bytes_max = 65536,
-								.logs = 1, .cpu = -1};
+								.logs = 1, .distinct = 1, .cpu = -1};
 	while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (id) {
 		case 'p': o->pop3_port = (uint16_t)number("pop3", optarg, 1, 65535); break;
@@ -56,6 +57,7 @@ static void parse(struct floor_options *o, int argc, char **argv)
 		case 'c': o->cpu = (int)number("cpu", optarg, 0, 1023); break;
 		case 'm': o->messages = (unsigned)number("messages", optarg, 0, 1e7); break;
 		case 's': o->message_bytes = (size_t)number("size", optarg, 1, 256e6); break;
+		case 'd': o->distinct = (unsigned)number("distinct", optarg, 1, 1e6); break;
 		case 'g': o->log_folder = optarg; break;
 		case 'n': o->logs = (unsigned)number("logs", optarg, 1, LOGS_MAX); break;
 		case 'x': o->lmtp_bytes_max = (size_t)number("lmtp-max", optarg, 1024, 256e6); break;

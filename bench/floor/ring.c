@@ -48,6 +48,7 @@ struct ring {
 	struct conn *free_lmtp;
 	struct log *logs;
 	unsigned next_log;
+	unsigned next_retr;
 	int listen_pop3;
 	int listen_lmtp;
 };
@@ -201,7 +202,8 @@ static void take_lines(struct ring *r, struct conn *c)
 
 		if (!eol)
 			break;
-		reply = c->lmtp ? canned_lmtp(r->canned, at, (size_t)(eol - at)) : canned_pop3(r->canned, at, (size_t)(eol - at));
+		reply = c->lmtp ? canned_lmtp(r->canned, at, (size_t)(eol - at)) :
+				  canned_pop3(r->canned, at, (size_t)(eol - at), &r->next_retr);
 		c->recipients += c->lmtp && at[0] == 'R';
 		close = reply->closes;
 		c->in_data = reply->takes_data;

@@ -111,10 +111,10 @@ class Floor(Server):
         self.threads = threads
         self.arguments = []
 
-    def pretend(self, messages=100, size=20480, logs=None):
+    def pretend(self, messages=100, size=20480, distinct=1, logs=None):
         """Restarts with another canned mailbox; logs: None answers deliveries without a disk."""
         self.stop()
-        self.arguments = ["--messages", str(messages), "--size", str(size)]
+        self.arguments = ["--messages", str(messages), "--size", str(size), "--distinct", str(distinct)]
         if logs:
             self.arguments += ["--log", self.folder, "--logs", str(logs)]
         self.start()

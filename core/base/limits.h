@@ -40,10 +40,10 @@
 #define IO_ACCEPT_PAUSE_MS 100             /* out of descriptors: how long to wait before accepting again */
 #define SEND_BUFFER_BYTES KIB(64)          /* one pooled buffer: the file bytes of one gathered send */
 #define SEND_BUFFERS_MAX 64                /* per shard, 4 MiB; held only while the disk reads and the socket takes at once */
-#define SEND_SPLICE_MIN_BYTES KIB(128)     /* default: file ranges this long are spliced; see send.c for what was measured */
+#define SEND_SPLICE_MIN_BYTES KIB(16)      /* default: file ranges this long are spliced; send.c says what was measured */
 #define SEND_IOV_MAX 32                    /* pieces in one gathered send; ten pipelined RETRs */
 #define SEND_READS_MAX 10                  /* of them from files */
-#define SEND_PIPES_MAX 16                  /* per shard; held within a turn only, but a few are kept open */
+#define SEND_PIPE_BYTES MIB(1)             /* the shard's pipe: what may be spliced in one turn, about 150 us; the kernel's limit for users */
 #define FILE_LIST_BYTES_MAX MIB(16)        /* names of one directory, kept while they are told: 400,000 spool files */
 #define FILE_OFFLOAD_WAIT_MS_MAX 60000     /* a file call waits this long for an offload thread: like a slow disk */
 #define OFFLOAD_THREADS_DEFAULT 4          /* hashes on the cores that shards leave idle */
@@ -94,7 +94,7 @@
 #define SWEEP_BYTES_MAX MIB(1)               /* GUIDs of files looked at by one sweep: 65,536 */
 #define SWEEP_WAIT_MS 5u                     /* how often a delivery looks whether a sweep has ended */
 #define STORE_STOP_MS_MAX 5000u              /* at a stop, for jobs and sessions that still use accounts */
-#define STORE_STOP_LOOK_MS 5u
+#define STORE_STOP_LOOK_MS 5u                /* how often the stop looks at them */
 #define LOGS_MAX 65536u                      /* of an account: a cut names them all */
 #define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */
@@ -211,6 +211,8 @@
 #define LMTP_PREFIX_BYTES_MAX 4096             /* three trace lines with two paths, each used twice, and two host names */
 
 /* ---- net/server ---- */
+#define LOG_RING_LINES 2048                /* log lines that wait for a slow disk or pipe; more are dropped and counted */
+#define LOG_BURST_MS 2                     /* how long the log writer gathers lines, so that a burst is one write */
 #define ADMIN_LINE_BYTES_MAX 256           /* a request of the tools */
 #define ADMIN_IDLE_MS_MAX 10000            /* nobody types there */
 #define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */

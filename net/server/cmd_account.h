@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_account.h - verbs of accounts that have a file of their own; cmd_account.c holds the table. */
+/*
+ * cmd_account.h - the verbs of accounts that are long enough for a file of their own.
+ *
+ * For cmd_account.c, which holds the table of all account verbs.  Each is a verb as cli.h describes it, with its help text
+ * beside it; they block, print one line for what went wrong, and return an exit status.
+ */
 #ifndef PENFOLD_NET_SERVER_CMD_ACCOUNT_H
 #define PENFOLD_NET_SERVER_CMD_ACCOUNT_H
 

@@ -9,6 +9,8 @@
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"
 #include "net/server/admin.h"
+#include "net/server/log_writer.h"
+#include "net/server/purge.h"
 #include "storage/store.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
@@ -183,7 +185,9 @@ static enum err shard_begin(void *arg, unsigned index)
 		e = maildrop_lock_start();
 	if (e == OK)
 		e = listeners_start();
-	if (e != OK)
+	if (e == OK)
+		purge_start();
+	else
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
 	return e;
 }
@@ -195,6 +199,7 @@ static void shard_end(void *arg, unsigned index)
 	(void)index;
 	listeners_stop(server->config->net.stop_grace_ms);
 	maildrop_lock_stop();
+	purge_stop();
 	directory_stop();
 	store_stop();
 }
@@ -234,7 +239,9 @@ static enum err serve_shards(struct server *server, unsigned shards)
 	};
 	log_event(LOG_INFO, "server.start", LOG_Z("version", PENFOLD_VERSION), LOG_U64("shards", shards), LOG_Z("data", c->data),
 		  LOG_U64("listeners", c->listeners_count), LOG_U64("pid", (uint64_t)getpid()));
+	log_writer_start();
 	enum err e = shards_run(&run);
+	log_writer_stop();
 	log_event(e == OK ? LOG_INFO : LOG_ERROR, "server.end", LOG_ERR(e));
 	return e;
 }

@@ -9,13 +9,15 @@
  *   - an expunge that was answered is not undone; one command is there whole or not at all
  *   - nothing is there that nobody asked for, nothing is there twice
  *   - the account can be written, and a UID that anybody was told is not given again
+ *   - nothing is called damaged: power failures lose only what nobody was told
  * The states of the opening itself are tried in the same way for a sample of them (a crash during recovery).
  *
  * CRASH_STATES bounds the states for each snapshot (default 64), so that a short run samples and a long one enumerates.
  */
+#include "core/base/metrics.h"
 #include "core/run/shard_private.h"
 #include "core/run/sim.h"
-#include "storage/store.h"
+#include "storage/commit.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -70,6 +72,20 @@ static void snap(void *arg, struct sim_disk *disk)
 static struct sim_config sim;
 static struct store_config store;
 
+static void add_damage(void *arg, const struct metric_value *v)
+{
+	if (strcmp(v->metric->name, "store_damage_total") == 0)
+		*(int64_t *)arg = v->value;
+}
+
+static int64_t damage_told(void)
+{
+	int64_t n = -1;
+	metrics_walk(add_damage, &n);
+	assert_true(n >= 0);
+	return n;
+}
+
 static void with_store(void *arg)
 {
 	void (*work)(void) = *(void (**)(void))arg;
@@ -81,10 +97,12 @@ static void with_store(void *arg)
 		file_close(root);
 	}
 	assert_int_equal(store_lock(&store), OK);
+	int64_t damage = damage_told();
 	assert_int_equal(store_start(&store), OK);
 	work();
 	store_stop();
 	store_unlock();
+	assert_int_equal(damage_told(), damage);
 }
 
 static void run_on(struct sim_disk *disk, uint64_t seed, void (*work)(void))
@@ -377,6 +395,28 @@ static void work_compact(void)
 	close_account();
 }
 
+/* Two logs go in one job: messages of the lower one were expunged in the upper one, and flagged there. */
+static void work_compact_two(void)
+{
+	uint32_t uid;
+	uint64_t modseq;
+	open_account();
+	for (int i = 0; i < 4; i++)
+		deliver();
+	assert_int_equal(commit_seal(account, SEAL_LET_GO), OK);
+	for (int i = 0; i < 4; i++)
+		deliver();
+	expunge(0, 2);
+	uid = told.uid[3];
+	assert_int_equal(account_flags(account, FOLDER_INBOX, &uid, 1, FLAGS_ADD, FLAG_SEEN, NULL, 0, &modseq), OK);
+	assert_int_equal(commit_seal(account, SEAL_LET_GO), OK);
+	deliver();
+	expunge(4, 6);
+	fiber_sleep(120000);
+	deliver();
+	close_account();
+}
+
 static void test_deliver(void **state)
 {
 	(void)state;
@@ -457,6 +497,16 @@ static void test_compact(void **state)
 	end("compaction", disk);
 }
 
+static void test_compact_two(void **state)
+{
+	(void)state;
+	struct sim_disk *disk = sim_disk_new();
+	begin(600);
+	store.seal_bytes = 4096;
+	run_on(disk, 11, work_compact_two);
+	end("compaction of two logs", disk);
+}
+
 /* A crash while the store recovers from a crash. */
 static void test_crash_in_recovery(void **state)
 {
@@ -477,7 +527,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_deliver),  cmocka_unit_test(test_delete),  cmocka_unit_test(test_reopen),  cmocka_unit_test(test_takeover),
-		cmocka_unit_test(test_large),    cmocka_unit_test(test_spooled), cmocka_unit_test(test_compact), cmocka_unit_test(test_crash_in_recovery),
+		cmocka_unit_test(test_large),    cmocka_unit_test(test_spooled), cmocka_unit_test(test_compact), cmocka_unit_test(test_compact_two),
+		cmocka_unit_test(test_crash_in_recovery),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

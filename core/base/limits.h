@@ -43,7 +43,8 @@
 #define SEND_SPLICE_MIN_BYTES KIB(16)      /* default: file ranges this long are spliced; send.c says what was measured */
 #define SEND_IOV_MAX 32                    /* pieces in one gathered send; ten pipelined RETRs */
 #define SEND_READS_MAX 10                  /* of them from files */
-#define SEND_PIPE_BYTES MIB(1)             /* the shard's pipe: what may be spliced in one turn, about 150 us; the kernel's limit for users */
+#define SEND_PIPE_BYTES MIB(1)             /* the shard's pipe: spliced in about 150 us; the kernel's limit for users */
+#define SEND_TURN_BYTES_MAX MIB(2)         /* spliced by all sends of a shard in one loop turn: about 300 us */
 #define FILE_LIST_BYTES_MAX MIB(16)        /* names of one directory, kept while they are told: 400,000 spool files */
 #define FILE_OFFLOAD_WAIT_MS_MAX 60000     /* a file call waits this long for an offload thread: like a slow disk */
 #define OFFLOAD_THREADS_DEFAULT 4          /* hashes on the cores that shards leave idle */

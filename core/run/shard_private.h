@@ -110,9 +110,8 @@ struct sends {
 	unsigned buffers;
 	uint32_t open;
 	struct list waiting; /* for a buffer */
-	int pipe[SEND_PIPES_MAX][2];
-	unsigned pipes;
-	int null_fd;
+	uint64_t turn, turn_bytes; /* the loop's turn, and what was spliced in it */
+	int pipe[2]; /* empty between two steps, so one is enough; -1 = not open */
 };
 void send_begin(struct shard *s, struct io_op *op, const struct io_piece *pieces, size_t count);
 void send_cancel(struct shard *s, struct io_op *op);

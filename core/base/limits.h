@@ -36,6 +36,7 @@
 #define IO_REQUESTS_MAX (1u << 21)         /* requests in flight per shard: two a descriptor of a million-connection host */
 #define IO_SQ_ENTRIES 512                  /* submissions between two system calls; 32 KiB of locked memory a shard */
 #define IO_CQ_ENTRIES 8192                 /* completions a turn may leave behind; 128 KiB of locked memory a shard */
+#define IO_MEMLOCK_WAIT_MS_MAX 1000        /* how long a start waits for the locked memory of a process that has just ended */
 #define IO_WORKERS_MAX 8                   /* kernel threads a shard's ring may use: fsync and names, see DESIGN section 4 */
 #define IO_ACCEPT_PAUSE_MS 100             /* out of descriptors: how long to wait before accepting again */
 #define SEND_BUFFER_BYTES KIB(64)          /* one pooled buffer: the file bytes of one gathered send */
@@ -203,7 +204,8 @@
 #define LMTP_LOCAL_PART_BYTES_MAX ((size_t)256) /* RFC 5321 says 64 at least; VERP and SRS senders need more */
 #define LMTP_DOMAIN_BYTES_MAX ((size_t)255)    /* RFC 5321 4.5.3.1.2 */
 #define LMTP_RCPTS_MAX 1000                    /* default; RFC 5321 4.5.3.1.8 wants 100; about 400 bytes each */
-#define LMTP_PARALLEL_MAX 16                   /* deliveries of one transaction under way at once: each holds a stack */
+#define LMTP_PARALLEL_MAX 16                   /* deliveries of one transaction under way at once, so that a large one leaves room for others */
+#define LMTP_WORKERS_MAX 64                    /* of a shard: copies for its accounts being stored at once, each on a stack */
 #define LMTP_RECEIVED_MAX 100                  /* hops: RFC 5321 6.3 */
 #define LMTP_DELIVERED_TO_MAX 3                /* deliveries to one address: a relay's own, ours, a fetch and hand-in again; then it is a loop */
 #define LMTP_BAD_COMMANDS_MAX 20               /* default; senseless lines in a row */

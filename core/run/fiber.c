@@ -36,11 +36,12 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-#if defined(__x86_64__) || defined(__aarch64__)
+#if (defined(__x86_64__) || defined(__aarch64__)) && !defined(FIBER_UCONTEXT)
 void fiber_switch(void **save_sp, void *load_sp);
 void fiber_enter(void);
 #else
-#define FIBER_UCONTEXT 1
+#undef FIBER_UCONTEXT
+#define FIBER_UCONTEXT 1 /* other machines; -DFIBER_UCONTEXT tries it here */
 #include <ucontext.h>
 #endif
 
@@ -78,6 +79,7 @@ static void to_loop(struct fibers *fs, struct fiber *f)
 	__tsan_switch_to_fiber(fs->loop_tsan, 0);
 #endif
 #ifdef FIBER_UCONTEXT
+	(void)fs;
 	swapcontext(&f->context, &f->loop_context);
 #else
 	fiber_switch(&f->sp, fs->loop_sp);
@@ -97,6 +99,7 @@ static void from_loop(struct fibers *fs, struct fiber *f)
 	__tsan_switch_to_fiber(f->tsan, 0);
 #endif
 #ifdef FIBER_UCONTEXT
+	(void)fs;
 	swapcontext(&f->loop_context, &f->context);
 #else
 	fiber_switch(&fs->loop_sp, f->sp);

@@ -28,7 +28,8 @@ enum err fiber_run(const char *what, void (*fn)(void *arg), void *arg);
 /* The calling fiber, or NULL on the loop itself. */
 struct fiber *fiber_self(void);
 
-/* Parks the calling fiber until fiber_wake. A wake that came before is not lost (one is remembered). */
+/* Parks the calling fiber until fiber_wake. A wake that came before is not lost (one is remembered), and a remembered one may be meant
+ * for something that is over: so park in a loop that asks whether what was waited for is there. */
 void fiber_park(void);
 /* Makes a fiber of this shard ready; it runs from the loop. */
 void fiber_wake(struct fiber *f);

@@ -5,6 +5,11 @@
  * A commit is one RWF_DSYNC write where that is enough.  Such a write makes durable only its own bytes (and what is needed to
  * find them); a caller of file_commit relies on everything written before to be durable too, as after fdatasync.  So each
  * shard remembers which of its descriptors were written to without a sync since: on those a commit is a write and then fdatasync.
+ *
+ * Measured (Linux 6.18, ext4 on a virtio disk, 4 KiB appends, medians of 15 interleaved runs on a busy machine, CPU per commit):
+ * one file at a time 130 us for RWF_DSYNC, 144 for write then fdatasync, 162 for the two linked in the ring; 16 files in parallel
+ * 76, 77 and 70 us, p50 1.4 ms each.  So there is little between them: one request saves a hand-over to a kernel thread when commits
+ * are few, and a link is not worth a rule of its own in the back end.
  */
 #include "core/run/shard_private.h"
 
@@ -156,7 +161,10 @@ int file_sync(int fd)
 {
 	/* before the sync: what is written while it runs is not covered by it */
 	dirty_clear(shard_current, fd);
-	return sync_fd(fd, 0);
+	int r = sync_fd(fd, 0);
+	if (r < 0)
+		dirty_set(shard_current, fd);
+	return r;
 }
 
 int file_sync_dir(int dir_fd) { return sync_fd(dir_fd, IO_SYNC_ALL); }
@@ -261,6 +269,7 @@ int file_syncfs(int fd)
 int file_truncate(int fd, uint64_t bytes)
 {
 	struct blocking b = { .call = do_truncate, .fd = fd, .bytes = bytes };
+	dirty_set(shard_current, fd);
 	return blocking(&b);
 }
 

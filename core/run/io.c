@@ -95,7 +95,7 @@ static void accept_done(struct io_op *op, const struct io_completion *c)
 			s->accept_timer.fire = resume_accepts;
 			timer_set(&s->accept_timer, IO_ACCEPT_PAUSE_MS);
 		}
-		s->accept_pauses++;
+		STAT_ADD(s->accept_pauses, 1);
 	} else if (!c->more && (c->result >= 0 || accept_should_retry(c->result))) {
 		begin(op);
 		if (c->result < 0)
@@ -115,7 +115,7 @@ static bool should_begin_again(struct io_op *op, int64_t result)
 	if (op->cancelled)
 		return false;
 	if (op->kind == IO_RECV && result == -ENOBUFS) {
-		shard_current->recv_starved++;
+		STAT_ADD(shard_current->recv_starved, 1);
 		return true; /* lent buffers come back before the next turn begins */
 	}
 	return io_retryable(result);

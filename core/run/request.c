@@ -55,7 +55,7 @@ void requests_complete(void *shard, const struct io_completion *c)
 	struct requests *r = &s->requests;
 	uint32_t i = (uint32_t)c->token;
 	if (i == SLOT_NONE || i >= r->count || r->slot[i].generation != (uint32_t)(c->token >> 32) || !r->slot[i].done) {
-		r->stale++;
+		STAT_ADD(r->stale, 1);
 		return;
 	}
 	struct request_slot *slot = &r->slot[i];

@@ -102,6 +102,7 @@ void shard_turn(struct shard *s, bool may_block)
 	uint64_t end_ns = s->backend->boot_ns(s->be), lag_ns = end_ns - s->now_ns;
 	if (lag_ns > s->lag_max_ns)
 		__atomic_store_n(&s->lag_max_ns, lag_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->lag_ns, max_u64(lag_ns, s->lag_ns - s->lag_ns / 64), __ATOMIC_RELAXED);
 	s->now_ns = end_ns;
 	uint64_t timeout_ns = !may_block || s->ended || has_work(s) ? 0 : sleep_ns(s);
 	if (timeout_ns > 0) {
@@ -149,6 +150,11 @@ void shard_stats(unsigned shard, struct shard_stats *out)
 		.sent_splice_bytes = STAT_GET(s->sent_splice_bytes),
 		.syncs = STAT_GET(s->syncs),
 		.sync_ns = STAT_GET(s->sync_ns),
+		.lag_ns = STAT_GET(s->lag_ns),
+		.enters = be.enters,
+		.accept_pauses = STAT_GET(s->accept_pauses),
+		.recv_starved = STAT_GET(s->recv_starved),
+		.stale_completions = STAT_GET(s->requests.stale),
 	};
 }
 

@@ -40,7 +40,10 @@ unsigned shard_count(void);
 unsigned shard_index(void); /* of the calling thread's shard */
 bool shard_stopping(void);
 
-enum shard_slot { SHARD_SLOT_STORE, SHARD_SLOT_BODY, SHARD_SLOT_SOURCE, SHARD_SLOT_UPKEEP, SHARD_SLOT_TENANCY, SHARD_SLOT_NET, SHARD_SLOT_SERVER, SHARD_SLOT_TEST, SHARD_SLOT_COUNT };
+enum shard_slot {
+	SHARD_SLOT_STORE, SHARD_SLOT_BODY, SHARD_SLOT_SOURCE, SHARD_SLOT_UPKEEP, SHARD_SLOT_TENANCY, SHARD_SLOT_NET, SHARD_SLOT_LMTP, SHARD_SLOT_SERVER,
+	SHARD_SLOT_TEST, SHARD_SLOT_COUNT
+};
 void shard_set_local(enum shard_slot slot, void *p);
 void *shard_local(enum shard_slot slot);
 
@@ -65,6 +68,11 @@ enum err shard_run_alone(void (*fn)(void *arg), void *arg);
 struct shard_stats {
 	uint64_t loops, completions, cq_overflows, lag_max_ns;
 	uint64_t sent_memory_bytes, sent_read_bytes, sent_splice_bytes, syncs, sync_ns;
+	uint64_t lag_ns;            /* of late: rises at once, falls by 1/64 a turn (invariant 8: over 5 ms fresh connections go elsewhere) */
+	uint64_t enters;            /* system calls to begin and wait */
+	uint64_t accept_pauses;     /* times that there were no descriptors for a new connection */
+	uint64_t recv_starved;      /* receives that found no free buffer and were begun again */
+	uint64_t stale_completions; /* late or duplicate ones, dropped */
 };
 void shard_stats(unsigned shard, struct shard_stats *out);
 

@@ -156,7 +156,7 @@ struct shard {
 	uint64_t *dirty;
 	size_t dirty_words;
 	void *local[SHARD_SLOT_COUNT];
-	uint64_t loops, completions, lag_max_ns;
+	uint64_t loops, completions, lag_max_ns, lag_ns;
 	uint64_t sent_memory_bytes, sent_read_bytes, sent_splice_bytes, syncs, sync_ns;
 	uint64_t accept_pauses, recv_starved;
 	struct list accepts_paused;

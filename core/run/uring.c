@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Tokens of our own; slot numbers (the low half) are never 0. */
@@ -66,7 +67,7 @@ static int try_queue(struct uring *u, unsigned sq, unsigned cq, unsigned flags)
 }
 
 /* From the best set of flags to the plainest, from the size asked to the smallest that makes sense. */
-static int open_queue(struct uring *u)
+static int try_ladder(struct uring *u)
 {
 	static const unsigned ladder[] = {
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL, /* 6.1 */
@@ -84,6 +85,18 @@ static int open_queue(struct uring *u)
 		cq /= 4;
 		sq = sq > 128 ? 128 : sq;
 		r = try_queue(u, sq, cq, u->setup_flags);
+	}
+	return r;
+}
+
+/* Locked memory is given back a while after a process has ended: a restart must not fail for its predecessor. */
+static int open_queue(struct uring *u)
+{
+	int r = try_ladder(u);
+	for (unsigned waited_ms = 0; r == -ENOMEM && waited_ms < IO_MEMLOCK_WAIT_MS_MAX; waited_ms += 50) {
+		struct timespec pause = { .tv_nsec = 50000000 };
+		nanosleep(&pause, NULL); /* at start: nobody is served yet */
+		r = try_ladder(u);
 	}
 	return r;
 }
@@ -166,7 +179,7 @@ refused:
 
 static int submit(struct uring *u)
 {
-	u->enters++;
+	__atomic_store_n(&u->enters, u->enters + 1, __ATOMIC_RELAXED);
 	return io_uring_submit(&u->ring);
 }
 
@@ -327,7 +340,7 @@ static void uring_wait(void *be, uint64_t timeout_ns)
 		arm_wake(u);
 	if (!backlog_flush(u) || io_uring_cq_ready(&u->ring))
 		timeout_ns = 0;
-	u->enters++;
+	__atomic_store_n(&u->enters, u->enters + 1, __ATOMIC_RELAXED);
 	int r;
 	if (timeout_ns == 0) {
 		r = io_uring_submit_and_get_events(&u->ring);

@@ -5,9 +5,14 @@
 #include "core/base/limits.h"
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
+#include "core/run/shard.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static char trace[256];
 
@@ -184,6 +189,42 @@ FIBER_TEST(run_from_the_loop_is_at_once)
 	assert_int_equal(ran, 1);
 }
 
+__attribute__((noinline)) static void run_over(void *arg)
+{
+	volatile char here[4096];
+	here[0] = 1;
+	if (arg)
+		run_over(arg);
+	here[1] = here[0]; /* no tail call */
+}
+
+static void dig(void *arg)
+{
+	(void)arg;
+	(void)fiber_start("over", run_over, &arg); /* as deep as it goes */
+	fiber_sleep(1000);
+}
+
+/* The bottom of a stack is a page that nobody may touch: an overflow ends the process instead of another fiber's data. */
+static void an_overflow_hits_the_guard(void **state)
+{
+	int status = 0;
+	(void)state;
+	pid_t child = fork();
+	if (child == 0) {
+		struct rlimit none = { 0, 0 };
+		setrlimit(RLIMIT_CORE, &none);
+		close(2);
+		_exit(shard_run_alone(dig, NULL) == OK ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) > 1); /* reported by the sanitizer */
+#else
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+#endif
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +236,7 @@ int main(void)
 		cmocka_unit_test(stacks_keep_what_is_on_them),
 		cmocka_unit_test(breathing_lets_others_run_after_the_slice),
 		cmocka_unit_test(run_from_the_loop_is_at_once),
+		cmocka_unit_test(an_overflow_hits_the_guard),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

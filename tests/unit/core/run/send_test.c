@@ -248,7 +248,7 @@ FIBER_TEST(cancels_at_any_moment_give_everything_back)
 	assert_true(list_empty(&shard_current->sends.waiting));
 	unsigned spare = 0;
 	for (char *b = shard_current->sends.buffer_free; b; spare++)
-		memcpy(&b, b, sizeof(b));
+		memcpy(&b, b, sizeof(char *));
 	assert_int_equal(spare, shard_current->sends.buffers);
 	file_close(file);
 }

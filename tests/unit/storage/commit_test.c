@@ -122,8 +122,12 @@ static void full_first(void)
 	fault_set(FULL_HALFWAY);
 	assert_int_equal(deliver(a, &uid), ERR_FULL);
 	assert_string_equal(help_uids(a, FOLDER_INBOX), "1");
+	/* bytes were written there, and bytes once written never change (invariant 3) */
+	uint64_t at = a->live->log_at;
+	assert_true(at >= a->live->previous_end + 100);
 	fault_set(FULL_AT_ONCE);
 	assert_int_equal(deliver(a, &uid), ERR_FULL);
+	assert_int_equal(a->live->log_at, at); /* nothing was */
 	assert_int_equal(deliver(a, &uid), OK);
 	assert_int_equal(uid, 2);
 	fault_set(FULL_HALFWAY);
@@ -246,6 +250,8 @@ static void without_a_new_log_it_is_read_only(void **state)
 
 /* ---- flags ---- */
 
+static uint64_t flags_shown;
+
 static void flags_first(void)
 {
 	struct account *a = help_open(1);
@@ -259,7 +265,10 @@ static void flags_first(void)
 	fiber_sleep(help_config.flags_sync_ms + 200);
 	assert_int_equal(a->live->unsynced, 0);
 	assert_int_equal(account_flags(a, FOLDER_INBOX, uids, 1, FLAGS_ADD, FLAG_FLAGGED, NULL, 0, &modseq), OK);
-	leave(a); /* the second is not synced */
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(account_flags(a, FOLDER_INBOX, uids, 1, i % 2 ? FLAGS_ADD : FLAGS_REMOVE, FLAG_FLAGGED, NULL, 0, &modseq), OK);
+	flags_shown = modseq;
+	leave(a); /* only the first is synced */
 }
 
 static void flags_second(void)
@@ -267,6 +276,11 @@ static void flags_second(void)
 	struct account *a = help_open(1);
 
 	assert_int_equal(rows_find(&account_folder(a, FOLDER_INBOX)->rows, 1)->flags, FLAG_SEEN);
+	/* a MODSEQ that was shown and lost is not given to another change */
+	const uint32_t uids[1] = { 1 };
+	uint64_t modseq;
+	assert_int_equal(account_flags(a, FOLDER_INBOX, uids, 1, FLAGS_ADD, FLAG_DRAFT, NULL, 0, &modseq), OK);
+	assert_true(modseq > flags_shown);
 	account_close(a);
 }
 

@@ -9,7 +9,7 @@
 #include "net/lmtp/lmtp_private.h"
 
 #include "core/base/log.h"
-#include "core/run/shard.h"
+#include "core/run/fiber.h"
 
 #include <stdlib.h>
 
@@ -164,13 +164,17 @@ static enum step mail_command(struct lmtp_session *l, struct slice args)
 
 /* Asked on the account's shard. */
 struct room_question {
+	struct lmtp_task task;
+	struct fiber *asker;
 	uint64_t account_id;
 	struct account_usage usage;
 	enum err err;
+	bool answered;
 };
-static void ask_room(void *arg)
+
+static void look_for_room(struct lmtp_task *t)
 {
-	struct room_question *q = arg;
+	struct room_question *q = CONTAINER_OF(t, struct room_question, task);
 	struct account *account;
 	q->err = account_open(q->account_id, &account);
 	if (q->err != OK)
@@ -179,19 +183,33 @@ static void ask_room(void *arg)
 	account_close(account);
 }
 
+static void room_answered(struct lmtp_task *t)
+{
+	struct room_question *q = CONTAINER_OF(t, struct room_question, task);
+	if (t->err != OK)
+		q->err = t->err;
+	q->answered = true;
+	fiber_wake(q->asker);
+}
+
+static void ask_room(struct room_question *q)
+{
+	unsigned shard = store_shard_of(q->account_id);
+	if (shard == shard_index()) {
+		look_for_room(&q->task);
+		return;
+	}
+	lmtp_task_begin(&q->task, shard);
+	while (!q->answered)
+		fiber_park();
+}
+
 static enum err has_room(const struct lmtp_session *l, const struct subject *subject)
 {
 	if (!subject->quota_bytes && !subject->quota_messages)
 		return OK;
-	struct room_question q = { .account_id = subject->account_id };
-	unsigned shard = store_shard_of(subject->account_id);
-	if (shard == shard_index()) {
-		ask_room(&q);
-	} else {
-		enum err e = shard_call(shard, "lmtp room", ask_room, &q);
-		if (e != OK)
-			return e;
-	}
+	struct room_question q = { .task = { .run = look_for_room, .done = room_answered }, .asker = fiber_self(), .account_id = subject->account_id };
+	ask_room(&q);
 	if (q.err != OK)
 		return q.err;
 	if (subject->quota_messages && q.usage.messages >= subject->quota_messages)

@@ -9,9 +9,8 @@
  * The session's fiber waits for every copy it began, whatever happens to the connection: what is being stored must have
  * an end that somebody sees, and the jobs, which live in this command's arena, must outlive their fibers.
  *
- * A job needs a stack of its own on its shard, while this fiber holds one here.  If the stacks are nearly used up a copy on
- * this shard is stored by this fiber itself, and a shard that has none left refuses (ERR_BUSY, 451) rather than queue:
- * fibers that wait for each other's stacks would wait for ever.
+ * A single copy that belongs on this shard, the usual case with one shard, is stored by the session's fiber itself; all
+ * others are tasks of the workers of their shards (lmtp_worker.c).
  */
 #include "net/lmtp/lmtp_private.h"
 
@@ -29,7 +28,7 @@ METRIC_HISTOGRAM(deliver_ns, "lmtp_deliver_ns", "from the end of the data to the
 
 struct delivery;
 struct job {
-	struct post post;
+	struct lmtp_task task;
 	struct delivery *delivery;
 	struct lmtp_rcpt *rcpt;
 	unsigned shard;
@@ -101,67 +100,31 @@ static void store_copy(struct job *job)
 
 /* ---- jobs: out to a shard, and back ---- */
 
-static void job_end(struct job *job)
+static void job_run(struct lmtp_task *t) { store_copy(CONTAINER_OF(t, struct job, task)); }
+
+static void job_done(struct lmtp_task *t)
 {
+	struct job *job = CONTAINER_OF(t, struct job, task);
+	if (t->err != OK)
+		job->err = t->err;
 	job->done = true;
 	job->delivery->under_way--;
 	fiber_wake(job->delivery->fiber);
-}
-static void job_back(struct post *post) { job_end(CONTAINER_OF(post, struct job, post)); }
-
-static void job_return(struct job *job)
-{
-	if (job->shard == job->delivery->home) {
-		job_end(job);
-		return;
-	}
-	job->post.run = job_back;
-	shard_post(job->delivery->home, &job->post);
-}
-
-static void job_fiber(void *arg)
-{
-	struct job *job = arg;
-	store_copy(job);
-	job_return(job);
-}
-
-static uint32_t stacks_left(void)
-{
-	struct fiber_stats stats;
-	fiber_stats(&stats);
-	return stats.queued || stats.running >= FIBERS_PER_SHARD_MAX ? 0 : FIBERS_PER_SHARD_MAX - stats.running;
-}
-
-static void job_arrive(struct post *post)
-{
-	struct job *job = CONTAINER_OF(post, struct job, post);
-	enum err e = stacks_left() ? fiber_start("lmtp delivery", job_fiber, job) : ERR_BUSY;
-	if (e != OK) {
-		job->err = e;
-		job_return(job);
-	}
 }
 
 /* alone: nothing else of this transaction could run meanwhile. */
 static void job_begin(struct job *job, bool alone)
 {
-	struct delivery *d = job->delivery;
 	job->begun = true;
-	if (job->shard != d->home) {
-		d->under_way++;
-		job->post.run = job_arrive;
-		shard_post(job->shard, &job->post);
-	} else if (alone || stacks_left() < FIBERS_PER_SHARD_MAX / 4) {
+	if (alone && job->shard == job->delivery->home) {
 		store_copy(job);
 		job->done = true;
-	} else {
-		d->under_way++;
-		if (fiber_start("lmtp delivery", job_fiber, job) != OK) {
-			job->err = ERR_BUSY;
-			job_end(job);
-		}
+		return;
 	}
+	job->delivery->under_way++;
+	job->task.run = job_run;
+	job->task.done = job_done;
+	lmtp_task_begin(&job->task, job->shard);
 }
 
 /* ---- replies ---- */

@@ -12,6 +12,8 @@
 
 #include "core/base/bytes.h"
 #include "core/base/limits.h"
+#include "core/base/list.h"
+#include "core/run/shard.h"
 #include "net/lmtp/lmtp.h"
 #include "storage/store.h"
 #include "tenancy/directory.h"
@@ -106,6 +108,21 @@ enum step lmtp_deliver(struct lmtp_session *l, struct body *body);
 enum step lmtp_refuse_all(struct lmtp_session *l, const char *reply);
 /* Goes on with the replies when output has drained. */
 enum step lmtp_answer_on(struct lmtp_session *l);
+/* ---- work on the shard that owns an account (lmtp_worker.c) ---- */
+struct lmtp_task {
+	void (*run)(struct lmtp_task *t);  /* there, on a fiber */
+	void (*done)(struct lmtp_task *t); /* here again; may be on the loop */
+	enum err err;                      /* OK, or ERR_BUSY: it did not run */
+	unsigned home, shard;
+	struct post post;
+	struct link link;
+};
+/* Its struct must live until done() has run. Completes now. */
+void lmtp_task_begin(struct lmtp_task *t, unsigned shard);
+/* A session opens and closes here. */
+void lmtp_workers_hold(void);
+void lmtp_workers_release(void);
+
 /* ---- trace lines (lmtp_trace.c) ---- */
 /* Fields of a header: Received, Delivered-To, and those of the latter that name this address. */
 struct lmtp_hops {

@@ -20,6 +20,7 @@ void lmtp_configure(const struct lmtp_config *config) { lmtp_settings = *config;
 static enum step greet(struct session *s)
 {
 	session_set_idle(s, lmtp_settings.idle_ms_max);
+	lmtp_workers_hold();
 	reply_printf(&s->reply, "220 %s Penfold LMTP ready\r\n", lmtp_settings.host_name);
 	return STEP_NEXT;
 }
@@ -75,6 +76,7 @@ static void closed(struct session *s, enum session_end how)
 		log_event(LOG_INFO, "lmtp.end", LOG_U64("session", s->id), LOG_Z("peer", s->peer), LOG_Z("client", l->lhlo), LOG_Z("how", names[how]),
 			  LOG_U64("transactions", l->transactions), LOG_U64("delivered", l->delivered), LOG_U64("refused", l->refused));
 	free(l->lhlo);
+	lmtp_workers_release();
 }
 
 const struct proto lmtp_proto = {

@@ -5,6 +5,7 @@
  * As pop3_fuzz.c; and whatever was sent, a stored message holds no bare CR, bare LF or NUL, and its trace lines are lines.
  */
 #include "tests/unit/support/fake_house.h"
+#include "tests/unit/support/fake_workers.h"
 
 #include "core/base/log.h"
 #include "net/lmtp/lmtp.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LMTP's handlers in the cardboard house: dialogues, addresses, the end of data, faults, hostile lines. */
 #include "tests/unit/support/fake_house.h"
+#include "tests/unit/support/fake_workers.h"
 
 #include "core/base/log.h"
 #include "net/lmtp/lmtp.h"
@@ -50,6 +51,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	fake_end();
+	assert_int_equal(fake_sessions, 0);
 	return 0;
 }
 

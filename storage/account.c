@@ -307,6 +307,7 @@ static void account_ref(struct account *a)
 
 enum err account_open(uint64_t account_id, struct account **account_out)
 {
+	ASSERT(store_shard_of(account_id) == shard_index()); /* everything about an account happens on its shard */
 	for (;;) {
 		struct account *a = account_known(account_id);
 		if (!a)

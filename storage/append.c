@@ -191,7 +191,7 @@ enum err account_append(struct account *account, const struct append *items, siz
 
 struct copy_source {
 	uint32_t uid;
-	struct window window;
+	char *bytes; /* what the record's slices point to */
 	struct message_record record;
 };
 
@@ -230,7 +230,6 @@ static enum err copy_one(struct copy_change *cc, struct account *a, struct folde
 	m.fixed.body_flags = row->flags & ROW_EXTERNAL ? BODY_EXTERNAL : 0;
 	m.keywords = set->words;
 	m.fixed.keyword_words = (uint16_t)keyword_set_words(set);
-	m.uidl = slice_of(NULL, 0); /* a literal belongs to one message */
 	if (!message_put(commit_heads(commit), 0, &m))
 		return no_room(commit);
 	cc->out[i] = (struct appended){ .uid = uid, .uidvalidity = to->uidvalidity, .modseq = commit_sequence(commit) };
@@ -260,8 +259,8 @@ static enum err copy_build(struct change *c, struct account *a, struct commit *c
 	for (size_t i = 0; i < cc->count && e == OK; i++) {
 		const struct row *row = rows_find(&from->rows, cc->sources[i].uid);
 		cc->out[i] = (struct appended){ .uid = 0 };
-		if (!row)
-			continue; /* expunged meanwhile */
+		if (!row || !cc->sources[i].bytes)
+			continue; /* expunged meanwhile, or not there when it was read */
 		e = copy_one(cc, a, to, commit, i, row);
 		if (e == OK && cc->move)
 			e = copy_expunge(cc, commit, i);
@@ -269,15 +268,49 @@ static enum err copy_build(struct change *c, struct account *a, struct commit *c
 	return e;
 }
 
+static struct slice bytes_keep(char **at, struct slice s)
+{
+	struct slice kept = slice_of(*at, s.len);
+
+	if (s.len > 0)
+		memcpy(*at, s.ptr, s.len);
+	*at += s.len;
+	return kept;
+}
+
+/* Of a record that was read, keeps what a copy's record needs: the window it lies in is larger. */
+static void source_keep(struct copy_source *s)
+{
+	struct message_record *m = &s->record;
+	char *at = s->bytes = xmalloc(m->prefix.len + m->from.len + m->rcpt.len + 1);
+
+	m->prefix = bytes_keep(&at, m->prefix);
+	m->from = bytes_keep(&at, m->from);
+	m->rcpt = bytes_keep(&at, m->rcpt);
+	m->uidl = slice_of(NULL, 0); /* a literal belongs to one message */
+	m->keywords = NULL;
+}
+
+/* The records are read before the commit; what cannot fit into one is refused before it fills memory. */
 static enum err copy_read(struct account *a, struct copy_change *cc)
 {
+	uint64_t bytes = 0;
+
 	for (size_t i = 0; i < cc->count; i++) {
 		struct copy_source *s = &cc->sources[i];
 		struct folder *f = account_folder(a, cc->from);
 		const struct row *row = f ? rows_find(&f->rows, s->uid) : NULL;
-		enum err e = row ? source_message(a, cc->from, row, &s->window, &s->record) : OK;
+		struct window window = { NULL, 0, 0 };
+		enum err e = row ? source_message(a, cc->from, row, &window, &s->record) : OK;
+		if (row && e == OK) {
+			source_keep(s);
+			bytes += FORMAT_MESSAGE_BYTES_MIN + s->record.prefix.len;
+		}
+		window_release(&window);
 		if (e != OK)
 			return e;
+		if (bytes > COMMIT_HEADS_BYTES_MAX)
+			return ERR_LIMIT;
 	}
 	return OK;
 }
@@ -303,7 +336,7 @@ enum err account_copy(struct account *account, const struct copy *copy, struct a
 		e = commit_run(account, &cc.c);
 	sweep_release(account);
 	for (size_t i = 0; i < copy->count; i++)
-		window_release(&cc.sources[i].window);
+		free(cc.sources[i].bytes);
 	free(cc.sources);
 	return e;
 }

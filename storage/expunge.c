@@ -4,7 +4,9 @@
  */
 #include "storage/account_private.h"
 
+#include "core/base/limits.h"
 #include "storage/commit.h"
+#include "storage/source.h"
 
 #include <stdlib.h>
 
@@ -62,17 +64,78 @@ static enum err expunge_build(struct change *c, struct account *a, struct commit
 	return OK;
 }
 
+/* Reads message records one after another; those that lie near each other come with one read. */
+struct guid_reader {
+	struct account *a;
+	struct source_file *file;
+	uint32_t log; /* of the file */
+	struct window window;
+};
+
+static void reader_close(struct guid_reader *r)
+{
+	if (r->file)
+		source_unpin(r->file);
+	r->file = NULL;
+	window_release(&r->window);
+}
+
+/* `guess`: how much is worth reading if the record is not in the window. */
+static enum err reader_guid(struct guid_reader *r, const struct row *row, uint64_t guess, uint8_t guid_out[GUID_BYTES])
+{
+	const struct row at = *row; /* reading waits, and rows may move */
+	struct message_record m;
+	struct record record;
+	enum err e = OK;
+
+	if (r->file && r->log != at.record_log)
+		reader_close(r);
+	if (!r->file) {
+		r->log = at.record_log;
+		e = source_pin_log(r->a, at.record_log, &r->file);
+		if (e != OK)
+			return e;
+	}
+	if (r->window.ptr && (at.record_offset < r->window.offset || at.record_offset + RECORD_HEADER_BYTES > r->window.offset + r->window.len))
+		window_release(&r->window);
+	e = window_need(&r->window, source_fd(r->file), at.record_offset, r->window.ptr ? RECORD_HEADER_BYTES : guess);
+	if (e == OK && (!window_record(&r->window, at.record_offset, &record) || record.type != RECORD_MESSAGE || !message_get(&record, &m) ||
+	                m.fixed.uid != at.uid))
+		e = ERR_CORRUPT;
+	if (e == OK)
+		memcpy(guid_out, m.fixed.guid, GUID_BYTES);
+	return e;
+}
+
+/* Does the next message's record lie near, so that a longer read brings both? */
+static uint64_t guess_for(const struct expunge_change *ec, const struct folder *f, size_t i, const struct row *row)
+{
+	const struct row *next = i + 1 < ec->count ? rows_find(&f->rows, ec->uids[i + 1]) : NULL;
+
+	if (!next || next->record_log != row->record_log || next->record_offset < row->record_offset ||
+	    next->record_offset - row->record_offset > EXPUNGE_NEAR_BYTES)
+		return SOURCE_GUESS_BYTES;
+	return EXPUNGE_READ_BYTES;
+}
+
 /* The records are asked for their GUIDs before the commit: reading waits, and a commit must not. */
 static enum err expunge_read(struct account *a, struct expunge_change *ec)
 {
-	for (size_t i = 0; i < ec->count; i++) {
+	struct guid_reader reader = { .a = a };
+	enum err e = OK;
+
+	for (size_t i = 0; i < ec->count && e == OK; i++) {
 		const struct folder *f = account_folder(a, ec->folder);
 		const struct row *row = f ? rows_find(&f->rows, ec->uids[i]) : NULL;
-		enum err e = row ? source_guid(a, row, ec->guids + i * GUID_BYTES) : OK;
-		if (e != OK && e != ERR_CORRUPT) /* a damaged message can be deleted like any other */
-			return e;
+		if (row)
+			e = reader_guid(&reader, row, guess_for(ec, f, i, row), ec->guids + i * GUID_BYTES);
+		if (e == ERR_CORRUPT) { /* a damaged message can be deleted like any other */
+			window_release(&reader.window);
+			e = OK;
+		}
 	}
-	return OK;
+	reader_close(&reader);
+	return e;
 }
 
 /* As many as fit into one commit: one command is one commit (invariant 13), and a million UIDs fit. */

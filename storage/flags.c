@@ -98,6 +98,8 @@ static enum err flags_build(struct change *c, struct account *a, struct commit *
 	fc->modseq = f->modseq;
 	if (r.fixed.range_count == 0)
 		return OK;
+	if (fc->keyword_count > 0 && a->keywords && a->keywords->set_count >= KEYWORD_SETS_NEW_MAX)
+		return ERR_LIMIT;
 	enum err e = flags_keywords(fc, a, commit, &set);
 	if (e != OK)
 		return e;

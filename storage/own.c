@@ -241,18 +241,18 @@ enum err own_load(struct account *a)
 /* F5 for an account that is in memory: the newest log is still the one that was read, so all that it pins is, too. */
 static enum err newest_unchanged(const struct account *a, const struct account_live *live)
 {
-	const struct log *newest = &a->logs[a->log_count - 1];
+	const struct log newest = a->logs[a->log_count - 1]; /* a copy: the table may move while we wait */
 	char name[LOG_NAME_BYTES];
 	struct file_info info;
 
-	log_name(newest->number, name);
+	log_name(newest.number, name);
 	int fd = file_open(live->dir_fd, name, O_RDONLY, 0);
 	if (fd < 0)
 		return err_from_errno(-fd) == ERR_NOT_FOUND ? ERR_FENCED : ERR_IO;
 	enum err e = OK;
 	if (file_sync(fd) < 0 || file_stat(fd, &info) < 0)
 		e = ERR_IO;
-	else if (info.inode != newest->inode || info.bytes != newest->end)
+	else if (info.inode != newest.inode || info.bytes != newest.end)
 		e = ERR_FENCED;
 	file_close(fd);
 	return e;
@@ -383,20 +383,20 @@ static uint64_t behind_leavings(const struct account *a, int fd, uint64_t at, ui
 
 enum err own_reopen(struct account *a, struct account_live *live)
 {
-	const struct log *own = &a->logs[a->log_count - 1];
+	const struct log own = a->logs[a->log_count - 1];
 	struct file_info info;
 
-	log_name(own->number, live->own_name);
-	log_name(own->number + 1, live->next_name);
+	log_name(own.number, live->own_name);
+	log_name(own.number + 1, live->next_name);
 	int fd = file_open(live->dir_fd, live->own_name, O_RDWR, 0);
 	if (fd < 0)
 		return err_from_errno(-fd) == ERR_NOT_FOUND ? ERR_FENCED : err_from_errno(-fd);
-	if (file_stat(fd, &info) < 0 || info.inode != own->inode || info.bytes < own->end) {
+	if (file_stat(fd, &info) < 0 || info.inode != own.inode || info.bytes < own.end) {
 		file_close(fd);
 		return ERR_FENCED; /* F10 */
 	}
 	live->log_fd = fd;
-	live->previous_end = live->synced_end = own->end;
-	live->log_at = behind_leavings(a, fd, own->end, info.bytes);
+	live->previous_end = live->synced_end = own.end;
+	live->log_at = behind_leavings(a, fd, own.end, info.bytes);
 	return OK;
 }

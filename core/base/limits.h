@@ -72,13 +72,14 @@
 #define LOG_BAD_RANGES_MAX 32u               /* told apart in one log; more are reported as one */
 #define KEYWORDS_MAX 512u                    /* of an account; width of a keyword mask */
 #define KEYWORD_BYTES_MAX 64u                /* one keyword's name */
-#define KEYWORD_SETS_MAX ((1u << 24) - 1)    /* rows have 24 bits for it; a set more than that shows no keywords */
+#define KEYWORD_SETS_MAX (1u << 20)          /* in memory, 64 bytes each; one more shows no keywords */
+#define KEYWORD_SETS_NEW_MAX 65536u          /* above it no change may make another, until the account is loaded anew */
 #define FOLDERS_MAX 10000u                   /* of an account: each costs memory while it is warm */
 #define FOLDER_NAME_BYTES_MAX 1000u          /* a whole path; what clients of other servers have got away with */
 #define SUBSCRIPTIONS_BYTES_MAX KIB(256)     /* names that are no folders */
 #define VANISHED_RANGES_MAX 65536u           /* of a folder (DESIGN section 4): above it the oldest are forgotten and the floor rises */
 #define VANISHED_EXACT 64u                   /* of these the newest are kept apart; older neighbours are joined under the newer MODSEQ */
-#define COMMIT_HEADS_BYTES_MAX MIB(4)        /* of one commit: what a replay must hold in memory at once */
+#define COMMIT_HEADS_BYTES_MAX MIB(32)        /* of one commit: a million expunges or 70,000 copies are one command and so one commit */
 #define COMMIT_BYTES_MAX MIB(16)             /* a commit takes no further change above it: bounds its time in the disk */
 #define COMMIT_PIECES_MAX 512u               /* of one gathered write */
 #define COMMIT_CHANGES_MAX 256u              /* changes that share a commit */
@@ -97,6 +98,8 @@
 #define SWEEP_WAIT_MS 5u                     /* how often a delivery looks whether a sweep has ended */
 #define STORE_STOP_MS_MAX 5000u              /* at a stop, for jobs and sessions that still use accounts */
 #define STORE_STOP_LOOK_MS 5u                /* how often the stop looks at them */
+#define EXPUNGE_READ_BYTES KIB(64)           /* records of messages to be expunged are read in pieces of this ... */
+#define EXPUNGE_NEAR_BYTES KIB(16)           /* ... when the next one lies as near as this */
 #define LOGS_MAX 65536u                      /* of an account: a cut names them all */
 #define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */

@@ -16,6 +16,9 @@
  * own memory 20 KiB cost 17 and 2 MiB 360.  A pipe of 1 MiB beats one of 256 KiB at 2 MiB by 1.8 times.  So the default of
  * splice_min_bytes is 16 KiB: below it, what matters is that several small replies leave as one send.
  *
+ * The buffers are not registered with the ring: READ_FIXED saved 0.04 us at 4 KiB and 0.1 us at 20 KiB, which is not worth locked memory
+ * (8 MiB for all processes of a user).
+ *
  * What belongs to all (buffers, the pipe) is never held while a client is waited for: a gather with file bytes is sent without
  * waiting, what the socket did not take is forgotten and read again once there is room; the same with a pipe.  So any
  * number of slow readers holds neither a buffer nor a pipe nor a kernel thread.  Text alone is the owner's memory and waits in the

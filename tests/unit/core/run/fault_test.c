@@ -7,14 +7,20 @@
 #include "tests/unit/support/faults.h"
 #include "tests/unit/support/fiber_main.h"
 
+#include "core/base/log.h"
 #include "core/run/shard_private.h"
 #include "core/run/uring_private.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void with_faults(void (*body)(void *arg), void *arg)
@@ -352,6 +358,46 @@ static void refusals_are_explained(void **state)
 	says((struct uring_facts){ .error = EPERM, .sysctl_disabled = -1 }, "security module");
 }
 
+/* A real refusal: a filter as containers have it. */
+static bool refused_by_seccomp(void *arg, enum log_level level, struct slice line)
+{
+	static const char word[] = "seccomp profile";
+	(void)arg;
+	(void)level;
+	if (memmem(line.ptr, line.len, word, sizeof(word) - 1))
+		_exit(42);
+	return true;
+}
+
+static void never(void *arg)
+{
+	(void)arg;
+	_exit(1);
+}
+
+static void a_container_that_forbids_rings_is_named(void **state)
+{
+	int status = 0;
+	(void)state;
+	pid_t child = fork();
+	if (child == 0) {
+		struct sock_filter f[] = {
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		};
+		struct sock_fprog p = { .len = ARRAY_LEN(f), .filter = f };
+		log_set_sink(refused_by_seccomp, NULL);
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p))
+			_exit(2);
+		_exit(shard_run_alone(never, NULL) == ERR_CONFIG ? 3 : 4);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 42);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +410,7 @@ int main(void)
 		cmocka_unit_test(failed_sends_say_so),
 		cmocka_unit_test(overflowing_completions_are_not_lost),
 		cmocka_unit_test(refusals_are_explained),
+		cmocka_unit_test(a_container_that_forbids_rings_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,7 @@ static void let_go(struct account *a)
 	if (a->state == ACCOUNT_SEALED)
 		save(a);
 	a->busy = NULL;
-	if (a->keep) {
+	if (a->keep && !store_self()->stopping) {
 		a->evicted = false;
 		lru_add(&store_self()->warm, &a->warm, 0);
 	} else {
@@ -74,7 +74,11 @@ void warm_evict(struct lru_node *n)
 /* Lets go of whatever nobody uses. */
 static void drain(struct store_shard *s)
 {
-	(void)lru_trim(&s->warm);
+	while (!list_empty(&s->warm.list)) {
+		struct lru_node *n = CONTAINER_OF(list_last(&s->warm.list), struct lru_node, link);
+		lru_remove(&s->warm, n);
+		warm_evict(n);
+	}
 	while (!list_empty(&s->evicted) || s->keepers > 0) {
 		if (s->keepers == 0) {
 			s->keepers = 1;
@@ -90,7 +94,6 @@ void warm_stop(void)
 	struct store_shard *s = store_self();
 	uint64_t until_ms = clock_now_ms() + STORE_STOP_MS_MAX;
 
-	s->warm.bytes_max = 0;
 	drain(s);
 	while (s->accounts.count > 0 && clock_now_ms() < until_ms) { /* jobs of ours, and sessions that are ending */
 		fiber_sleep(STORE_STOP_LOOK_MS);

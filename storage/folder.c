@@ -183,7 +183,7 @@ void vanished_raise_floor(struct vanished *v, uint64_t floor)
 
 static char *subscription_find(const struct account *a, struct slice name)
 {
-	char *p = a->subscriptions, *end = p + a->subscriptions_bytes;
+	char *p = a->subscriptions, *end = p ? p + a->subscriptions_bytes : NULL;
 
 	while (p && p < end) {
 		size_t len = strlen(p);

@@ -79,11 +79,7 @@ static enum err older_open(struct recover *rc, struct older *o)
 	if (file_stat(o->fd, &info) < 0)
 		return ERR_IO;
 	o->inode = info.inode;
-	e = log_first_read(o->fd, o->number, &o->first);
-	/* what lies below a pinned end was synced by whoever pinned it */
-	if (e == OK && rc->sync && !rc->cut && file_sync(o->fd) < 0)
-		e = ERR_IO;
-	return e;
+	return log_first_read(o->fd, o->number, &o->first);
 }
 
 static enum err open_all(struct recover *rc)
@@ -274,6 +270,9 @@ static enum err replay_log(struct recover *rc, struct older *o)
 	e = log_scan(&scan, &result);
 	if (e != OK)
 		return e;
+	/* F5: read, then synced: an older owner's write may have come between. What lies below a pin was synced by whoever pinned it. */
+	if (rc->sync && !o->pinned && file_sync(o->fd) < 0)
+		return ERR_IO;
 	ASSERT(log != NULL);
 	if (o->first.kind == LOG_FILE_FENCE && !o->pinned && result.commits == 0) {
 		/* somebody was stopped while he wrote his cut: he gave no UIDs */
@@ -436,9 +435,6 @@ enum err recover_peek_sealed(int dir_fd, uint32_t number, bool *sealed_out, int 
 	log_first_release(&first);
 	if (e != OK || first.kind != LOG_FILE_LOG || first.bytes < seal_bytes + first.commit_bytes || first.bytes % 8 != 0)
 		return e;
-	/* what a reader believes must be durable: on a shared store its owner may be about to sync it */
-	if (file_shared() && file_sync(*fd_out) < 0)
-		return ERR_IO;
 	if (file_read(*fd_out, bytes, seal_bytes, first.bytes - seal_bytes) != (int64_t)seal_bytes)
 		return ERR_IO;
 	*sealed_out = commit_header_get(bytes, first.salt, number, first.bytes - seal_bytes, &header) && header.bytes == seal_bytes &&

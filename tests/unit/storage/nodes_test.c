@@ -246,8 +246,65 @@ static void two_nodes_at_random(void **state)
 	}
 }
 
+/* ---- what a new owner shows is durable, whoever wrote it ---- */
+
+static void show_run(void *arg)
+{
+	const uint32_t uids[1] = { 1 };
+	struct sim_disk **crashed = arg; /* [0] the disk, [1] what is left of it */
+	uint64_t modseq;
+
+	messages = 0;
+	(void)file_mkdir(AT_FDCWD, "/data", 0700);
+	int root = file_open(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY, 0);
+	assert_int_equal(file_sync_dir(root), 0);
+	file_close(root);
+	file_set_shared(true);
+	nodes_start("/data");
+	node_switch(0);
+	assert_int_equal(account_open(1, &nodes[0].account), OK);
+	node_deliver(&nodes[0]);
+	assert_int_equal(account_flags(nodes[0].account, FOLDER_INBOX, uids, 1, FLAGS_ADD, FLAG_SEEN, NULL, 0, &modseq), OK);
+	node_switch(1); /* before the first one's flags are synced */
+	assert_int_equal(account_open(1, &nodes[1].account), OK);
+	assert_int_equal(rows_find(&account_folder(nodes[1].account, FOLDER_INBOX)->rows, 1)->flags, FLAG_SEEN);
+	crashed[1] = sim_crash(crashed[0], 0, sim_crash_count(crashed[0], 8));
+	nodes_stop();
+	file_set_shared(false);
+}
+
+static void shown_run(void *arg)
+{
+	(void)arg;
+	nodes_start("/data");
+	node_switch(0);
+	assert_int_equal(account_open(1, &nodes[0].account), OK);
+	struct account *a = nodes[0].account;
+	assert_int_equal(rows_find(&account_folder(a, FOLDER_INBOX)->rows, 1)->flags, FLAG_SEEN);
+	for (uint32_t i = 0; i < a->log_count; i++)
+		assert_false(a->logs[i].damaged);
+	nodes_stop();
+}
+
+static void what_a_new_owner_shows_is_durable(void **state)
+{
+	struct shard_options options = { .backend = &io_backend_sim };
+	struct sim_disk *disks[2] = { sim_disk_new(), NULL };
+	struct sim_config sim = { .disk = disks[0], .seed = 1 };
+
+	(void)state;
+	log_set_level(LOG_LEVEL_COUNT);
+	sim_use(&sim);
+	assert_int_equal(shard_run_alone_with(&options, show_run, disks), OK);
+	sim.disk = disks[1];
+	sim_use(&sim);
+	assert_int_equal(shard_run_alone_with(&options, shown_run, NULL), OK);
+	sim_disk_free(disks[0]);
+	sim_disk_free(disks[1]);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(two_nodes_at_random) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(two_nodes_at_random), cmocka_unit_test(what_a_new_owner_shows_is_durable) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,7 +120,7 @@ static void check_against_model(struct body *b, const struct model *m)
 	CHECK(b->bytes == m->len && memcmp(all, m->bytes, m->len) == 0);
 	CHECK(b->hash == hash64(slice_of(m->bytes, m->len), 0));
 	struct slice h = body_header(b);
-	CHECK(h.len == min_size(m->header, BODY_HEADER_KEPT_BYTES) && memcmp(h.ptr, m->bytes, h.len) == 0);
+	CHECK(slice_eq(h, slice_of(m->bytes, min_size(m->header, BODY_HEADER_KEPT_BYTES))));
 	if (m->dot_count > BODY_DOTS_MAX)
 		CHECK(b->dots_unknown && b->dot_count == 0);
 	else {
@@ -264,7 +264,7 @@ static void limits(void)
 		e = body_write(w, slice_of(line, sizeof(line)));
 		sent += sizeof(line);
 	}
-	CHECK(e == ERR_LIMIT && sent == config.message_bytes_max + sizeof(line));
+	CHECK(e == ERR_LIMIT && sent > config.message_bytes_max && sent <= config.message_bytes_max + sizeof(line));
 	CHECK(body_write(w, SLICE_LIT("x")) == ERR_LIMIT); /* stays in error */
 	CHECK(body_end(w, &b) == ERR_LIMIT && b == NULL);
 	CHECK(body_begin(BODY_REFUSE, &w) == OK);

@@ -22,8 +22,7 @@ static void timer_fired(struct timer *t);
 
 /* ---- birth ---- */
 
-static size_t private_offset(const struct proto *proto) { return (proto->session_bytes + 15) & ~(size_t)15; }
-static size_t whole_bytes(const struct proto *proto) { return private_offset(proto) + sizeof(struct net_private); }
+static size_t whole_bytes(const struct proto *proto) { return sizeof(struct net_private) + proto->session_bytes; }
 
 static void name_peer(struct session *s, int fd)
 {
@@ -40,7 +39,7 @@ static void name_peer(struct session *s, int fd)
 static void join_shard(struct net_private *c, struct net_shard *sh)
 {
 	c->shard = sh;
-	c->session->reply.chunks = &sh->chunks;
+	conn_session(c)->reply.chunks = &sh->chunks;
 	list_push_back(&sh->sessions, &c->link);
 	STAT_ADD(sh, open, 1);
 	c->active_ms = clock_now_ms();
@@ -60,19 +59,16 @@ static void leave_shard(struct net_private *c)
 void conn_open(const struct proto *proto, struct listener *listener, int fd)
 {
 	struct net_shard *sh = net_shard_here();
-	struct session *s = pool_get(net_session_pool(sh, whole_bytes(proto)));
-	memset(s, 0, proto->session_bytes);
-	struct net_private *c = (void *)((char *)s + private_offset(proto));
-	memset(c, 0, offsetof(struct net_private, input));
+	struct net_private *c = pool_get(net_session_pool(sh, whole_bytes(proto)));
+	struct session *s = conn_session(c);
+	memset(c, 0, whole_bytes(proto));
 	s->proto = proto;
 	s->listener = listener;
-	s->net = c;
 	s->id = sh->next_number++ * shard_count() + sh->index;
 	reply_init(&s->reply, &sh->chunks);
 	arena_init(&s->arena, NET_SESSION_ARENA_BYTES_MAX);
 	arena_init(&s->command, NET_COMMAND_ARENA_BYTES_MAX);
 	name_peer(s, fd);
-	c->session = s;
 	c->fd = fd;
 	c->idle_ms_max = proto->idle_ms_max;
 	io_op_init(&c->recv, recv_done);
@@ -136,17 +132,17 @@ void conn_fail(struct net_private *c, enum session_end how)
 /* Invariant 9: nothing is pending, so the kernel touches neither descriptor nor memory any more. */
 static void destroy(struct net_private *c)
 {
-	struct session *s = c->session;
+	struct session *s = conn_session(c);
 	struct net_shard *sh = c->shard;
 	ASSERT(c->told && !c->running && !c->recv.pending && !c->send.pending);
 	io_close(c->fd);
 	reply_release(&s->reply);
-	input_release(&c->input, &sh->bulk);
+	input_release(&c->input, &sh->input);
 	arena_release(&s->arena);
 	arena_release(&s->command);
 	__atomic_fetch_sub(&net_process.connections, 1, __ATOMIC_RELAXED);
 	leave_shard(c);
-	pool_put(net_session_pool(sh, whole_bytes(s->proto)), s);
+	pool_put(net_session_pool(sh, whole_bytes(s->proto)), c);
 }
 
 /* Ends what is in flight; the last completion destroys. */
@@ -177,7 +173,7 @@ static void linger(struct net_private *c)
 	c->linger_bytes = 0;
 	c->into = false;
 	socket_end_sending(c->fd);
-	input_release(&c->input, &c->shard->bulk);
+	input_release(&c->input, &c->shard->input);
 	timer_set(&c->timer, NET_LINGER_MS_MAX);
 	io_recv(&c->recv, c->fd);
 }
@@ -201,7 +197,7 @@ static uint32_t stall_look_ms(void) { return net_process.settings.stall_ms_max /
 
 void conn_send(struct net_private *c)
 {
-	struct reply *r = &c->session->reply;
+	struct reply *r = &conn_session(c)->reply;
 	if (c->send.pending || c->aborted || reply_empty(r))
 		return;
 	struct reply_flight f = reply_gather(r, &c->shard->batches);
@@ -221,7 +217,7 @@ static void flight_over(struct net_private *c)
 
 static void send_failed(struct net_private *c)
 {
-	struct reply *r = &c->session->reply;
+	struct reply *r = &conn_session(c)->reply;
 	int64_t result = c->send.result;
 	reply_failed(r);
 	STAT_ADD(c->shard, bytes_out, c->send.progress_bytes);
@@ -233,15 +229,15 @@ static void send_failed(struct net_private *c)
 	if (c->phase == CONN_MOVING)
 		c->phase = CONN_LIVE; /* it ends here */
 	if (result == -EIO)
-		log_event(LOG_ERROR, "net.reply_broken", LOG_U64("session", c->session->id), LOG_Z("protocol", c->session->proto->name),
-		          LOG_Z("peer", c->session->peer));
+		log_event(LOG_ERROR, "net.reply_broken", LOG_U64("session", conn_session(c)->id), LOG_Z("protocol", conn_session(c)->proto->name),
+		          LOG_Z("peer", conn_session(c)->peer));
 	conn_fail(c, result == -EIO ? END_IO : END_CLIENT);
 }
 
 static void send_done(struct io_op *op)
 {
 	struct net_private *c = CONTAINER_OF(op, struct net_private, send);
-	struct reply *r = &c->session->reply;
+	struct reply *r = &conn_session(c)->reply;
 	flight_over(c);
 	if (op->result < 0) {
 		send_failed(c);
@@ -277,7 +273,7 @@ static void receive(struct net_private *c)
 	}
 	/* A lot is expected: straight into our own buffer. */
 	size_t room;
-	char *at = input_room(&c->input, &c->shard->bulk, &room);
+	char *at = input_room(&c->input, &c->shard->input, &room);
 	ASSERT(room);
 	io_recv_into(&c->recv, c->fd, at, room);
 }
@@ -288,7 +284,7 @@ static void received(struct net_private *c, size_t bytes)
 	if (c->into) {
 		input_added(&c->input, bytes);
 	} else {
-		input_add(&c->input, c->recv.data, &c->shard->bulk);
+		input_add(&c->input, c->recv.data, &c->shard->input);
 		c->hot |= c->recv.hot; /* the kernel says that it has more */
 	}
 	c->data_starved = false;
@@ -340,7 +336,7 @@ static void depart(struct net_private *c)
 		return;
 	}
 	STAT_ADD(c->shard, moved, 1);
-	arena_release(&c->session->command);
+	arena_release(&conn_session(c)->command);
 	leave_shard(c);
 	c->queue.post = (struct post){ .run = conn_arrived };
 	shard_post(to, &c->queue.post);
@@ -369,10 +365,10 @@ static void settle_live(struct net_private *c)
 {
 	conn_send(c);
 	if (!c->recv.pending) /* invariant 9: else its buffer may be the kernel's */
-		input_trim(&c->input, &c->shard->bulk);
+		input_trim(&c->input, &c->shard->input);
 	receive(c);
-	if (c->session->command.chunk)
-		arena_release(&c->session->command);
+	if (conn_session(c)->command.chunk)
+		arena_release(&conn_session(c)->command);
 }
 
 void conn_settle(struct net_private *c)

@@ -33,7 +33,7 @@ static enum frame_found unfinished(struct frame *f, const struct frame_rules *ru
 		return FRAME_MORE;
 	}
 	*used_out = unread.len;
-	f->swallowed += (uint32_t)unread.len;
+	f->swallowed = (uint32_t)(f->swallowed + unread.len) & 0x7fffffffu; /* the caller ends at LINE_SWALLOW_BYTES_MAX */
 	f->after_cr = cr;
 	f->searched = 0;
 	return content > LINE_SWALLOW_BYTES_MAX ? FRAME_ENDLESS : FRAME_MORE;

@@ -21,9 +21,9 @@ extern "C" {
 #endif
 
 struct frame {
-	uint32_t searched;  /* of the unread bytes: no end of line in them */
-	uint32_t swallowed; /* of the line that is too long; 0 = none */
-	bool after_cr;      /* the last swallowed byte was CR */
+	uint32_t searched;       /* of the unread bytes: no end of line in them */
+	uint32_t swallowed : 31; /* of the line that is too long; 0 = none */
+	uint32_t after_cr : 1;   /* the last swallowed byte was CR */
 };
 
 struct frame_rules {
@@ -38,7 +38,7 @@ enum frame_found {
 	FRAME_ENDLESS   /* so long that waiting for its end makes no sense */
 };
 
-static inline void frame_init(struct frame *f) { *f = (struct frame){ 0, 0, false }; }
+static inline void frame_init(struct frame *f) { *f = (struct frame){ 0, 0, 0 }; }
 
 /* `unread` = all bytes not yet used; *used_out = how many of them to drop (with FRAME_MORE too). Now. */
 enum frame_found frame_next(struct frame *f, const struct frame_rules *rules, struct slice unread, struct slice *line_out, size_t *used_out);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 struct listener {
@@ -68,21 +69,42 @@ static const char *hint_for(int result)
 	}
 }
 
+/* One socket more; negative errno. */
+static int bind_next(struct listener *l)
+{
+	int r = l->fds_count ? 0 : socket_probe(&l->address);
+	if (r >= 0)
+		r = socket_listen(&l->address, true);
+	if (r < 0)
+		return r;
+	l->fd[l->fds_count++] = r;
+	if (l->fds_count == 1)
+		l->address = socket_local(r);
+	return 0;
+}
+
+/* A process that was killed is gone before its ring is: the kernel takes the accepts in it back a little later, and until then
+ * they hold the sockets.  Who starts again at once must not fail for that. */
+static int bind_patiently(struct listener *l)
+{
+	const struct timespec pause = { .tv_nsec = NET_BIND_PAUSE_MS * 1000000L };
+	int r = bind_next(l);
+	for (unsigned waited_ms = 0; r == -EADDRINUSE && waited_ms < NET_BIND_WAIT_MS; waited_ms += NET_BIND_PAUSE_MS) {
+		nanosleep(&pause, NULL);
+		r = bind_next(l);
+	}
+	return r;
+}
+
 static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
 {
 	l->proto = config->proto;
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
 		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
 	unsigned count = addr_is_unix(&l->address) ? 1 : shards;
-	int r = socket_probe(&l->address);
-	while (r >= 0 && l->fds_count < count) {
-		r = socket_listen(&l->address, true);
-		if (r < 0)
-			break;
-		l->fd[l->fds_count++] = r;
-		if (l->fds_count == 1)
-			l->address = socket_local(r);
-	}
+	int r = 0;
+	while (r >= 0 && l->fds_count < count)
+		r = bind_patiently(l);
 	return r < 0 ? refuse(config, r, hint_for(r)) : OK;
 }
 
@@ -232,7 +254,7 @@ static void kill_one(struct net_private *c)
 
 static void name_one(struct net_private *c)
 {
-	log_event(LOG_WARN, "net.session_will_not_end", LOG_U64("session", c->session->id), LOG_Z("protocol", c->session->proto->name),
+	log_event(LOG_WARN, "net.session_will_not_end", LOG_U64("session", conn_session(c)->id), LOG_Z("protocol", conn_session(c)->proto->name),
 	          LOG_BOOL("in_handler", c->running));
 }
 

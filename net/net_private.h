@@ -56,7 +56,8 @@ struct net_shard {
 	struct list runnable; /* sessions for which there was no fiber */
 	struct timer retry;
 	struct waitq emptied; /* listeners_stop waits for the last session here */
-	struct pool chunks, batches, bulk;
+	struct pool chunks, batches;
+	struct input_pools input;
 	struct pool session[NET_PROTOCOLS_MAX];
 	unsigned session_pools;
 	struct listener_share *shares; /* listen.c */
@@ -94,8 +95,12 @@ enum conn_phase { CONN_LIVE, CONN_MOVING, CONN_FLUSHING, CONN_LINGERING, CONN_JO
 /* What the step loop calls next. */
 enum next_call { NEXT_OPEN, NEXT_LINE, NEXT_RESUME, NEXT_DATA, NEXT_MOVED };
 
+/*
+ * The connection lies before its session in one allocation, so neither needs a pointer to the other:
+ *
+ *     struct net_private | struct session, the rest of proto->session_bytes
+ */
 struct net_private {
-	struct session *session;
 	struct net_shard *shard;
 	struct link link; /* in the shard's sessions */
 	struct io_op recv, send;
@@ -104,15 +109,17 @@ struct net_private {
 		struct link runnable; /* waits for a fiber */
 		struct post post;     /* moves */
 	} queue;
-	uint64_t active_ms;      /* last input, or last sign that output is being taken */
-	struct io_piece *batch;  /* of the send in flight */
+	uint64_t active_ms;     /* last input, or last sign that output is being taken */
+	struct io_piece *batch; /* of the send in flight */
 	int fd;
 	uint32_t idle_ms_max;
-	uint32_t acknowledged;   /* of the send in flight, by the client: at the last look, low bits */
-	uint32_t linger_bytes;
-	struct frame frame;
+	union {
+		uint32_t acknowledged; /* of the send in flight, by the client: at the last look, low bits */
+		uint32_t linger_bytes; /* nothing is in flight then */
+	};
 	uint16_t move_to;
 	uint8_t phase, next, end;
+	bool into;                 /* the receive goes into the input's own buffer */
 	bool ended : 1;            /* `end` is decided */
 	bool aborted : 1;          /* no output any more */
 	bool told : 1;             /* proto->closed has been called */
@@ -121,11 +128,15 @@ struct net_private {
 	bool waits_for_output : 1; /* to drain by half */
 	bool data_starved : 1;     /* proto->data took nothing of what there is */
 	bool hot : 1;              /* the last receive was full: more is there */
-	bool into : 1;             /* the receive goes into the input's own buffer */
 	bool looked : 1;           /* acknowledged holds for this send */
 	bool want_timeout : 1, want_stop : 1;
+	struct frame frame;
 	struct input input;
 };
+static_assert_c(sizeof(struct net_private) % _Alignof(struct session) == 0, "the session follows at once");
+
+static inline struct session *conn_session(struct net_private *c) { return (struct session *)(void *)(c + 1); }
+static inline struct net_private *session_conn(struct session *s) { return (struct net_private *)(void *)s - 1; }
 
 /* Opens a session on a connected socket and greets. From the loop. */
 void conn_open(const struct proto *proto, struct listener *listener, int fd);

@@ -29,7 +29,7 @@ void net_shard_open(void)
 	waitq_init(&sh->emptied);
 	pool_init(&sh->chunks, REPLY_CHUNK_BYTES, NET_POOL_CHUNKS_MAX);
 	pool_init(&sh->batches, SEND_BATCH_PIECES * sizeof(struct io_piece), NET_POOL_BATCHES_MAX);
-	pool_init(&sh->bulk, INPUT_BULK_BYTES, NET_POOL_BULK_MAX);
+	input_pools_init(&sh->input);
 	shard_set_local(SHARD_SLOT_NET, sh);
 }
 
@@ -43,7 +43,7 @@ void net_shard_close(void)
 		pool_release(&sh->session[i]);
 	pool_release(&sh->chunks);
 	pool_release(&sh->batches);
-	pool_release(&sh->bulk);
+	input_pools_release(&sh->input);
 	free(sh);
 }
 

@@ -114,6 +114,7 @@ void reply_file(struct reply *r, int fd, uint64_t offset, uint64_t bytes, void (
 }
 
 /* Text that is longer than any chunk: rare enough for malloc. */
+__attribute__((format(printf, 3, 0)))
 static void printf_long(struct reply *r, size_t bytes, const char *fmt, va_list ap)
 {
 	char *text = xmalloc(bytes + 1);

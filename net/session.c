@@ -48,7 +48,7 @@ static bool apply(struct net_private *c, enum step step)
 /* Last words: whatever the handler returns, the session ends. */
 static bool last_words(struct net_private *c, enum step (*say)(struct session *s), enum session_end how)
 {
-	enum step step = say ? say(c->session) : STEP_CLOSE;
+	enum step step = say ? say(conn_session(c)) : STEP_CLOSE;
 	conn_end(c, how, step == STEP_ABORT);
 	return false;
 }
@@ -62,7 +62,7 @@ static bool starved(struct net_private *c)
 
 static bool step_line(struct net_private *c)
 {
-	struct session *s = c->session;
+	struct session *s = conn_session(c);
 	const struct frame_rules rules = { s->proto->line_bytes_max, s->proto->lf_ends_line };
 	if (reply_full(&s->reply)) {
 		c->waits_for_output = true;
@@ -85,7 +85,7 @@ static bool step_line(struct net_private *c)
 
 static bool step_data(struct net_private *c)
 {
-	struct session *s = c->session;
+	struct session *s = conn_session(c);
 	struct slice bytes = input_unread(&c->input);
 	if (!bytes.len || c->data_starved)
 		return starved(c);
@@ -100,7 +100,7 @@ static bool step_data(struct net_private *c)
 /* Calls one handler; false when there is nothing to do now. */
 static bool step_once(struct net_private *c)
 {
-	struct session *s = c->session;
+	struct session *s = conn_session(c);
 	bool between = c->next == NEXT_LINE || c->next == NEXT_DATA;
 	if (c->want_stop && between)
 		return last_words(c, s->proto->stop, END_STOP);
@@ -128,16 +128,16 @@ static bool step_once(struct net_private *c)
 
 static bool overrun(struct net_private *c)
 {
-	if (!c->session->reply.overrun)
+	if (!conn_session(c)->reply.overrun)
 		return false;
-	log_event(LOG_ERROR, "net.reply_overrun", LOG_U64("session", c->session->id), LOG_Z("protocol", c->session->proto->name));
+	log_event(LOG_ERROR, "net.reply_overrun", LOG_U64("session", conn_session(c)->id), LOG_Z("protocol", conn_session(c)->proto->name));
 	conn_end(c, END_IO, true);
 	return true;
 }
 
 static void work(struct net_private *c)
 {
-	struct session *s = c->session;
+	struct session *s = conn_session(c);
 	unsigned steps = 0;
 	while (!c->ended && step_once(c) && !overrun(c)) {
 		if (s->reply.queued_bytes >= SEND_EAGER_BYTES)
@@ -182,7 +182,7 @@ static void find_fiber(struct net_private *c)
 {
 	struct net_shard *sh = c->shard;
 	sh->fiber_ended = false;
-	if (fiber_run(c->session->proto->name, session_fiber, c) != OK) {
+	if (fiber_run(conn_session(c)->proto->name, session_fiber, c) != OK) {
 		list_push_back(&sh->runnable, &c->queue.runnable);
 		if (!timer_is_set(&sh->retry))
 			timer_set(&sh->retry, NET_RETRY_MS);
@@ -221,28 +221,35 @@ void session_stop(struct net_private *c)
 
 void session_set_idle(struct session *s, uint32_t idle_ms_max)
 {
-	s->net->idle_ms_max = idle_ms_max;
-	conn_timer_at_most(s->net, idle_ms_max);
+	struct net_private *c = session_conn(s);
+	c->idle_ms_max = idle_ms_max;
+	conn_timer_at_most(c, idle_ms_max);
 }
 
-void session_move_to(struct session *s, unsigned shard) { s->net->move_to = (uint16_t)shard; }
+void session_move_to(struct session *s, unsigned shard) { session_conn(s)->move_to = (uint16_t)shard; }
 
-bool session_dying(const struct session *s) { return s->net->ended; }
+bool session_dying(const struct session *s)
+{
+	const struct net_private *c = (const struct net_private *)(const void *)s - 1;
+	return c->ended;
+}
 
 bool session_peer_alive(struct session *s)
 {
-	return !s->net->ended && !s->net->eof && !socket_peer_gone(s->net->fd);
+	const struct net_private *c = session_conn(s);
+	return !c->ended && !c->eof && !socket_peer_gone(c->fd);
 }
 
 void session_kill(struct session *s, enum session_end how)
 {
-	if (!s->net->aborted)
-		conn_fail(s->net, how);
+	struct net_private *c = session_conn(s);
+	if (!c->aborted)
+		conn_fail(c, how);
 }
 
 size_t session_drop_input(struct session *s)
 {
-	struct net_private *c = s->net;
+	struct net_private *c = session_conn(s);
 	size_t dropped = input_len(&c->input);
 	input_use(&c->input, dropped);
 	frame_init(&c->frame);

@@ -82,9 +82,8 @@ struct session {
 	struct reply reply;        /* output */
 	struct arena arena;        /* lives with the session; empty while unused; at most NET_SESSION_ARENA_BYTES_MAX */
 	struct arena command;      /* reset before each line; at most NET_COMMAND_ARENA_BYTES_MAX */
-	char peer[64];             /* address and port of the client, text */
+	char peer[48];             /* address and port of the client, text: the longest IPv6 form just fits */
 	bool peer_is_local;        /* loopback or unix socket */
-	struct net_private *net;   /* the connection; net's own */
 };
 
 /* Milliseconds without input after which the session ends. */

@@ -55,8 +55,8 @@ static void chunk_close(struct arena_chunk *c)
 
 void arena_init(struct arena *a, size_t max_bytes)
 {
-	ASSERT(max_bytes < SIZE_MAX / 2);
-	*a = (struct arena){ .max_bytes = max_bytes, .chunk_bytes = ARENA_FIRST_CHUNK_BYTES };
+	ASSERT(max_bytes <= UINT32_MAX);
+	*a = (struct arena){ .max_bytes = (uint32_t)max_bytes, .chunk_bytes = ARENA_FIRST_CHUNK_BYTES };
 }
 
 void arena_release(struct arena *a)
@@ -99,7 +99,7 @@ static char *alloc_slow(struct arena *a, size_t bytes)
 	a->chunk = chunk_open(chunk_bytes, a->chunk);
 	a->at = a->chunk->payload + bytes;
 	a->end = a->chunk->payload + chunk_bytes;
-	a->chunk_bytes = min_size(a->chunk_bytes * 2, ARENA_CHUNK_BYTES_MAX);
+	a->chunk_bytes = (uint32_t)min_size((size_t)a->chunk_bytes * 2, ARENA_CHUNK_BYTES_MAX);
 	return a->chunk->payload;
 }
 
@@ -116,7 +116,7 @@ void *arena_alloc(struct arena *a, size_t bytes)
 		a->at += rounded;
 	else
 		p = alloc_slow(a, rounded);
-	a->used_bytes += rounded;
+	a->used_bytes += (uint32_t)rounded;
 	unpoison(p, bytes);
 	return p;
 }

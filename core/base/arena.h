@@ -20,7 +20,7 @@ struct arena_chunk;
 struct arena {
 	struct arena_chunk *chunk; /* newest first */
 	char *at, *end;
-	size_t used_bytes, max_bytes, chunk_bytes;
+	uint32_t used_bytes, max_bytes, chunk_bytes; /* a session holds two: small numbers keep it small */
 };
 
 void arena_init(struct arena *a, size_t max_bytes);

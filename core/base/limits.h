@@ -45,6 +45,7 @@
 #define SEND_IOV_MAX 32                    /* pieces in one gathered send; ten pipelined RETRs */
 #define SEND_READS_MAX 10                  /* of them from files */
 #define SEND_PIPE_BYTES MIB(1)             /* the shard's pipe: spliced in about 150 us; the kernel's limit for users */
+#define SEND_AHEAD_BYTES MIB(2)            /* read ahead for a large send that meets a cold file; page cache, not ours */
 #define SEND_TURN_BYTES_MAX MIB(2)         /* spliced by all sends of a shard in one loop turn: about 300 us */
 #define FILE_LIST_BYTES_MAX MIB(16)        /* names of one directory, kept while they are told: 400,000 spool files */
 #define FILE_OFFLOAD_WAIT_MS_MAX 60000     /* a file call waits this long for an offload thread: like a slow disk */
@@ -119,6 +120,7 @@
 #define COMPACT_BATCH_BYTES MIB(4)           /* ... and about so many bytes: others wait for it to be synced */
 #define COMPACT_RECORDS_BYTES_MAX (SOURCE_RECORD_BYTES_MAX + MIB(4)) /* their records in memory */
 #define COMPACT_RESTATE_BYTES MIB(1)         /* of records in one restating commit, about */
+#define COMPACT_RESTATE_ROWS 4096u           /* looked at in one turn of the shard */
 #define COMPACT_RANGES_PER_RECORD 512u       /* old expunges share a MODSEQ in such groups */
 #define COMPACT_BYTES_PER_MS KIB(64)         /* a job's pace: 64 MB/s */
 #define COMPACT_JOBS_MAX 2u                  /* at once on a shard */
@@ -173,9 +175,11 @@
 #define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */
 #define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */
 #define NET_RETRY_MS 5                     /* no stack and no place in the queue of fibers: when to ask again */
+#define NET_BIND_WAIT_MS 2000              /* for an address that a killed process's ring still holds: some milliseconds */
+#define NET_BIND_PAUSE_MS 20
 #define NET_STOP_WARN_MS 10000             /* a session that does not end is named in the log after so long */
 #define LINE_SWALLOW_BYTES_MAX MIB(1)      /* of a line that is too long: then it is no slip, and the connection ends */
-#define INPUT_INLINE_BYTES 64              /* unread input kept inside the session: nearly every command */
+#define INPUT_SMALL_BYTES 256              /* unread input: nearly every command; pooled, held only while there is some */
 #define INPUT_HEAP_BYTES_MAX KIB(2)        /* above it unread input lies in a pooled buffer while it is worked on */
 #define INPUT_BULK_BYTES KIB(64)           /* such a buffer; 2,400 receives for the largest message */
 #define REPLY_CHUNK_BYTES 4096             /* a page: most replies fit in one */
@@ -190,6 +194,7 @@
 #define NET_POOL_SESSIONS_MAX 1024         /* kept for reuse per shard: a busy second's connects */
 #define NET_POOL_CHUNKS_MAX 512            /* 2 MiB */
 #define NET_POOL_BATCHES_MAX 64            /* 128 KiB */
+#define NET_POOL_SMALL_MAX 256             /* 64 KiB */
 #define NET_POOL_BULK_MAX 32               /* 2 MiB */
 
 /* ---- net/pop3 ---- */

@@ -33,10 +33,10 @@ static bool step(struct frame *f, const struct frame_rules *rules, struct input 
 
 static void run(const struct frame_rules *rules, struct slice bytes, const uint8_t *cuts, size_t cut_count, struct buf *out)
 {
-	struct pool bulk;
+	struct input_pools pools;
 	struct input in;
 	struct frame f;
-	pool_init(&bulk, INPUT_BULK_BYTES, 1);
+	input_pools_init(&pools);
 	input_init(&in);
 	frame_init(&f);
 	for (size_t i = 0; bytes.len; i++) {
@@ -44,17 +44,17 @@ static void run(const struct frame_rules *rules, struct slice bytes, const uint8
 		char *piece = malloc(n); /* of its own, so that reading behind it is caught */
 		ASSERT(piece);
 		memcpy(piece, bytes.ptr, n);
-		input_add(&in, slice_of(piece, n), &bulk);
+		input_add(&in, slice_of(piece, n), &pools);
 		free(piece);
 		bytes = slice_from(bytes, n);
 		while (step(&f, rules, &in, out))
 			;
 		if (i % 3 == 0)
-			input_trim(&in, &bulk);
+			input_trim(&in, &pools);
 	}
 	note(out, FRAME_MORE, input_unread(&in));
-	input_release(&in, &bulk);
-	pool_release(&bulk);
+	input_release(&in, &pools);
+	input_pools_release(&pools);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -45,11 +45,11 @@ static void run_frame(struct frame *f, const struct frame_rules *rules, struct i
 static struct outcome feed(struct slice bytes, struct frame_rules rules, size_t first, size_t step)
 {
 	struct outcome o;
-	struct pool bulk;
+	struct input_pools pools;
 	struct input in;
 	struct frame f;
 	buf_init(&o.text, MIB(4));
-	pool_init(&bulk, INPUT_BULK_BYTES, 2);
+	input_pools_init(&pools);
 	input_init(&in);
 	frame_init(&f);
 	for (size_t at = 0; at < bytes.len;) {
@@ -57,18 +57,18 @@ static struct outcome feed(struct slice bytes, struct frame_rules rules, size_t 
 		/* a copy of exactly these bytes, so that a read past them is seen */
 		char *piece = malloc(n ? n : 1);
 		memcpy(piece, bytes.ptr + at, n);
-		input_add(&in, slice_of(piece, n), &bulk);
+		input_add(&in, slice_of(piece, n), &pools);
 		free(piece);
 		run_frame(&f, &rules, &in, &o);
-		input_trim(&in, &bulk);
+		input_trim(&in, &pools);
 		at += n;
 		if (o.text.len && o.text.ptr[o.text.len - 1] == '#')
 			break;
 	}
 	struct slice rest = input_unread(&in);
 	assert_true(buf_put(&o.text, "[", 1) && buf_put(&o.text, rest.ptr, rest.len) && buf_put(&o.text, "]", 1));
-	input_release(&in, &bulk);
-	pool_release(&bulk);
+	input_release(&in, &pools);
+	input_pools_release(&pools);
 	return o;
 }
 

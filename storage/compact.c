@@ -326,34 +326,57 @@ static enum err add_item(struct compaction *c, uint32_t folder, const struct row
 	return c->item_count == COMPACT_BATCH_MESSAGES || c->batch_bytes >= COMPACT_BATCH_BYTES ? commit_items(c) : OK;
 }
 
-/* The next message of the account that lies in a victim, from a folder and UID on. */
-static const struct row *next_row(const struct compaction *c, uint32_t *folder_io, uint64_t *uid_io)
+/* The first folder with an id at or above this one; NULL: there is none. */
+static const struct folder *folder_from(const struct account *a, uint32_t id)
 {
-	for (uint32_t i = 0; i < c->a->folder_count; i++) {
-		const struct folder *f = c->a->folders[i];
-		if (f->id < *folder_io)
-			continue;
+	uint32_t low = 0, high = a->folder_count;
+	while (low < high) {
+		uint32_t mid = (low + high) / 2;
+		if (a->folders[mid]->id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < a->folder_count ? a->folders[low] : NULL;
+}
+
+/*
+ * The next message that lies in a victim, from a folder and UID on.  Lets others run on its way through a large folder, so
+ * everything is looked up afresh by number; what comes and goes meanwhile is none of ours, since victims are sealed.
+ */
+static bool next_row(const struct compaction *c, uint32_t *folder_io, uint64_t *uid_io, struct row *row_out)
+{
+	const struct folder *f;
+	for (unsigned seen = 1; (f = folder_from(c->a, *folder_io)) != NULL; seen++) {
+		const struct row *row = NULL;
 		if (f->id > *folder_io) {
 			*folder_io = f->id;
 			*uid_io = 1;
 		}
-		const struct row *row;
-		while (*uid_io <= UINT32_MAX && (row = rows_from(&f->rows, (uint32_t)*uid_io)) != NULL) {
+		if (*uid_io <= UINT32_MAX)
+			row = rows_from(&f->rows, (uint32_t)*uid_io);
+		if (!row) {
+			*folder_io = f->id + 1;
+			*uid_io = 1;
+		} else {
 			*uid_io = (uint64_t)row->uid + 1;
+			*row_out = *row;
 			if (compaction_is_victim(c, row->record_log) || compaction_is_victim(c, row->body_log))
-				return row;
+				return true;
 		}
+		if (seen % 256 == 0)
+			fiber_breathe();
 	}
-	return NULL;
+	return false;
 }
 
 static enum err relocate(struct compaction *c)
 {
 	uint32_t folder = 0;
 	uint64_t uid = 1;
-	const struct row *row;
-	while ((row = next_row(c, &folder, &uid)) != NULL) {
-		enum err e = add_item(c, folder, row);
+	struct row row;
+	while (next_row(c, &folder, &uid, &row)) {
+		enum err e = add_item(c, folder, &row);
 		if (e)
 			return e;
 		fiber_breathe();

@@ -89,6 +89,7 @@ struct compaction {
 	/* C4: how far the restating has come */
 	size_t flags_at, expunges_at, folder_at;
 	uint64_t flags_uid;
+	uint32_t rows_left;    /* to look at in this turn */
 	bool facts_said, more;
 	uint64_t sequence;     /* of the last relocation commit */
 };

@@ -173,7 +173,7 @@ static bool same(const struct same_flags *s, const struct row *row)
 	return s->range.first > 0 && s->flags == (row->flags & ROW_FLAGS) && s->keywords == row->keywords && s->modseq == row->modseq;
 }
 
-/* Goes through one range from flags_uid on; false: the commit is full. */
+/* Goes through one range from flags_uid on; false: enough for this commit, or for this turn of the shard, since a build must not wait. */
 static bool restate_flags_range(struct compaction *c, struct commit *commit, const struct said_range *said)
 {
 	const struct folder *f = account_folder(c->a, said->folder);
@@ -182,14 +182,15 @@ static bool restate_flags_range(struct compaction *c, struct commit *commit, con
 	uint64_t uid = max_u64(c->flags_uid, said->first);
 	while (f && uid <= said->last && (row = rows_from(&f->rows, (uint32_t)uid)) != NULL && row->uid <= said->last) {
 		bool wanted = row->record_log < said->log;
-		if (!wanted || !same(&run, row)) {
+		if (!wanted || !same(&run, row) || c->rows_left == 0) {
 			if (!put_flags(c, commit, &run))
 				return false;
 			c->flags_uid = row->uid;
 			run.range.first = 0;
-			if (commit_heads(commit)->len >= COMPACT_RESTATE_BYTES)
+			if (commit_heads(commit)->len >= COMPACT_RESTATE_BYTES || c->rows_left == 0)
 				return false;
 		}
+		c->rows_left -= c->rows_left > 0;
 		if (wanted && run.range.first == 0)
 			run = (struct same_flags){ said->folder, row->flags & ROW_FLAGS, row->keywords, row->modseq, { row->uid, row->uid } };
 		run.range.last = row->uid;
@@ -203,10 +204,11 @@ static enum err build_flags(struct change *change, struct account *a, struct com
 	struct compaction *c = compaction_of(change);
 	(void)a;
 	c->more = false;
+	c->rows_left = COMPACT_RESTATE_ROWS;
 	for (; c->flags_at < c->flags.count; c->flags_at++, c->flags_uid = 0)
 		if (!restate_flags_range(c, commit, &c->flags.at[c->flags_at])) {
 			c->more = true;
-			return commit_heads(commit)->len > 0 ? OK : ERR_LIMIT;
+			return OK;
 		}
 	return OK;
 }
@@ -370,6 +372,7 @@ enum err restate_run(struct compaction *c)
 			enum err e = compaction_commit(c, builds[i]);
 			if (e)
 				return e;
+			fiber_breathe();
 		} while (c->more);
 	}
 	return OK;

@@ -45,6 +45,7 @@ struct recipient {
 	struct account *account;
 	uint32_t folder, hash;
 	struct slice local_part;
+	uint32_t seen;
 	enum err err;
 };
 
@@ -77,8 +78,13 @@ static bool keep_addressed(void *arg, const struct row *row)
 	struct recipient *r = arg;
 	struct window w = { 0 };
 	struct message_record m;
-	if (r->err || (row->rcpt_hash != 0 && row->rcpt_hash != r->hash))
+	if (r->err)
 		return false;
+	if (row->rcpt_hash != 0 && row->rcpt_hash != r->hash) {
+		if (++r->seen % 1024 == 0)
+			fiber_breathe();
+		return false;
+	}
 	enum err e = read_message(r, row, &w, &m);
 	bool keep = e == OK && addressed_to(m.rcpt, r->local_part);
 	if (e != OK && e != ERR_CORRUPT) /* a damaged record belongs to nobody any more; trouble with the disk must not hide mail */
@@ -93,7 +99,7 @@ enum err view_open_for(struct account *account, uint32_t folder, struct slice rc
 	enum err e = view_open(account, folder, view_out);
 	if (e)
 		return e;
-	struct recipient r = { account, folder, row_rcpt_hash(rcpt_local_part), rcpt_local_part, OK };
+	struct recipient r = { account, folder, row_rcpt_hash(rcpt_local_part), rcpt_local_part, 0, OK };
 	view_filter(*view_out, keep_addressed, &r);
 	if (!r.err)
 		return OK;

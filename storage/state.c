@@ -201,11 +201,12 @@ static bool encode_rows(const struct encoder *e, const struct rows *rows)
 	struct row before = { 0 };
 	const struct row *row;
 	bool ok = put(e->b, rows_count(rows));
+	unsigned seen = 0;
 	for (uint64_t uid = 1; ok && uid <= UINT32_MAX && (row = rows_from(rows, (uint32_t)uid)) != NULL;) {
 		ok = row_put(e->b, row, &before, rows);
 		before = *row;
 		uid = (uint64_t)row->uid + 1;
-		if (row->uid % 256 == 0)
+		if (++seen % 256 == 0)
 			ok = ok && still(e);
 	}
 	return ok;

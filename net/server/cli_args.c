@@ -154,11 +154,11 @@ static bool ask(FILE *terminal, const char *prompt, char *out, size_t bytes, siz
 		return false;
 	silent = before;
 	silent.c_lflag &= (tcflag_t)~ECHO;
-	fprintf(stderr, "%s", prompt);
-	if (tcsetattr(fd, TCSAFLUSH, &silent))
+	if (tcsetattr(fd, TCSAFLUSH, &silent)) /* before the prompt: what is typed at it is neither shown nor thrown away */
 		return false;
+	fprintf(stderr, "%s", prompt);
 	bool read = read_line(terminal, out, bytes, len_out);
-	tcsetattr(fd, TCSAFLUSH, &before);
+	tcsetattr(fd, TCSADRAIN, &before);
 	fputc('\n', stderr);
 	return read;
 }

@@ -136,7 +136,7 @@ struct io_backend {
 	/* Short system calls, made directly. Results 0 (or as said) or -errno. */
 	void (*fd_close)(void *be, int fd); /* any thread */
 	void (*fd_shutdown)(void *be, int fd);
-	void (*prefetch)(void *be, int fd, uint64_t offset, uint64_t bytes);
+	void (*prefetch)(void *be, int fd, uint64_t offset, uint64_t bytes); /* begins reading ahead; must not wait for the disk */
 	int (*lock)(void *be, int fd);
 	int (*space)(void *be, int fd, struct file_space *space_out);
 	int (*exists)(void *be, int dir_fd, const char *name);                            /* any thread; 1, 0 or -errno */
@@ -153,17 +153,19 @@ struct io_backend {
 	int (*pipe_open)(void *be, int fds_out[2], size_t bytes); /* non-blocking, close-on-exec */
 	/* A splice that does not wait for room or bytes in pipes and sockets: count or -errno; from_offset IO_NO_OFFSET for a pipe. */
 	int64_t (*splice_now)(void *be, int from_fd, uint64_t from_offset, int to_fd, uint64_t bytes, unsigned flags);
-	/* True if all pages of the range are in memory, so that splice_now from the file will not wait for the disk. */
+	/* True if the range is in memory and read, so that splice_now from the file will not wait for the disk (best effort: pages may
+	 * be thrown out in between). */
 	bool (*cached)(void *be, int fd, uint64_t offset, uint64_t bytes);
 };
 
 /* The back ends there are. */
 extern const struct io_backend io_backend_uring;
 
-/* The direct calls on the real kernel, shared by all back ends that run on it (syscalls.c): fills these members. */
+/* The direct calls on the real kernel, shared by all back ends that run on it (syscalls.c): fills these members. Left to the back end:
+ * prefetch, which may wait for metadata when called directly. */
 #define IO_BACKEND_SYSCALLS                                                                                       \
 	.boot_ns = sys_boot_ns, .wall_ns = sys_wall_ns, .random = sys_random, .fd_close = sys_close,                  \
-	.fd_shutdown = sys_shutdown, .prefetch = sys_prefetch, .lock = sys_lock, .space = sys_space,                  \
+	.fd_shutdown = sys_shutdown, .lock = sys_lock, .space = sys_space,                  \
 	.exists = sys_exists, .stat = sys_stat, .stat_name = sys_stat_name, .list = sys_list, .syncfs = sys_syncfs,   \
 	.truncate = sys_truncate, .copy_range = sys_copy_range, .pipe_open = sys_pipe_open,                           \
 	.splice_now = sys_splice_now, .cached = sys_cached
@@ -173,7 +175,6 @@ uint64_t sys_wall_ns(void *be);
 void sys_random(void *be, void *out, size_t bytes);
 void sys_close(void *be, int fd);
 void sys_shutdown(void *be, int fd);
-void sys_prefetch(void *be, int fd, uint64_t offset, uint64_t bytes);
 int sys_lock(void *be, int fd);
 int sys_space(void *be, int fd, struct file_space *space_out);
 int sys_exists(void *be, int dir_fd, const char *name);

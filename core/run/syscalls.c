@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,12 +56,6 @@ void sys_shutdown(void *be, int fd)
 {
 	(void)be;
 	(void)shutdown(fd, SHUT_RDWR); /* ENOTCONN: already gone */
-}
-
-void sys_prefetch(void *be, int fd, uint64_t offset, uint64_t bytes)
-{
-	(void)be;
-	(void)posix_fadvise(fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED);
 }
 
 int sys_lock(void *be, int fd)
@@ -135,7 +129,8 @@ int64_t sys_splice_now(void *be, int from_fd, uint64_t from_offset, int to_fd, u
 #define __NR_cachestat 451
 #endif
 
-bool sys_cached(void *be, int fd, uint64_t offset, uint64_t bytes)
+/* Present, says cachestat; but pages that a read-ahead has just asked for are present too, and whoever splices them waits. */
+static bool present(int fd, uint64_t offset, uint64_t bytes)
 {
 	struct {
 		uint64_t off, len;
@@ -143,11 +138,29 @@ bool sys_cached(void *be, int fd, uint64_t offset, uint64_t bytes)
 	struct {
 		uint64_t cached, dirty, writeback, evicted, recently_evicted;
 	} stat;
-	(void)be;
 	if (syscall(__NR_cachestat, fd, &range, &stat, 0) < 0)
 		return false; /* an older kernel: the caller reads through the ring instead */
 	uint64_t page = 4096, first = offset / page, last = (offset + bytes - 1) / page;
 	return stat.cached >= last - first + 1;
+}
+
+static bool was_read(int fd, uint64_t at)
+{
+	char byte;
+	struct iovec v = { &byte, 1 };
+	return preadv2(fd, &v, 1, (off_t)at, RWF_NOWAIT) == 1;
+}
+
+/* So the last byte of every 64 KiB, about what one request to a disk brings at least, is read without waiting (0.7 us each). */
+bool sys_cached(void *be, int fd, uint64_t offset, uint64_t bytes)
+{
+	(void)be;
+	if (bytes == 0 || !present(fd, offset, bytes))
+		return false;
+	for (uint64_t done_bytes = KIB(64); done_bytes < bytes; done_bytes += KIB(64))
+		if (!was_read(fd, offset + done_bytes - 1))
+			return false;
+	return was_read(fd, offset + bytes - 1);
 }
 
 /* ---- those that may wait for a disk ---- */

@@ -185,6 +185,12 @@ static void faulty_wake(void *be, void *from)
 	io_backend_uring.wake(f->inner, NULL);
 }
 
+static void faulty_prefetch(void *be, int fd, uint64_t offset, uint64_t bytes)
+{
+	struct faulty *f = be;
+	io_backend_uring.prefetch(f->inner, fd, offset, bytes);
+}
+
 static void faulty_stats(void *be, struct io_backend_stats *out)
 {
 	struct faulty *f = be;
@@ -201,6 +207,7 @@ const struct io_backend faults_backend = {
 	.wait = faulty_wait,
 	.drain = faulty_drain,
 	.wake = faulty_wake,
+	.prefetch = faulty_prefetch,
 	.stats = faulty_stats,
 	IO_BACKEND_SYSCALLS,
 };

@@ -239,6 +239,7 @@ static void prep_socket(struct io_uring_sqe *sqe, const struct io_request *r)
 		io_uring_prep_recv(sqe, r->fd, NULL, IO_RECV_BYTES_MAX, 0);
 		sqe->flags |= IOSQE_BUFFER_SELECT;
 		sqe->buf_group = BUFFER_GROUP;
+		/* spares a vain attempt when the client is a network away; on loopback no difference was measured */
 		sqe->ioprio |= r->flags & IO_COLD ? IORING_RECVSEND_POLL_FIRST : 0;
 		break;
 	case IO_RECV_INTO:

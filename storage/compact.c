@@ -47,13 +47,14 @@ static uint32_t count_small(const struct account *a)
 	return n;
 }
 
-/* The newest log is never a victim: what is relocated goes there. */
+/* The newest log is never a victim, unless it is sealed: what is relocated goes to the newest, or to the one behind it. */
 static void choose(struct compaction *c)
 {
 	const struct account *a = c->a;
+	uint32_t count = a->log_count - (a->state == ACCOUNT_OWNED);
 	bool merge = count_small(a) > COMPACT_SMALL_LOGS_MAX;
 	c->victim_count = 0;
-	for (uint32_t i = 0; i + 1 < a->log_count && c->victim_count < COMPACT_LOGS_MAX; i++) {
+	for (uint32_t i = 0; i < count && c->victim_count < COMPACT_LOGS_MAX; i++) {
 		const struct log *log = &a->logs[i];
 		if (may_be_victim(log) && (mostly_dead(log) || (merge && is_small(log))))
 			c->victims[c->victim_count++] = (struct victim){ .number = log->number, .end = log->end };
@@ -429,19 +430,15 @@ static enum err compact_victims(struct compaction *c, int dir_fd)
 	return e ? e : stub_victims(c, dir_fd);
 }
 
-/* C1 */
-static enum err seal_if_dead(struct account *a)
+/* C1, if nothing is held in it: else the job would be given up with the account let go. */
+static enum err seal_if_dead(struct compaction *c)
 {
-	const struct log *newest = &a->logs[a->log_count - 1];
-	return a->state == ACCOUNT_OWNED && may_be_victim(newest) && mostly_dead(newest) ? commit_seal(a, SEAL_COMPACT) : OK;
-}
-
-/* The seal has to be followed by a log of ours, or the sealed one would be the newest. */
-static enum err build_nothing(struct change *change, struct account *a, struct commit *commit)
-{
-	struct fact_record fact = { .fixed = { .kind = FACT_SEQUENCE, .value = a->sequence } };
-	(void)change;
-	return fact_put(commit_heads(commit), RECORD_RELOCATED, &fact) ? OK : ERR_LIMIT;
+	const struct log *newest = &c->a->logs[c->a->log_count - 1];
+	if (!may_be_victim(newest) || !mostly_dead(newest))
+		return OK;
+	c->victims[0].number = newest->number;
+	c->victim_count = 1;
+	return stub_held(c) ? ERR_BUSY : commit_seal(c->a, SEAL_COMPACT);
 }
 
 static enum err compact_account(struct account *a)
@@ -454,10 +451,10 @@ static enum err compact_account(struct account *a)
 	c->a = a;
 	buf_init(&c->records, COMPACT_RECORDS_BYTES_MAX);
 	ranges_init(&c->touched, FOLDERS_MAX);
-	e = seal_if_dead(a);
-	if (!e && a->state == ACCOUNT_SEALED)
-		e = compaction_commit(c, build_nothing);
-	if (!e && a->state == ACCOUNT_OWNED) {
+	e = seal_if_dead(c);
+	if (!e && a->state == ACCOUNT_LOST)
+		e = ERR_FENCED;
+	if (!e) {
 		choose(c);
 		if (c->victim_count > 0)
 			e = compact_victims(c, live->dir_fd);

@@ -199,11 +199,8 @@ static bool restate_flags_range(struct compaction *c, struct commit *commit, con
 	return put_flags(c, commit, &run);
 }
 
-static enum err build_flags(struct change *change, struct account *a, struct commit *commit)
+static enum err build_flags(struct compaction *c, struct commit *commit)
 {
-	struct compaction *c = compaction_of(change);
-	(void)a;
-	c->more = false;
 	c->rows_left = COMPACT_RESTATE_ROWS;
 	for (; c->flags_at < c->flags.count; c->flags_at++, c->flags_uid = 0)
 		if (!restate_flags_range(c, commit, &c->flags.at[c->flags_at])) {
@@ -258,15 +255,13 @@ static size_t expunge_group(const struct compaction *c, size_t at)
 	return end;
 }
 
-static enum err build_expunges(struct change *change, struct account *a, struct commit *commit)
+static enum err build_expunges(struct compaction *c, struct commit *commit)
 {
-	struct compaction *c = compaction_of(change);
 	bool tombstones = lower_log_left(c);
-	c->more = false;
 	while (c->expunges_at < c->expunges.count) {
 		size_t from = c->expunges_at, to = expunge_group(c, from);
 		const struct said_range *s = c->expunges.at;
-		const struct folder *f = account_folder(a, s[from].folder);
+		const struct folder *f = account_folder(c->a, s[from].folder);
 		if (commit_heads(commit)->len >= COMPACT_RESTATE_BYTES) {
 			c->more = true;
 			return OK;
@@ -320,7 +315,7 @@ static bool put_set_aside(struct commit *commit, const struct account *a)
 {
 	for (uint32_t i = 0; i < a->log_count; i++) {
 		const uint64_t range[3] = { a->logs[i].number, 0, a->logs[i].set_aside_end };
-		if (a->logs[i].set_aside_end > 0 && !a->logs[i].stub && !put_fact(commit, FACT_SET_ASIDE, 0, 1, slice_of(range, sizeof(range))))
+		if (a->logs[i].set_aside_end > 0 && !a->logs[i].stub && !put_fact(commit, FACT_SET_ASIDE, 0, a->logs[i].damaged, slice_of(range, sizeof(range))))
 			return false;
 	}
 	return true;
@@ -339,11 +334,10 @@ static bool put_account_facts(struct commit *commit, const struct account *a)
 }
 
 /* Folders by rising id, so that one made or deleted between two commits of this does not disturb: folder_at is the next id. */
-static enum err build_folders(struct change *change, struct account *a, struct commit *commit)
+static enum err build_folders(struct compaction *c, struct commit *commit)
 {
-	struct compaction *c = compaction_of(change);
+	const struct account *a = c->a;
 	const uint64_t counters[2] = { a->messages, a->bytes };
-	c->more = false;
 	/* always something, so that there is a commit, and the look, before a stub is made (F12) */
 	if (!put_fact(commit, FACT_COUNTERS, 0, 0, slice_of(counters, sizeof(counters))) ||
 	    (c->all_folders && !c->facts_said && !put_account_facts(commit, a)))
@@ -364,18 +358,27 @@ static enum err build_folders(struct change *change, struct account *a, struct c
 	return OK;
 }
 
+/* All of it, mostly in one commit; what does not fit goes on in the next, each part from where it had come to. */
+static enum err build_restate(struct change *change, struct account *a, struct commit *commit)
+{
+	struct compaction *c = compaction_of(change);
+	static enum err (*const parts[])(struct compaction *, struct commit *) = { build_flags, build_expunges, build_folders };
+	enum err e = OK;
+	(void)a;
+	c->more = false;
+	for (size_t i = 0; i < ARRAY_LEN(parts) && !e && !c->more; i++)
+		e = parts[i](c, commit);
+	return e;
+}
+
 enum err restate_run(struct compaction *c)
 {
-	static enum err (*const builds[])(struct change *, struct account *, struct commit *) = { build_flags, build_expunges, build_folders };
-	for (size_t i = 0; i < ARRAY_LEN(builds); i++) {
-		do {
-			enum err e = compaction_commit(c, builds[i]);
-			if (e)
-				return e;
-			fiber_breathe();
-		} while (c->more);
-	}
-	return OK;
+	enum err e;
+	do {
+		e = compaction_commit(c, build_restate);
+		fiber_breathe();
+	} while (!e && c->more);
+	return e;
 }
 
 void restate_release(struct compaction *c)

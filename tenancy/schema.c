@@ -249,9 +249,9 @@ enum err schema_open(const char *data_path, sqlite3 **db_out, char why_out[SCHEM
 		e = open_file(data_path, SQLITE_OPEN_READWRITE, db_out, why_out);
 	if (!e)
 		e = run(*db_out, disk_is_local(data_path) ? "PRAGMA journal_mode = WAL;" : "PRAGMA journal_mode = DELETE;", why_out);
-	/* What the command line reported as done survives a power cut. */
+	/* What the command line reported as done survives a power cut; what an import made of the WAL shrinks again. */
 	if (!e)
-		e = run(*db_out, "PRAGMA synchronous = FULL;", why_out);
+		e = run(*db_out, "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 8388608;", why_out);
 	if (!e)
 		e = migrate(*db_out, why_out);
 	if (e) {

@@ -147,14 +147,10 @@ enum err setting_parse(enum setting_id id, struct slice text, struct setting_val
 		good = value_out->number || slice_eq_nocase(text, SLICE_LIT("temporary"));
 		break;
 	case SETTING_SCHEMES:
-		if (slice_eq_nocase(text, SLICE_LIT("all"))) {
-			value_out->is_default = true;
-			break;
-		}
-		/* fall through */
 	case SETTING_SCHEME:
-		value_out->is_text = true;
-		good = parse_schemes(text, s->kind == SETTING_SCHEME, value_out->text);
+		value_out->is_default = s->kind == SETTING_SCHEMES && slice_eq_nocase(text, SLICE_LIT("all"));
+		value_out->is_text = !value_out->is_default;
+		good = value_out->is_default || parse_schemes(text, s->kind == SETTING_SCHEME, value_out->text);
 		break;
 	case SETTING_BYTES:
 	case SETTING_COUNT:

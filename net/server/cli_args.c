@@ -4,9 +4,13 @@
 
 #include "tenancy/name.h"
 
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -88,13 +92,42 @@ static int status_of(enum err e)
 	}
 }
 
+/*
+ * Root leaves nothing of its own in the data folder, or the server could not open it after giving root up: a new folder is
+ * given to the configuration's `user`, and from then on this program is whoever owns the folder.
+ */
+static bool become_owner(struct cli *cli, const char *data)
+{
+	struct stat st;
+	if (geteuid() != 0)
+		return true;
+	const char *user = cli->config ? cli->config->user : NULL;
+	const struct passwd *pw = user ? getpwnam(user) : NULL;
+	if (user && !pw) {
+		cli_fail(CLI_USAGE, "%s: user: there is no user \"%s\"", cli->config_path, user);
+		return false;
+	}
+	bool made = mkdir(data, 0700) == 0;
+	if ((made && pw && chown(data, pw->pw_uid, pw->pw_gid)) || stat(data, &st)) {
+		cli_fail(CLI_USAGE, "%s: %s", data, strerror(errno));
+		return false;
+	}
+	if (st.st_uid == 0)
+		return true;
+	if (setgroups(0, NULL) || setresgid(st.st_gid, st.st_gid, st.st_gid) || setresuid(st.st_uid, st.st_uid, st.st_uid)) {
+		cli_fail(CLI_FAILED, "cannot act as the owner of %s: %s", data, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
 struct manage *cli_manage(struct cli *cli, int *status_out)
 {
 	char why[MANAGE_WHY_BYTES];
 	struct manage *m = NULL;
 	const char *data = cli_data(cli);
 	*status_out = CLI_USAGE;
-	if (!data)
+	if (!data || !become_owner(cli, data))
 		return NULL;
 	enum err e = manage_open(data, &m, why);
 	if (e) {

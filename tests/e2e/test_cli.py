@@ -4,8 +4,11 @@ import json
 import os
 import poplib
 import pty
+import pwd
+import shutil
 import sqlite3
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -174,6 +177,24 @@ def test_strange_names(demo, local):
     assert demo('account', 'list', name)[1].splitlines()[1].startswith(name)
     assert demo('account', 'remove', name)[0] == OK
     assert listed(demo, 'account', 'list') == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can become somebody else')
+def test_root_leaves_nothing_of_its_own():
+    folder = tempfile.mkdtemp()
+    try:
+        os.chmod(folder, 0o755)
+        p = Penfold(folder, extra='user: nobody')
+        with p:  # set up by root, served by nobody
+            within_a_second(lambda: p.deliver(MESSAGE, 'ann'))
+            p.run('account', 'set', f'ann@{DOMAIN}', 'quota_messages=5')
+            with p.pop3('ann') as pop:
+                assert pop.stat()[0] == 1
+            nobody = pwd.getpwnam('nobody').pw_uid
+            for at, _, files in os.walk(p.data):
+                assert all(os.stat(os.path.join(at, f)).st_uid == nobody for f in files + ['.']), at
+    finally:
+        shutil.rmtree(folder)
 
 
 # ---- import ----

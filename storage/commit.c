@@ -196,9 +196,7 @@ static enum err change_build(struct commit *commit, struct change *c)
 	const size_t heads = commit->s->heads.len;
 	enum err e = c->build(c, commit->a, commit);
 
-	if (e == OK && commit->s->heads.len == heads)
-		return OK; /* nothing to write: done as it is */
-	if (e != OK) {
+	if (e != OK || commit->s->heads.len == heads) { /* or nothing is to be written: it is done as it is */
 		commit->s->heads.len = heads;
 		commit->data_bytes = before.data_bytes;
 		commit->pieces = before.pieces;

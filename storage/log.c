@@ -77,7 +77,8 @@ struct scanner {
 	struct log_scan_result *result;
 	struct window window;
 	uint64_t salt;
-	uint64_t synced; /* the highest mark seen */
+	uint64_t synced; /* the highest mark seen, or the limit: below it message bytes are not read */
+	uint64_t marked; /* the highest mark seen */
 	uint64_t end;    /* of the last commit that was handed out or waits */
 	struct pending *queue;
 	size_t queue_len, queue_cap;
@@ -216,7 +217,8 @@ static void queue_add(struct scanner *s, uint64_t offset, const struct commit_he
 		s->end = s->queue[s->queue_len - 1].offset; /* disowned: its write failed and the owner went on behind it */
 		free(s->queue[--s->queue_len].heads);
 	}
-	s->synced = max_u64(s->synced, header->synced_end);
+	s->marked = max_u64(s->marked, header->synced_end);
+	s->synced = max_u64(s->synced, s->marked);
 	queue_settle(s, s->synced);
 	if (header->previous_end > s->end)
 		bad_add(s, s->end, header->previous_end, header->previous_end - s->end);
@@ -296,7 +298,9 @@ static void scan_report(struct scanner *s)
 {
 	for (size_t i = 0; i < s->bad_len; i++) {
 		struct bad_range b = s->bad[i];
-		bool damage = s->synced > b.start;
+		/* Whoever cut the log here had read a whole commit up to the limit. He may have stepped over a tear before it, which is
+		 * no damage now because of the cut. */
+		bool damage = s->marked > b.start || b.end >= s->scan->limit;
 		if (damage)
 			s->result->damaged_bytes += b.end - b.start;
 		else

@@ -9,7 +9,8 @@
  *   - it is in the unsynced tail, and its message bytes are whole too;
  * and no later commit disowns it by naming an earlier "previous end" (a write that did not come to its end).
  *
- * Ranges between that should hold commits and do not are *bad*: damage if something says they had been synced, else a tear.
+ * Ranges between that should hold commits and do not are *bad*: damage if a later commit says they had been synced, or if they reach
+ * up to where the log was cut (its last commit was whole then), else a tear.
  * A range that the next commit's back link names is deliberate and not reported.
  *
  * Nothing is written, nothing kept.  All calls complete later.  ERR_IO is the only failure: the disk did not read.

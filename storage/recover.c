@@ -224,10 +224,10 @@ static void judge_found(struct recover *rc)
 	for (uint32_t i = 0; i < rc->found_count; i++) {
 		const struct found *f = &rc->found[i];
 		struct log *log = account_log(rc->a, f->log);
+		if (log && f->start < log->set_aside_end)
+			continue; /* and the fact has told whether it is damage: below a cut a tear looks like it */
 		if (log && f->damage)
 			log->damaged = true;
-		if (log && f->start < log->set_aside_end)
-			continue;
 		if (f->damage) {
 			damage_event(rc->a, f->log, f->start, f->end, "bytes that had been synced");
 		} else {

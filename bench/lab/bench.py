@@ -112,9 +112,10 @@ class Bench:
 
     # ---- mail
 
-    def fill(self, kind):
+    def fill(self, kind, servers):
         users, messages, size = MAILBOXES[kind]
-        for name, server in self.servers.items():
+        for server in servers:
+            name = server.name
             if name == "floor" or not messages or (name, kind) in self.filled:
                 continue
             began = time.monotonic()

@@ -143,10 +143,7 @@ def run(bench, o):
         if row.cores != cores:
             cores = row.cores
             bench.spread(cores)
-        box = {name: s for name, s in bench.servers.items() if name != "dovecot-sdbox"}
-        whole, bench.servers = bench.servers, box
-        bench.fill(row.kind)
-        bench.servers = whole
+        bench.fill(row.kind, servers_for(bench, row))
         results[row.key] = measure(bench, row, o)
         lines.append(line(row, results[row.key]))
     if cores != 1:

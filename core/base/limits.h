@@ -41,7 +41,7 @@
 #define IO_ACCEPT_PAUSE_MS 100             /* out of descriptors: how long to wait before accepting again */
 #define SEND_BUFFER_BYTES KIB(64)          /* one pooled buffer: the file bytes of one gathered send */
 #define SEND_BUFFERS_MAX 64                /* per shard, 4 MiB; held only while the disk reads and the socket takes at once */
-#define SEND_SPLICE_MIN_BYTES KIB(16)      /* default: file ranges this long are spliced; send.c says what was measured */
+#define SEND_SPLICE_MIN_BYTES KIB(20)      /* default: file ranges this long are spliced; send.c says what was measured */
 #define SEND_IOV_MAX 32                    /* pieces in one gathered send; ten pipelined RETRs */
 #define SEND_READS_MAX 10                  /* of them from files */
 #define SEND_PIPE_BYTES MIB(1)             /* the shard's pipe: spliced in about 150 us; the kernel's limit for users */

@@ -11,16 +11,17 @@
  *            part that is not is read through the ring as in a gather, and what follows it is asked for ahead.
  *   wait     for room in the socket, when a step that holds something of ours found none.
  *
- * Measured (Linux 6.18, loopback, 8 connections, medians of interleaved runs on a busy machine, server CPU per message in us):
+ * Measured (Linux 6.18, loopback, 8 connections, medians of 7 interleaved runs on a busy machine, server CPU per message in us; runs
+ * differ by 10 to 20 %):
  *
- *              4 KiB   12 KiB   20 KiB   32 KiB   64 KiB   200 KiB   2 MiB
- *     memory    9.9      7.5      8.7     10.6      19       43       280 to 390
- *     read     12        9.8     12       14        24       63       860 to 1090
- *     splice    -       10.6     10.3     11.7      20       29       360
+ *              4 KiB    8 KiB   12 KiB   16 KiB   20 KiB   32 KiB   64 KiB   200 KB   2 MiB
+ *     memory    5.9      6.8      7.7      7.8      8.4     10.8      18       42      288
+ *     read      7.6      8.6      9.4     10.9     11.7     16.4      23       60      775
+ *     splice   11.5     11.8     13.2     11.9     11.8     12.3      19       27      293
  *
- * The paths meet at about 16 KiB, the default of splice_min_bytes; below it what matters is that several small replies leave as one
- * send.  A pipe of 1 MiB beats one of 256 KiB at 2 MiB by a quarter to a half.  Copying the text around a range into the pipe too, so that
- * all leaves by one splice, cost 2 us more than two sends through the ring, which are begun for many connections at once.
+ * The paths meet at 20 KiB, the default of splice_min_bytes; below it, besides, several small replies leave as one send.  A pipe of
+ * 1 MiB beat one of 256 KiB at 2 MiB (256 against 458 us in one run).  Copying the text around a range into the pipe too, so that all
+ * leaves by one splice, cost 2 us more at 20 KiB than two sends through the ring, which are begun for many connections at once.
  *
  * The buffers are not registered with the ring: READ_FIXED saved 0.04 us at 4 KiB and 0.1 us at 20 KiB, which is not worth locked memory
  * (8 MiB for all processes of a user).

@@ -92,16 +92,18 @@ size_t finding_text(const struct finding *f, char *out, size_t size)
 	struct text t = { out, size, 0 };
 	char name[64];
 	ASSERT(size > 0);
-	say(&t, "account %" PRIu64, f->account_id);
+	out[0] = 0;
 	if (f->log)
-		say(&t, ", log L.%" PRIu32, f->log);
+		say(&t, "log L.%" PRIu32 ", ", f->log);
 	if (f->end)
-		say(&t, ", bytes %" PRIu64 " to %" PRIu64, f->start, f->end);
+		say(&t, "bytes %" PRIu64 " to %" PRIu64 ", ", f->start, f->end);
 	if (f->uid)
-		say(&t, ", folder %" PRIu32 ", message UID %" PRIu32, f->folder, f->uid);
+		say(&t, "folder %" PRIu32 ", message UID %" PRIu32 ", ", f->folder, f->uid);
 	if (printable(name, f->name))
-		say(&t, ", file %s", name);
-	say(&t, ": %s", words[f->kind].means);
+		say(&t, "file %s, ", name);
+	if (t.len >= 2)
+		t.len -= 2; /* the last comma */
+	say(&t, "%s%s", t.len ? ": " : "", words[f->kind].means);
 	return t.len;
 }
 

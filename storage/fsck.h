@@ -56,7 +56,7 @@ typedef void (*finding_fn)(void *arg, const struct finding *finding);
 const char *finding_name(enum finding_kind kind);
 enum finding_severity finding_severity(enum finding_kind kind);
 const char *finding_severity_name(enum finding_severity severity); /* "note", "warning", "error" */
-/* One sentence: what it means and what to do; no newline. Returns its length, at most size - 1; NUL-terminated. */
+/* One sentence: where (but for the account), what it means and what to do; no newline. Returns its length, at most size - 1; NUL-terminated. */
 #define FINDING_TEXT_BYTES 512
 size_t finding_text(const struct finding *finding, char *out, size_t size);
 /* The same as one JSON object on one line, without newline. */

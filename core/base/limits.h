@@ -67,6 +67,7 @@
 #define BODY_SPOOL_WRITE_BYTES KIB(128)      /* a spool file is written in pieces of this: memory of a 150 MB message on its way in */
 #define BODY_SPOOL_RETRY_MS 250u             /* a spool file that could not be removed for want of a fiber is tried again */
 #define VIEW_PAGE_ROWS 512u                  /* messages a page: what a change of a folder copies is a bitmap of it */
+#define VIEW_BRANCH_LEAVES 64u               /* pages a branch: 32,768 messages */
 #define LOG_READ_BYTES KIB(64)               /* a log is read in pieces of this ... */
 #define LOG_READ_FAR_BYTES KIB(4)            /* ... or of this when message bytes longer than ... */
 #define LOG_READ_NEAR_BYTES KIB(16)          /* ... this are stepped over */
@@ -107,7 +108,7 @@
 #define SOURCE_MEMORY_BYTES KIB(32)          /* a message up to this comes with its records in one read, is verified, and sent from memory */
 #define SOURCE_GUESS_BYTES KIB(1)            /* of a record, read at first: most prefixes fit */
 #define SOURCE_NEAR_BYTES KIB(64)            /* body and message records that lie closer are read at once */
-#define SOURCE_RECORD_BYTES_MAX MIB(4)       /* no record is longer: a commit's heads are not (COMMIT_HEADS_BYTES_MAX) */
+#define SOURCE_RECORD_BYTES_MAX MIB(4)       /* no message or body record is longer: prefix, dots, one day structure */
 #define SOURCE_TRIES_MAX 4u                  /* a message that moves while it is looked for */
 #define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */
 #define SOURCE_FDS_MIN 4u                    /* descriptors a shard may keep, whatever log_fds_max says */
@@ -128,10 +129,9 @@
 #define COMPACT_HELD_WAIT_MS 2000u           /* for a view to let go of what it holds; then the job is given up until later */
 #define SOURCE_CONDEMNED_MAX 1024u           /* damaged bodies that a shard remembers */
 #define VERIFY_READ_BYTES KIB(256)           /* of a body at once, for fsck and the scrubber */
-#define SCRUB_BYTES_PER_MS KIB(16)           /* the scrubber's pace: 16 MB/s a shard, 19 TB in 14 days */
+#define SCRUB_BYTES_PER_MS KIB(16)           /* the scrubber's pace: 16 MB/s a shard, 20 TB in 14 days */
 #define SCRUB_AGAIN_MS 1000u                 /* no fiber was free */
 #define FSCK_NAMED_BYTES_MAX MIB(64)         /* GUIDs of body files that fsck remembers: four million large messages */
-#define VIEW_BRANCH_LEAVES 64u               /* pages a branch: 32,768 messages */
 
 /* ---- tenancy ---- */
 #define LOGIN_BYTES_MAX ((size_t)512)          /* what a client may name: RFC 5321's 64 + 1 + 255, and room for a long subaddress */

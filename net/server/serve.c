@@ -257,7 +257,9 @@ static enum err serve_locked(struct server *server, unsigned shards)
 	struct auth_config auth = { .cache_bytes_max = c->auth.cache_bytes_max,
 				    .cache_ttl_s = c->auth.cache_ttl_s,
 				    .hash_queue_max = c->auth.hash_queue_max,
-				    .hash_wait_ms_max = c->auth.hash_wait_ms_max };
+				    .hash_wait_ms_max = c->auth.hash_wait_ms_max,
+				    /* one thread stays free of hashes, so that look-ups do not stand behind them */
+				    .hash_parallel_max = c->io.offload_threads > 1 ? c->io.offload_threads - 1 : 1 };
 	enum err e = directory_open(&directory);
 	if (e != OK)
 		return e;

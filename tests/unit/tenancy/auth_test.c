@@ -170,6 +170,30 @@ FIBER_TEST(verified_logins_are_remembered_until_a_change)
 	end();
 }
 
+/* Everybody with everybody's password, several times, so that cold, warm and refused answers mix: each is as it must be. */
+FIBER_TEST(nobody_comes_in_as_another)
+{
+	enum { USERS = 24, PASSWORDS = 5 };
+	char name[64], alias[64], password[32];
+	begin((struct auth_config){ .cache_bytes_max = 4096 }); /* small: entries push each other out */
+	for (int u = 0; u < USERS; u++) {
+		snprintf(name, sizeof(name), "user%d@demo.example", u);
+		snprintf(password, sizeof(password), "secret%d", u % PASSWORDS); /* shared by several */
+		add(name, "SSHA256", password);
+	}
+	settle();
+	for (int round = 0; round < 4; round++)
+		for (int u = 0; u < USERS; u++)
+			for (int w = 0; w < PASSWORDS; w++) {
+				snprintf(name, sizeof(name), "user%d@demo.example", u);
+				snprintf(alias, sizeof(alias), "User%d+%d@alias.example", u, w);
+				snprintf(password, sizeof(password), "secret%d", w);
+				assert_string_equal(try_login(round % 2 ? alias : name, password), w == u % PASSWORDS ? name : "auth");
+			}
+	assert_true(stats().verified_hits > 0);
+	end();
+}
+
 FIBER_TEST(they_are_forgotten_in_time)
 {
 	begin((struct auth_config){ .cache_ttl_s = 1 });
@@ -325,6 +349,7 @@ int main(void)
 		cmocka_unit_test(right_and_wrong),
 		cmocka_unit_test(suspended_and_protocol_off),
 		cmocka_unit_test(verified_logins_are_remembered_until_a_change),
+		cmocka_unit_test(nobody_comes_in_as_another),
 		cmocka_unit_test(they_are_forgotten_in_time),
 		cmocka_unit_test(apop),
 		cmocka_unit_test(a_full_queue_sheds),

@@ -164,7 +164,7 @@ static void join(struct net_private *c)
  * thrown away for a moment.  A client that has been heard to the end needs none of that. */
 static bool should_linger(const struct net_private *c)
 {
-	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot || c->next == NEXT_DATA);
+	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot);
 }
 
 static void linger(struct net_private *c)

@@ -94,6 +94,7 @@ static bool step_data(struct net_private *c)
 	ASSERT(used <= bytes.len);
 	input_use(&c->input, used);
 	c->data_starved = used == 0;
+	c->hot |= step == STEP_CLOSE; /* broken off in the midst of what the client sends: see should_linger */
 	return apply(c, step);
 }
 

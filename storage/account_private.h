@@ -122,6 +122,7 @@ struct account {
 	struct log_position last;  /* the last commit that was applied */
 	uint64_t state_end;        /* last.end when the state file was last written, and its log below */
 	uint32_t state_log;
+	uint64_t state_bytes;      /* of that file */
 	uint32_t log_count, folder_count, subscriptions_bytes;
 	uint32_t next_folder, last_uidvalidity;
 	uint32_t repair_count;

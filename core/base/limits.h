@@ -113,6 +113,7 @@
 #define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */
 #define SOURCE_FDS_MIN 4u                    /* descriptors a shard may keep, whatever log_fds_max says */
 #define STATE_BYTES_MAX MIB(512)             /* of a state file: thirty million messages; larger accounts replay */
+#define STATE_WORTH_PART 16u                 /* a new one is written when the logs have grown by this part of the last */
 #define COMPACT_DEAD_BYTES_MIN MIB(1)        /* less is not worth the syncs */
 #define COMPACT_SMALL_BYTES MIB(1)           /* logs under this are small: ... */
 #define COMPACT_SMALL_LOGS_MAX 16u           /* ... when there are more, the oldest are merged */
@@ -158,7 +159,7 @@
 #define DIRECTORY_ASK_MS 2000                  /* default deadline of a look-up */
 #define DIRECTORY_RETRY_MS 500                 /* after a failed look-up stale answers serve so long without asking again */
 #define DIRECTORY_BUSY_MS 500                  /* SQLite's wait for another process's lock; readers under WAL hardly ever meet one */
-#define DIRECTORY_STEPS_MAX 2000000            /* virtual machine steps of one query; a look-up takes some hundred */
+#define DIRECTORY_STEPS_MAX 2000000            /* virtual machine steps of one query, twice that at most; a look-up takes some hundred */
 #define VERIFIED_CACHE_BYTES MIB(32)           /* default; 32 bytes a login: a million */
 #define VERIFIED_TTL_S 900                     /* default; longer than the usual polling interval */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */

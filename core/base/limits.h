@@ -177,7 +177,7 @@
 #define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */
 #define NET_RETRY_MS 5                     /* no stack and no place in the queue of fibers: when to ask again */
 #define NET_BIND_WAIT_MS 2000              /* for an address that a killed process's ring still holds: some milliseconds */
-#define NET_BIND_PAUSE_MS 20
+#define NET_BIND_PAUSE_MS 20               /* between two tries: a hundred of them, most starts need one */
 #define NET_STOP_WARN_MS 10000             /* a session that does not end is named in the log after so long */
 #define LINE_SWALLOW_BYTES_MAX MIB(1)      /* of a line that is too long: then it is no slip, and the connection ends */
 #define INPUT_SMALL_BYTES 256              /* unread input: nearly every command; pooled, held only while there is some */

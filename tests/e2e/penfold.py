@@ -11,6 +11,7 @@ The binary is build/penfold, or $PENFOLD. Ports are free ones of loopback. Every
 import json
 import os
 import poplib
+import random
 import signal
 import smtplib
 import socket
@@ -24,13 +25,19 @@ PASSWORD = 'secret word'  # passwords may contain spaces
 
 
 def free_ports(count):
-    """Ports that were free a moment ago; kept open together so that they differ."""
-    socks = [socket.socket() for _ in range(count)]
-    for s in socks:
-        s.bind(('127.0.0.1', 0))
-    ports = [s.getsockname()[1] for s in socks]
-    for s in socks:
-        s.close()
+    """Ports that were free a moment ago, from below those that the kernel gives to clients: a server that is started again
+    must find its port as it left it."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(24000, 25000)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 

@@ -6,8 +6,9 @@
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
-#include "tenancy/directory_private.h"
+#include "tenancy/backend.h"
 #include "tenancy/manage.h"
+#include "tenancy/record.h"
 #include "tests/unit/support/fiber_main.h"
 
 #include <fcntl.h>
@@ -326,6 +327,25 @@ FIBER_TEST(removed_accounts_wait_for_their_purge)
 	close_directory();
 }
 
+/* The bound on a query's steps is each query's own, however many a connection has answered. */
+FIBER_TEST(a_connection_answers_for_ever)
+{
+	const struct directory_backend *backend;
+	struct record *record;
+	void *self;
+	sample();
+	assert_int_equal(directory_sqlite_open(data, &backend, &self), OK);
+	/* some thirty steps each: four times the bound in all */
+	for (int i = 0; i < 4 * DIRECTORY_STEPS_MAX / 30; i++) {
+		enum err e = backend->account(self, S("anna"), S("demo.example"), &record);
+		if (e)
+			fail_msg("question %d: %s", i, err_name(e));
+		fact_unref(&record->fact);
+	}
+	backend->close(self);
+	sqlite3_close(other);
+}
+
 static void refuses_a_foreign_or_newer_file(void **state)
 {
 	(void)state;
@@ -360,6 +380,7 @@ int main(void)
 		cmocka_unit_test(bytes_are_bounded),
 		cmocka_unit_test(a_warm_look_up_is_cheap),
 		cmocka_unit_test(removed_accounts_wait_for_their_purge),
+		cmocka_unit_test(a_connection_answers_for_ever),
 		cmocka_unit_test(refuses_a_foreign_or_newer_file),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -329,7 +329,7 @@ bool message_get(const struct record *r, struct message_record *out)
 	out->uidl = take_slice(&t, f->uidl_bytes);
 	out->from = take_slice(&t, f->from_bytes);
 	out->rcpt = take_slice(&t, f->rcpt_bytes);
-	return take_end(&t) && f->uid > 0 && f->folder > 0 && f->bytes >= f->prefix_bytes && f->bytes <= INT64_MAX &&
+	return take_end(&t) && f->uid > 0 && f->uid < UINT32_MAX && f->folder > 0 && f->bytes >= f->prefix_bytes && f->bytes <= INT64_MAX &&
 	       uidl_good(out->uidl);
 }
 

@@ -142,7 +142,7 @@ static bool row_get(struct reader *r, struct row *row, struct slice *uidl_out)
 		memcpy(&h, hash.ptr, 3);
 	row->rcpt_hash = h & 0xffffffu;
 	*uidl_out = row->flags & ROW_UIDL ? get_text(r, UIDL_BYTES_MAX) : slice_of(NULL, 0);
-	return !r->bad && row->uid > before.uid && (!(row->flags & ROW_UIDL) || uidl_out->len > 0);
+	return !r->bad && row->uid > before.uid && row->uid < UINT32_MAX && (!(row->flags & ROW_UIDL) || uidl_out->len > 0);
 }
 
 /* ---- encode ---- */

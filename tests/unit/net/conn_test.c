@@ -77,7 +77,7 @@ static void reset_is_noticed_in_a_handler(void **state)
 	uint64_t began = now_ms();
 	client_reset(fd);
 	EVENTUALLY(TOY_GET(closed) == 1);
-	assert_true(now_ms() - began < 3000);
+	assert_true(now_ms() - began < 8000); /* its own end would come after 10 s */
 	assert_int_equal(TOY_GET(dying), 1);
 	toy_stop(t);
 }
@@ -119,7 +119,7 @@ static void lingering_is_bounded(void **state)
 	EXPECT(fd, "hello\r\nbye\r\n");
 	client_expect_end(fd); /* our side is ended at once */
 	EVENTUALLY(toy_stats(t).open == 0);
-	assert_in_range(now_ms() - began, NET_LINGER_MS_MAX - 100, NET_LINGER_MS_MAX + 2000);
+	assert_in_range(now_ms() - began, NET_LINGER_MS_MAX - 100, NET_LINGER_MS_MAX + 6000);
 	close(fd);
 
 	fd = client_open(t);
@@ -223,11 +223,11 @@ static void stalled_reader_is_dropped(void **state)
 	SEND(slow, "big 1000000\r\n");
 	uint64_t began = now_ms();
 	char some[65536];
-	while (TOY_GET(how[END_STALLED]) == 0 && now_ms() - began < 5000) {
+	while (TOY_GET(how[END_STALLED]) == 0 && now_ms() - began < 10000) {
 		assert_true(recv(slow, some, sizeof(some), 0) > 0);
 		usleep(20000);
 	}
-	assert_in_range(now_ms() - began, 400, 2500);
+	assert_in_range(now_ms() - began, 400, 8000);
 	for (int i = 0; i < 50; i++) {
 		assert_true(recv(slow, some, sizeof(some), 0) > 0);
 		usleep(10000);
@@ -280,7 +280,7 @@ static void thousand_slow_readers(void **state)
 	              (unsigned long long)worst);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	assert_true(held < (uint64_t)SLOW * (REPLY_BYTES_MAX + REPLY_SLACK_BYTES));
-	assert_true(worst < 1000); /* most of it while the kernel's buffers of all the others fill */
+	assert_true(worst < 2000); /* most of it while the kernel's buffers of all the others fill */
 #endif
 	for (int i = 0; i < SLOW; i++)
 		close(fd[i]);
@@ -316,7 +316,7 @@ static void stop_tells_and_joins(void **state)
 	EXPECT(busy, "slept\r\nstopping\r\n"); /* its command ends first */
 	client_expect_end(busy);
 	toy_stop(t); /* the slow reader is cut off after the grace */
-	assert_in_range(now_ms() - began, 500, 5000);
+	assert_in_range(now_ms() - began, 500, 10000);
 	assert_int_equal(toy_counts.closed, 5);
 	assert_int_equal(toy_counts.how[END_STOP], 5);
 	close(parked);

@@ -67,7 +67,7 @@ static bool worth(const struct account *a)
 		if (may_be_victim(&a->logs[i]) && mostly_dead(&a->logs[i]))
 			return true;
 	return (a->log_count > COMPACT_SMALL_LOGS_MAX && count_small(a) > COMPACT_SMALL_LOGS_MAX) ||
-	       (a->log_count > 1 && a->logs[0].stub);
+	       (a->log_count > 1 && a->logs[0].end == 0 && !a->logs[0].damaged);
 }
 
 bool compaction_is_victim(const struct compaction *c, uint32_t log)

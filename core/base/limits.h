@@ -127,6 +127,7 @@
 #define COMPACT_BYTES_PER_MS KIB(64)         /* a job's pace: 64 MB/s */
 #define COMPACT_JOBS_MAX 2u                  /* at once on a shard */
 #define COMPACT_AGAIN_MS 10000u              /* after a job was given up */
+#define COMPACT_PAUSE_MS 1000u               /* after one that ended well: an account's jobs do not follow each other */
 #define COMPACT_HELD_WAIT_MS 2000u           /* for a view to let go of what it holds; then the job is given up until later */
 #define SOURCE_CONDEMNED_MAX 1024u           /* damaged bodies that a shard remembers */
 #define VERIFY_READ_BYTES KIB(256)           /* of a body at once, for fsck and the scrubber */

@@ -314,30 +314,24 @@ static void scan_report(struct scanner *s)
 static void scan_tail(struct scanner *s)
 {
 	uint64_t at = s->end;
+	uint64_t end = s->scan->limit != UINT64_MAX ? s->scan->limit : s->window.limit;
 
-	if (s->scan->limit != UINT64_MAX) {
-		s->result->bytes = s->scan->limit;
-		if (at < s->scan->limit)
-			bad_add(s, at, s->scan->limit, s->scan->limit - at);
-		return;
-	}
-	struct file_info info;
-	if (file_stat(s->scan->fd, &info) < 0) {
-		s->window.failed = true;
-		return;
-	}
-	s->result->bytes = info.bytes;
-	if (info.bytes > at)
-		bad_add(s, at, info.bytes, info.bytes - at);
+	s->result->bytes = end;
+	if (at < end)
+		bad_add(s, at, end, end - at);
 }
 
 enum err log_scan(const struct log_scan *scan, struct log_scan_result *result_out)
 {
 	struct scanner s = { .scan = scan, .result = result_out, .salt = scan->salt, .end = scan->from };
+	struct file_info info;
 
 	ASSERT(scan->from % 8 == 0 && scan->from <= scan->limit);
 	*result_out = (struct log_scan_result){ .end = scan->from };
-	s.window = (struct window){ .fd = scan->fd, .limit = scan->limit };
+	if (file_stat(scan->fd, &info) < 0)
+		return ERR_IO;
+	/* the file as it is now: what is appended while we read is none of ours */
+	s.window = (struct window){ .fd = scan->fd, .limit = min_u64(scan->limit, info.bytes) };
 	if (scan->limit != UINT64_MAX)
 		s.synced = scan->limit; /* who cut it here had read and synced it */
 	scan_commits(&s);

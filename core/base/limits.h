@@ -15,6 +15,7 @@
 #define TABLE_ENTRIES_MAX ((size_t)1 << 30)   /* a table's tags are 32 bits: above it they would tell too little */
 #define LOG_LINE_BYTES_MAX 2048               /* on the caller's stack, and below PIPE_BUF so that a pipe takes it whole */
 #define LOG_VALUE_BYTES_MAX 512               /* of one value, escaped: what a client sent leaves room for the other fields */
+#define DESCRIPTORS_LEAST 128              /* kept for rings, the directory, listeners, spool files */
 #define LOG_RING_LINES_MAX ((size_t)65536)    /* 2 KiB each; a default of 512 rides out a second of a slow disk */
 #define METRIC_CELLS_MAX 65536                /* 8-byte cells of all metrics together, per thread: 512 KiB */
 #define SETTINGS_FILE_BYTES_MAX MIB(1)        /* a configuration is written by hand; a larger file is the wrong file */
@@ -176,6 +177,7 @@
 #define NET_WATCH_MS 1000                  /* how often a session whose handler waits looks whether its client is still there */
 #define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */
 #define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */
+#define NET_LAG_NS_MAX 5000000             /* a shard that lags more hands fresh connections to another (invariant 8) */
 #define NET_RETRY_MS 5                     /* no stack and no place in the queue of fibers: when to ask again */
 #define NET_BIND_WAIT_MS 2000              /* for an address that a killed process's ring still holds: some milliseconds */
 #define NET_BIND_PAUSE_MS 20               /* between two tries: a hundred of them, most starts need one */

@@ -326,6 +326,33 @@ static void stop_tells_and_joins(void **state)
 	close(slow);
 }
 
+/* Invariant 8: what a lagging shard accepts is served by the other. By the kernel's choice alone about half would stay. */
+static void a_lagging_shard_gives_away_what_is_new(void **state)
+{
+	(void)state;
+	enum { CLIENTS = 40 };
+	struct toy_server *t = toy_start(2);
+	int busy = client_open(t), fd[CLIENTS], elsewhere = 0;
+	EXPECT(busy, "hello\r\n");
+	SEND(busy, "move 0\r\n");
+	for (int i = 0; i < 60; i++)
+		SEND(busy, "spin 25\r\n");
+	usleep(100000);
+	for (int i = 0; i < CLIENTS; i++) {
+		char answer[4] = { 0 };
+		fd[i] = client_open(t);
+		EXPECT(fd[i], "hello\r\n");
+		SEND(fd[i], "where 0\r\n");
+		assert_int_equal(recv(fd[i], answer, 3, MSG_WAITALL), 3);
+		elsewhere += answer[0] == '1';
+	}
+	assert_in_range(elsewhere, CLIENTS * 9 / 10, CLIENTS);
+	for (int i = 0; i < CLIENTS; i++)
+		close(fd[i]);
+	close(busy);
+	toy_stop(t);
+}
+
 /* Stopping while sessions move to and fro loses none. */
 static void stop_while_moving(void **state)
 {
@@ -545,6 +572,7 @@ int main(void)
 		cmocka_unit_test(stalled_reader_is_dropped),
 		cmocka_unit_test(thousand_slow_readers),
 		cmocka_unit_test(stop_tells_and_joins),
+		cmocka_unit_test(a_lagging_shard_gives_away_what_is_new),
 		cmocka_unit_test(stop_while_moving),
 		cmocka_unit_test(kill_in_and_outside_of_handlers),
 		cmocka_unit_test(too_many_connections_are_refused),

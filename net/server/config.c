@@ -168,7 +168,7 @@ struct key {
 static const struct key keys[] = {
 	{ "shards", KEY_U32, offsetof(struct raw, shards), offsetof(struct config, shards), 0, 1, SHARDS_MAX },
 	B(io, splice_min_bytes, 0, 0, MIB(1024)),
-	N(io, offload_threads, 2, 1, 64),
+	N(io, offload_threads, 0, 1, 64),
 	N(io, offload_queue_max, 1024, 16, 1 << 20),
 	B(store, warm_bytes_max, MIB(256), MIB(1), MIB(1 << 20)),
 	B(store, seal_bytes, MIB(64), MIB(1), MIB(2048)),

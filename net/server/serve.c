@@ -85,14 +85,33 @@ static int64_t wall_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* A connection is a descriptor: take all that the system lets us have. */
-static void raise_descriptor_limit(void)
+/* A connection is a descriptor: take all that the system lets us have; returns how many that is. */
+static uint64_t raise_descriptor_limit(void)
 {
 	struct rlimit r;
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+		return DESCRIPTORS_LEAST;
+	if (r.rlim_cur < r.rlim_max) {
+		rlim_t soft = r.rlim_cur;
 		r.rlim_cur = r.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &r);
+		if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+			r.rlim_cur = soft;
 	}
+	return r.rlim_cur;
+}
+
+/* Connections first, a quarter for the store's logs, some for everything else (DESIGN section 4). */
+static void share_descriptors(const struct config *c, struct store_config *store)
+{
+	struct net_settings net;
+	uint64_t all = raise_descriptor_limit(), quarter = all / 4;
+	uint64_t most = all > quarter + DESCRIPTORS_LEAST ? all - quarter - DESCRIPTORS_LEAST : DESCRIPTORS_LEAST;
+	if (store->log_fds_max > quarter)
+		store->log_fds_max = (uint32_t)quarter;
+	net_settings_default(&net);
+	net.connections_max = (uint32_t)min_u64(most, c->net.connections_max ? c->net.connections_max : UINT32_MAX);
+	net.stall_ms_max = c->net.stall_s * 1000;
+	net_configure(&net);
 }
 
 /* Started as root with `user` set: the data folder is opened as that user, the ports are bound as root, and then root is
@@ -222,13 +241,20 @@ static void reload(void *arg)
 
 /* ---- start to end ---- */
 
+/* One more than there are cores: jobs that wait for the disk do not keep a core from hashing. */
+static unsigned offload_threads(const struct config *c)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	return c->io.offload_threads ? c->io.offload_threads : (unsigned)(cores > 0 ? cores : 1) + 1;
+}
+
 static enum err serve_shards(struct server *server, unsigned shards)
 {
 	const struct config *c = server->config;
 	struct shards_config run = {
 		.count = shards,
 		.pin = c->io.pin,
-		.offload_threads = c->io.offload_threads,
+		.offload_threads = offload_threads(c),
 		.offload_queue_max = c->io.offload_queue_max,
 		.backend = c->io.backend,
 		.splice_min_bytes = c->io.splice_min_bytes,
@@ -259,7 +285,7 @@ static enum err serve_locked(struct server *server, unsigned shards)
 				    .hash_queue_max = c->auth.hash_queue_max,
 				    .hash_wait_ms_max = c->auth.hash_wait_ms_max,
 				    /* one thread stays free of hashes, so that look-ups do not stand behind them */
-				    .hash_parallel_max = c->io.offload_threads > 1 ? c->io.offload_threads - 1 : 1 };
+				    .hash_parallel_max = offload_threads(c) > 1 ? offload_threads(c) - 1 : 1 };
 	enum err e = directory_open(&directory);
 	if (e != OK)
 		return e;
@@ -281,8 +307,8 @@ int serve(const struct config *config)
 	log_set_clock(wall_ms);
 	log_set_level(config->log_level);
 	log_set_form(config->log_form);
-	raise_descriptor_limit();
 	store_part(config, &server.store);
+	share_descriptors(config, &server.store);
 	configure_pop3(config);
 	configure_lmtp(config);
 

@@ -15,20 +15,10 @@ import subprocess
 import pytest
 
 from corpus import corpus, real_looking
-from penfold import DOMAIN, PASSWORD, Lmtp, Penfold
+from penfold import DOMAIN, PASSWORD, Lmtp, Penfold, without_trace
 from postfix import Postfix
 
-# What delivery puts in front of a message, to the byte: a message may itself begin with a blank, or with lines like these.
-TRACE = re.compile(rb'Return-Path: <[^\r\n]*>\r\nDelivered-To: [^\r\n]+\r\nReceived: from [^\r\n]+\r\n\tby [^\r\n]+ with (?:UTF8)?LMTP id [^\r\n ]+'
-                   rb'\r\n\tfor <[^\r\n]+>; \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000\r\n')
 FIELD = re.compile(rb'[!-9;-~]+:|[ \t]')
-
-
-def without_trace(message):
-    """The message as it was handed over: without the lines that delivery put in front of it."""
-    trace = TRACE.match(message)
-    assert trace, message[:400]
-    return message[trace.end():]
 
 
 def tame(message):

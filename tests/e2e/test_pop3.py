@@ -9,19 +9,10 @@ import time
 
 import pytest
 
-from penfold import DOMAIN, PASSWORD, Penfold
+from penfold import DOMAIN, PASSWORD, Penfold, read_all
 
 MESSAGE = b'Subject: one\r\n\r\nbody\r\n'
 LOGIN = f'USER ann@{DOMAIN}\r\nPASS {PASSWORD}\r\n'.encode()
-
-
-def read_all(s):
-    out = b''
-    while True:
-        chunk = s.recv(65536)
-        if not chunk:
-            return out
-        out += chunk
 
 
 def test_second_session_is_refused_at_once(penfold):

@@ -57,11 +57,13 @@ void account_forget(struct account *a)
 
 size_t account_memory_bytes(const struct account *a)
 {
-	size_t n = sizeof(*a) + a->log_count * sizeof(*a->logs) + a->subscriptions_bytes + keywords_memory_bytes(a->keywords);
+	size_t n = sizeof(*a) + a->log_count * sizeof(*a->logs) + a->subscriptions_bytes +
+		   keywords_memory_bytes(a->keywords);
 
 	for (uint32_t i = 0; i < a->folder_count; i++) {
 		const struct folder *f = a->folders[i];
-		n += sizeof(f) + sizeof(*f) + f->name_bytes + f->vanished.cap * sizeof(*f->vanished.at) + rows_memory_bytes(&f->rows);
+		n += sizeof(f) + sizeof(*f) + f->name_bytes + f->vanished.cap * sizeof(*f->vanished.at) +
+		     rows_memory_bytes(&f->rows);
 	}
 	return n;
 }
@@ -357,7 +359,8 @@ static bool doomed_add(void *arg, const char *name, bool is_dir)
 	return buf_put(&d->names, name, strlen(name) + 1);
 }
 
-/* Caches and bodies first, logs from the highest down: what a crash leaves behind is an older state, not a wrong one. */
+/* Caches and bodies first, logs from the highest down: what a crash leaves behind is an older state, not a wrong
+ * one. */
 static enum err directory_empty(int dir_fd)
 {
 	struct doomed d;
@@ -429,8 +432,8 @@ enum err account_destroy(uint64_t account_id)
 void account_usage(const struct account *account, struct account_usage *usage_out)
 {
 	*usage_out = (struct account_usage){ .bytes = account->bytes,
-		                             .messages = account->messages,
-		                             .read_only = account->read_only || account->state == ACCOUNT_LOST };
+					     .messages = account->messages,
+					     .read_only = account->read_only || account->state == ACCOUNT_LOST };
 }
 
 uint64_t account_number(const struct account *account) { return account->id; }

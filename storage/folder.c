@@ -100,7 +100,8 @@ struct folder *folder_by_name(const struct account *a, struct slice name)
 
 bool folder_is_below(struct slice name, struct slice top)
 {
-	return name.len >= top.len && memcmp(name.ptr, top.ptr, top.len) == 0 && (name.len == top.len || name.ptr[top.len] == '/');
+	return name.len >= top.len && memcmp(name.ptr, top.ptr, top.len) == 0 &&
+	       (name.len == top.len || name.ptr[top.len] == '/');
 }
 
 /* ---- vanished ---- */
@@ -200,7 +201,8 @@ void subscription_set(struct account *a, struct slice name, bool on)
 {
 	char *p = subscription_find(a, name);
 
-	if (on && !p && name.len > 0 && !memchr(name.ptr, 0, name.len) && a->subscriptions_bytes + name.len < SUBSCRIPTIONS_BYTES_MAX) {
+	if (on && !p && name.len > 0 && !memchr(name.ptr, 0, name.len) &&
+	    a->subscriptions_bytes + name.len < SUBSCRIPTIONS_BYTES_MAX) {
 		a->subscriptions = xrealloc(a->subscriptions, a->subscriptions_bytes + name.len + 1);
 		memcpy(a->subscriptions + a->subscriptions_bytes, name.ptr, name.len);
 		a->subscriptions[a->subscriptions_bytes + name.len] = 0;

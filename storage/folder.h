@@ -31,7 +31,7 @@ struct vanished;
 struct folder *folder_add(struct account *a, uint32_t id, struct slice name);
 /* Takes it out of the account. Its memory goes when no view shows it any more. */
 void folder_drop(struct account *a, struct folder *f);
-void folder_free(struct folder *f); /* no view is open */
+void folder_free(struct folder *f);                                        /* no view is open */
 struct folder *folder_by_name(const struct account *a, struct slice name); /* INBOX in any case */
 void folder_set_name(struct folder *f, struct slice name);
 /* Is `name` at or below `top`? */

@@ -15,8 +15,15 @@
 static void info_fill(const struct folder *f, struct folder_info *info_out)
 {
 	*info_out = (struct folder_info){
-		.id = f->id, .uidvalidity = f->uidvalidity, .uidnext = f->uidnext, .messages = rows_count(&f->rows), .unseen = f->unseen,
-		.modseq = f->modseq, .bytes = rows_bytes(&f->rows), .name = slice_of(f->name, f->name_bytes), .subscribed = f->subscribed,
+		.id = f->id,
+		.uidvalidity = f->uidvalidity,
+		.uidnext = f->uidnext,
+		.messages = rows_count(&f->rows),
+		.unseen = f->unseen,
+		.modseq = f->modseq,
+		.bytes = rows_bytes(&f->rows),
+		.name = slice_of(f->name, f->name_bytes),
+		.subscribed = f->subscribed,
 		.special_use = f->special_use,
 	};
 }
@@ -78,7 +85,8 @@ static bool name_good(struct slice name)
 	if (name.len == 0 || name.len > FOLDER_NAME_BYTES_MAX || name.ptr[0] == '/' || name.ptr[name.len - 1] == '/')
 		return false;
 	for (size_t i = 0; i < name.len; i++)
-		if ((unsigned char)name.ptr[i] < ' ' || name.ptr[i] == 0x7f || (name.ptr[i] == '/' && name.ptr[i - 1] == '/'))
+		if ((unsigned char)name.ptr[i] < ' ' || name.ptr[i] == 0x7f ||
+		    (name.ptr[i] == '/' && name.ptr[i - 1] == '/'))
 			return false;
 	return true;
 }

@@ -40,7 +40,8 @@ static void log_add(struct account *a, uint32_t number, uint64_t end, uint64_t i
 }
 
 /* The log is ours: what is appended from now on goes there. */
-static void log_owned(struct account *a, struct account_live *live, uint32_t number, int fd, uint64_t end, uint64_t inode)
+static void log_owned(struct account *a, struct account_live *live, uint32_t number, int fd, uint64_t end,
+		      uint64_t inode)
 {
 	if (live->log_fd >= 0)
 		file_close(live->log_fd);
@@ -54,11 +55,18 @@ static void log_owned(struct account *a, struct account_live *live, uint32_t num
 }
 
 /* F6 to F8: writes the cut of what memory says, and takes it into memory as any other commit. Closes fd on failure. */
-static enum err cut_and_own(struct account *a, struct account_live *live, uint32_t number, int fd, uint32_t flags, struct slice more)
+static enum err cut_and_own(struct account *a, struct account_live *live, uint32_t number, int fd, uint32_t flags,
+			    struct slice more)
 {
 	struct store_shard *s = store_self();
-	struct fence_cut cut = { .account_id = a->id, .salt = a->salt, .sequence = a->sequence + 1, .take = ++s->takes,
-		                 .incarnation = s->incarnation, .wall_ms = clock_wall_ms(), .flags = flags, .more = more };
+	struct fence_cut cut = { .account_id = a->id,
+				 .salt = a->salt,
+				 .sequence = a->sequence + 1,
+				 .take = ++s->takes,
+				 .incarnation = s->incarnation,
+				 .wall_ms = clock_wall_ms(),
+				 .flags = flags,
+				 .more = more };
 	struct cut_end *ends = recover_ends(a, &cut.count);
 	struct commit_header header;
 	struct file_info info;
@@ -85,9 +93,12 @@ static enum err cut_and_own(struct account *a, struct account_live *live, uint32
 /* What a new account begins with. Also one whose first owner was stopped before he had written anything. */
 static bool account_begin(struct account *a, struct buf *more)
 {
-	struct folder_record inbox = { .fixed = { .op = FOLDER_CREATE, .uidl_formula = UIDL_FORMULA_HEX, .folder = FOLDER_INBOX,
-		                                  .flags = FOLDER_FLAG_SUBSCRIBED, .uidnext = 1 },
-		                       .name = SLICE_LIT("INBOX") };
+	struct folder_record inbox = { .fixed = { .op = FOLDER_CREATE,
+						  .uidl_formula = UIDL_FORMULA_HEX,
+						  .folder = FOLDER_INBOX,
+						  .flags = FOLDER_FLAG_SUBSCRIBED,
+						  .uidnext = 1 },
+				       .name = SLICE_LIT("INBOX") };
 
 	while (a->salt == 0)
 		random_bytes(&a->salt, sizeof(a->salt));
@@ -117,7 +128,8 @@ static enum err make_first(struct account *a, struct account_live *live)
 }
 
 /* F11 */
-static enum err load_sealed(struct account *a, struct account_live *live, const struct fence_names *names, int newest_fd)
+static enum err load_sealed(struct account *a, struct account_live *live, const struct fence_names *names,
+			    int newest_fd)
 {
 	char own[LOG_NAME_BYTES], next[LOG_NAME_BYTES];
 	enum err e = recover_run(a, live->dir_fd, names, UINT32_MAX, file_shared());
@@ -153,7 +165,8 @@ static enum err load_takeover(struct account *a, struct account_live *live, cons
 }
 
 /* No log can be made. With the folder to ourselves nobody else can write, so what is there may be shown. */
-static enum err load_read_only(struct account *a, struct account_live *live, const struct fence_names *names, enum err why)
+static enum err load_read_only(struct account *a, struct account_live *live, const struct fence_names *names,
+			       enum err why)
 {
 	enum err e;
 
@@ -280,7 +293,8 @@ enum err own_take(struct account *a, struct account_live *live)
 		made = true;
 		e = newest_unchanged(a, live); /* F5 */
 		if (e == OK)
-			e = cut_and_own(a, live, number, fd, 0, slice_of(NULL, 0)); /* F6, F8; memory is already the replay (F7) */
+			/* F6, F8; memory is already the replay (F7) */
+			e = cut_and_own(a, live, number, fd, 0, slice_of(NULL, 0));
 		else
 			file_close(fd);
 	}
@@ -296,8 +310,11 @@ enum err own_take(struct account *a, struct account_live *live)
 /* One commit of records without data, outside of the queue: who calls leads. */
 static enum err append_alone(struct account *a, struct account_live *live, struct buf *heads)
 {
-	struct commit_header header = { .sequence = a->sequence + 1, .bytes = COMMIT_HEADER_BYTES + heads->len, .records = 1,
-		                        .previous_end = live->previous_end, .synced_end = live->synced_end };
+	struct commit_header header = { .sequence = a->sequence + 1,
+					.bytes = COMMIT_HEADER_BYTES + heads->len,
+					.records = 1,
+					.previous_end = live->previous_end,
+					.synced_end = live->synced_end };
 	char bytes[COMMIT_HEADER_BYTES];
 	uint32_t own = a->logs[a->log_count - 1].number;
 
@@ -320,7 +337,9 @@ static enum err append_alone(struct account *a, struct account_live *live, struc
 
 enum err own_seal(struct account *a, struct account_live *live, enum seal_reason reason)
 {
-	struct seal_fixed seal = { .reason = reason, .wall_ms = clock_wall_ms(), .messages = a->messages, .bytes = a->bytes };
+	struct seal_fixed seal = {
+		.reason = reason, .wall_ms = clock_wall_ms(), .messages = a->messages, .bytes = a->bytes
+	};
 	uint64_t end = live->synced_end;
 	struct buf heads;
 	enum err e;

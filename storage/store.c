@@ -37,9 +37,11 @@ void store_config_default(struct store_config *config_out)
 
 /* ---- the folder: once per process ---- */
 
-static int folder_fd = -1, format_fd = -1; /* written by store_lock and store_unlock only, before and after the shards */
+/* written by store_lock and store_unlock only, before and after the shards */
+static int folder_fd = -1, format_fd = -1;
 
-/* What a crash during the very first start may have left: part of the text, or zeros. It was synced before anything else was made. */
+/* What a crash during the very first start may have left: part of the text, or zeros. It was synced before anything
+ * else was made. */
 static bool format_torn(const char *text, size_t bytes)
 {
 	static const char whole[] = FORMAT_FILE_TEXT;
@@ -65,7 +67,8 @@ static enum err format_check(void)
 		return OK;
 	if (n == 0 || format_torn(text, (size_t)n))
 		return file_commit(format_fd, &iov, 1, 0) < 0 ? ERR_IO : OK;
-	log_event(LOG_ERROR, "store.format", LOG_STR("found", slice_of(text, (size_t)n)), LOG_Z("expected", FORMAT_FILE_TEXT));
+	log_event(LOG_ERROR, "store.format", LOG_STR("found", slice_of(text, (size_t)n)),
+		  LOG_Z("expected", FORMAT_FILE_TEXT));
 	return ERR_CONFIG;
 }
 

@@ -32,7 +32,8 @@ static void let_go(struct account *a)
 	a->busy = &queue;
 	(void)commit_flush(a);
 	if (a->state != ACCOUNT_LOST)
-		(void)commit_seal(a, SEAL_LET_GO); /* failing, it is left unsealed, or cut by a next log: the next load sees to it */
+		/* failing, it is left unsealed, or cut by a next log: the next load sees to it */
+		(void)commit_seal(a, SEAL_LET_GO);
 	if (a->state == ACCOUNT_SEALED)
 		save(a);
 	a->busy = NULL;
@@ -99,11 +100,10 @@ void warm_stop(void)
 		fiber_sleep(STORE_STOP_LOOK_MS);
 		drain(s);
 	}
-	LIST_FOREACH(&s->accounts.order, it)
-	{
+	LIST_FOREACH (&s->accounts.order, it) {
 		struct account *a = CONTAINER_OF(CONTAINER_OF(it, struct table_node, order), struct account, node);
 		log_event(LOG_ERROR, "store.still_open", LOG_U64("account", a->id), LOG_U64("sessions", a->refs),
-		          LOG_U64("jobs", a->warm.pins - a->refs));
+			  LOG_U64("jobs", a->warm.pins - a->refs));
 		(void)commit_flush(a);
 		(void)commit_seal(a, SEAL_LET_GO);
 	}

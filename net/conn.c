@@ -280,6 +280,8 @@ static void receive(struct net_private *c)
 
 static void received(struct net_private *c, size_t bytes)
 {
+	/* More of a line that has begun is no sign of life: whoever never ends one is idle.  A whole line counts, in step_line. */
+	bool amid_line = c->next == NEXT_LINE && (input_len(&c->input) || c->frame.swallowed);
 	c->hot = bytes >= IO_RECV_BYTES_MAX;
 	if (c->into) {
 		input_added(&c->input, bytes);
@@ -288,7 +290,7 @@ static void received(struct net_private *c, size_t bytes)
 		c->hot |= c->recv.hot; /* the kernel says that it has more */
 	}
 	c->data_starved = false;
-	if (!c->send.pending)
+	if (!c->send.pending && !amid_line)
 		c->active_ms = clock_now_ms();
 	STAT_ADD(c->shard, bytes_in, bytes);
 }

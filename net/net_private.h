@@ -109,7 +109,7 @@ struct net_private {
 		struct link runnable; /* waits for a fiber */
 		struct post post;     /* moves */
 	} queue;
-	uint64_t active_ms;     /* last input, or last sign that output is being taken */
+	uint64_t active_ms;     /* last line or data, or last sign that output is being taken */
 	struct io_piece *batch; /* of the send in flight */
 	int fd;
 	uint32_t idle_ms_max;

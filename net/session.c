@@ -74,6 +74,8 @@ static bool step_line(struct net_private *c)
 	input_use(&c->input, used);
 	if (found == FRAME_MORE)
 		return starved(c);
+	if (!c->send.pending)
+		c->active_ms = clock_now_ms();
 	STAT_ADD(c->shard, lines, 1);
 	arena_reset(&s->command);
 	if (found == FRAME_LINE)

@@ -212,6 +212,32 @@ static void idle_session_is_told_and_ended(void **state)
 	toy_stop(t);
 }
 
+/* A client that sends a byte now and then but never a line is as idle as one that says nothing. */
+static void line_without_end_is_idle(void **state)
+{
+	(void)state;
+	struct toy_server *t = toy_start(1);
+	for (int too_long = 0; too_long < 2; too_long++) {
+		int fd = client_open(t);
+		EXPECT(fd, "hello\r\n");
+		SEND(fd, "idle 400\r\n");
+		EXPECT(fd, "ok\r\n");
+		char flood[8192];
+		memset(flood, 'x', sizeof(flood));
+		if (too_long)
+			assert_int_equal(send(fd, flood, sizeof(flood), 0), sizeof(flood));
+		uint64_t began = now_ms();
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		while (poll(&p, 1, 50) == 0 && now_ms() - began < 10000)
+			SEND(fd, "x");
+		EXPECT(fd, "timeout\r\n");
+		assert_in_range(now_ms() - began, 390, 5000);
+		close(fd);
+	}
+	EVENTUALLY(TOY_GET(how[END_IDLE]) == 2);
+	toy_stop(t);
+}
+
 /* Who takes nothing is dropped; who takes a little now and then is not; both hold a bounded piece of memory. */
 static void stalled_reader_is_dropped(void **state)
 {
@@ -569,6 +595,7 @@ int main(void)
 		cmocka_unit_test(lingering_is_bounded),
 		cmocka_unit_test(file_ranges),
 		cmocka_unit_test(idle_session_is_told_and_ended),
+		cmocka_unit_test(line_without_end_is_idle),
 		cmocka_unit_test(stalled_reader_is_dropped),
 		cmocka_unit_test(thousand_slow_readers),
 		cmocka_unit_test(stop_tells_and_joins),

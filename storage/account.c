@@ -42,6 +42,7 @@ void account_forget(struct account *a)
 {
 	for (uint32_t i = 0; i < a->folder_count; i++)
 		folder_free(a->folders[i]);
+	folder_names_changed(a);
 	free(a->folders);
 	a->folders = NULL;
 	a->folder_count = 0;
@@ -62,7 +63,7 @@ size_t account_memory_bytes(const struct account *a)
 
 	for (uint32_t i = 0; i < a->folder_count; i++) {
 		const struct folder *f = a->folders[i];
-		n += sizeof(f) + sizeof(*f) + f->name_bytes + f->vanished.cap * sizeof(*f->vanished.at) +
+		n += sizeof(void *) + sizeof(*f) + f->name_bytes + f->vanished.cap * sizeof(*f->vanished.at) +
 		     rows_memory_bytes(&f->rows);
 	}
 	return n;

@@ -116,6 +116,7 @@ struct account {
 	struct waitq *busy;
 	struct log *logs;          /* ascending; the last one is the newest */
 	struct folder **folders;   /* by id */
+	struct folder **by_name;   /* the same in order of name; NULL: not needed since a name changed */
 	struct keywords *keywords; /* NULL: none used */
 	struct repair *repairs;
 	char *subscriptions; /* names that are no folders, each ended by NUL, or NULL */

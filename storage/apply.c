@@ -362,6 +362,7 @@ static void apply_folder(struct apply *ap, const struct record *r)
 		return;
 	}
 	f = account_folder(ap->a, fr.fixed.folder);
+	folder_names_changed(ap->a);
 	switch ((enum folder_op)fr.fixed.op) {
 	case FOLDER_CREATE:
 	case FOLDER_STATE:

@@ -34,6 +34,10 @@ void folder_drop(struct account *a, struct folder *f);
 void folder_free(struct folder *f);                                        /* no view is open */
 struct folder *folder_by_name(const struct account *a, struct slice name); /* INBOX in any case */
 void folder_set_name(struct folder *f, struct slice name);
+/* Names or folders have changed: what was sorted by name is forgotten. */
+void folder_names_changed(struct account *a);
+/* The folder that follows in order of name (bytewise); NULL: the first. NULL at the end. */
+const struct folder *folder_after(struct account *a, const struct folder *last);
 /* Is `name` at or below `top`? */
 bool folder_is_below(struct slice name, struct slice top);
 

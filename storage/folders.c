@@ -48,25 +48,18 @@ enum err folder_info(struct account *account, uint32_t folder, struct folder_inf
 	return OK;
 }
 
-/* In order of name: the least name above the last one's. The cursor is the last one's id. */
+/* The cursor is the last one's id. */
 bool folder_next(struct account *account, uint32_t *cursor_io, struct folder_info *info_out)
 {
-	const struct folder *last = *cursor_io ? account_folder(account, *cursor_io) : NULL, *best = NULL;
+	const struct folder *f = *cursor_io ? account_folder(account, *cursor_io) : NULL;
 
-	if (*cursor_io && !last)
+	if (*cursor_io && !f)
 		return false; /* deleted while the caller waited; he begins again */
-	for (uint32_t i = 0; i < account->folder_count; i++) {
-		const struct folder *f = account->folders[i];
-		struct slice name = slice_of(f->name, f->name_bytes);
-		if (last && slice_cmp(name, slice_of(last->name, last->name_bytes)) <= 0)
-			continue;
-		if (!best || slice_cmp(name, slice_of(best->name, best->name_bytes)) < 0)
-			best = f;
-	}
-	if (!best)
+	f = folder_after(account, f);
+	if (!f)
 		return false;
-	*cursor_io = best->id;
-	info_fill(best, info_out);
+	*cursor_io = f->id;
+	info_fill(f, info_out);
 	return true;
 }
 

@@ -359,12 +359,11 @@ static void first_take(struct log_first *f, uint32_t number, const struct commit
 	struct cut_record cut;
 	struct stub_fixed stub;
 	size_t at = 0;
-	int next;
 
 	f->unknown = !commit_header_known(header);
 	f->sequence = header->sequence;
 	f->commit_bytes = header->bytes;
-	while ((next = record_next(heads, &at, &r)) == RECORD_NEXT_OK) {
+	while (record_next(heads, &at, &r) == RECORD_NEXT_OK) {
 		if (r.type == RECORD_STUB && stub_get(&r, &stub) && stub.log == number) {
 			f->kind = LOG_FILE_STUB;
 		} else if (r.type == RECORD_OPEN && open_get(&r, &open)) {

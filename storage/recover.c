@@ -310,6 +310,7 @@ static void finish_provisional(struct account *a, struct folder *f, bool damage)
 
 	if (damage || f->id == FOLDER_INBOX) {
 		int n = snprintf(name, sizeof(name), "Recovered %u", f->id);
+		folder_names_changed(a);
 		folder_set_name(f, f->id == FOLDER_INBOX ? SLICE_LIT("INBOX") : slice_of(name, (size_t)n));
 		/* the old one is not known: all its UIDs are new to clients */
 		a->last_uidvalidity = f->uidvalidity = (uint32_t)max_u64((uint64_t)a->last_uidvalidity + 1,

@@ -31,7 +31,7 @@ static enum err uid_take(struct folder *f, const struct commit *commit, uint32_t
 {
 	uint32_t next = uid_planned(f, commit);
 
-	if (wanted != 0 && wanted < next)
+	if (wanted != 0 && wanted < next) /* invariant 6: no UID is given twice */
 		return ERR_EXISTS;
 	if (wanted != 0)
 		next = wanted;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * apply.c - takes a whole commit into memory: the one way an account changes, for replay and for live commits alike.
+ * apply.c - takes a whole commit into memory: the one way an account changes, for replay and for live commits alike
+ * (invariant 2: the log is the mailbox; invariant 13: a commit shows whole or not at all).
  *
  * A replay may meet anything twice (compaction leaves duplicates when it is interrupted) and may meet changes of messages
  * whose own record it has not seen (it was relocated to a later log).  So everything here is said so that hearing it again,

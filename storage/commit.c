@@ -388,7 +388,8 @@ static bool write_given_up(struct commit *c, int r)
 	if (info.bytes >= c->live->log_at + c->header.bytes)
 		return false; /* all was written, so it was the sync */
 	if (info.bytes > c->live->log_at)
-		c->live->log_at += c->header.bytes; /* previous_end stays: the gap has a name */
+		/* previous_end stays, so the gap has a name; nothing is written over (invariant 3) */
+		c->live->log_at += c->header.bytes;
 	return true;
 }
 
@@ -440,7 +441,7 @@ static enum err commit_store(struct commit *c, bool sync)
 	int r = commit_write(c, sync, &source);
 	if (r < 0)
 		return commit_failed(c, r, source);
-	/* F8, F9: nothing is told or shown before the look */
+	/* F8, F9, invariant 1: nothing is told or shown before the sync and the look */
 	enum err e = fence_look(live->dir_fd, live->log_fd, live->own_name, live->next_name);
 	if (e != OK) {
 		own_lost(c->a, "the look found another owner");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fence.h - at most one process can have an account's writes acknowledged, by the store alone.
+ * fence.h - at most one process can have an account's writes acknowledged, by the store alone (invariant 4).
  *
  * For the room only.  Any process may believe at any moment that it owns an account; the rules below make that harmless.  They
  * are those of research/model/fence.pml, which searched them with pauses of any length between any two steps, crashes and

@@ -20,6 +20,7 @@ struct pop3_config {
 	const char *host_name;      /* in the greeting and APOP's timestamp */
 	const char *implementation; /* CAPA IMPLEMENTATION, one word: "Penfold-0.1" */
 	const char *language;       /* what LANG * chooses; a tag that LANG lists */
+	uint32_t login_idle_ms_max; /* before login */
 	uint32_t idle_ms_max;       /* auto-logout; RFC 1939 wants 10 minutes at least */
 	uint32_t auth_tries_max;    /* wrong passwords in one connection, then it is closed */
 	uint32_t bad_commands_max;  /* senseless lines in a row, then it is closed */

@@ -60,6 +60,7 @@ static void configure_pop3(const struct config *c)
 	pop3_config_default(&pop3);
 	pop3.host_name = c->hostname;
 	pop3.implementation = "Penfold-" PENFOLD_VERSION;
+	pop3.login_idle_ms_max = c->pop3.login_idle_s * 1000;
 	pop3.idle_ms_max = c->pop3.idle_s * 1000;
 	pop3.auth_tries_max = c->pop3.auth_failures_max;
 	pop3_configure(&pop3);

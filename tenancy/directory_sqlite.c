@@ -37,7 +37,8 @@ static const char *const sql[ST_COUNT] = {
 		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL",
 	[ST_PASSWORDS] = "SELECT stored FROM credentials WHERE account_id = ?1 ORDER BY id LIMIT ?2",
 	[ST_VERSION] = "PRAGMA data_version",
-	[ST_OVERVIEW] = "SELECT EXISTS (SELECT 1 FROM tenants WHERE plain_passwords = 1)",
+	[ST_OVERVIEW] = "SELECT coalesce(max(plain_passwords), 0), coalesce(max(login_delay_s), 0),"
+			" coalesce(min(expire_days) FILTER (WHERE expire_days >= 0), -1) FROM tenants",
 	[ST_PURGE] = "SELECT min(id) FROM removed_accounts WHERE purge = 1 AND id > ?1",
 };
 
@@ -356,7 +357,8 @@ static enum err changes(void *self, uint64_t *version_out, struct directory_over
 		st = c->statements[ST_OVERVIEW];
 		e = first_row(st);
 		if (!e)
-			d->overview.apop_offered = sqlite3_column_int(st, 0) != 0;
+			d->overview = (struct directory_overview){ sqlite3_column_int(st, 0) != 0, (uint32_t)sqlite3_column_int(st, 1),
+								   sqlite3_column_int(st, 2) };
 		done(st);
 	}
 	if (e) {

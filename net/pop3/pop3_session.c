@@ -14,11 +14,11 @@ METRIC_COUNTER(logins, "pop3_logins_total", "POP3 sessions that entered TRANSACT
 METRIC_COUNTER(messages_deleted, "pop3_messages_deleted_total", "messages deleted by QUIT");
 METRIC_COUNTER(updates_failed, "pop3_updates_failed_total", "QUITs whose deletions could not be made durable");
 
-struct pop3_config pop3_settings = { "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX, 0, -1 };
+struct pop3_config pop3_settings = { "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX };
 
 void pop3_config_default(struct pop3_config *config_out)
 {
-	*config_out = (struct pop3_config){ "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX, 0, -1 };
+	*config_out = (struct pop3_config){ "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX };
 }
 
 void pop3_configure(const struct pop3_config *config) { pop3_settings = *config; }

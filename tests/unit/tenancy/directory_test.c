@@ -175,6 +175,21 @@ FIBER_TEST(a_change_is_seen_within_a_second)
 	close_directory();
 }
 
+FIBER_TEST(extremes_of_all_tenants)
+{
+	sample();
+	open_directory(MIB(1));
+	assert_int_equal(directory_extremes().login_delay_max_s, 0);
+	assert_int_equal(directory_extremes().expire_days_min, -1);
+	uint64_t changes = stats().changes;
+	sql("UPDATE tenants SET login_delay_s = 60, expire_days = -1 WHERE name = 'demo';"
+	    "UPDATE tenants SET login_delay_s = 900, expire_days = 5 WHERE name = 'other'");
+	wait_for_change(changes);
+	assert_int_equal(directory_extremes().login_delay_max_s, 900);
+	assert_int_equal(directory_extremes().expire_days_min, 5);
+	close_directory();
+}
+
 FIBER_TEST(credential_version_follows_every_change)
 {
 	struct subject *s;
@@ -374,6 +389,7 @@ int main(void)
 		cmocka_unit_test(finds_what_is_there),
 		cmocka_unit_test(strange_names_are_only_names),
 		cmocka_unit_test(a_change_is_seen_within_a_second),
+		cmocka_unit_test(extremes_of_all_tenants),
 		cmocka_unit_test(credential_version_follows_every_change),
 		cmocka_unit_test(stale_answers_serve_when_it_fails),
 		cmocka_unit_test(one_query_for_many_askers),

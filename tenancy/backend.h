@@ -16,6 +16,7 @@ struct directory_overview {
 	bool apop_offered;          /* a tenant keeps reversible secrets */
 	uint32_t login_delay_max_s; /* see directory_extremes */
 	int32_t expire_days_min;
+	bool sdps_maildrops;        /* there are hosts that are one maildrop, with two passwords each */
 };
 
 struct directory_backend {

@@ -26,6 +26,7 @@ static struct {
 	bool apop_offered;   /* atomic, as the next two */
 	uint32_t login_delay_max_s;
 	int32_t expire_days_min;
+	bool sdps_maildrops; /* atomic */
 	uint64_t changes;    /* atomic */
 	uint64_t version;    /* the poll's own */
 	/* shard 0 */
@@ -133,6 +134,11 @@ bool directory_apop_offered(void)
 	return __atomic_load_n(&directory.apop_offered, __ATOMIC_RELAXED);
 }
 
+bool directory_has_maildrops(void)
+{
+	return __atomic_load_n(&directory.sdps_maildrops, __ATOMIC_RELAXED);
+}
+
 struct directory_extremes directory_extremes(void)
 {
 	return (struct directory_extremes){ __atomic_load_n(&directory.login_delay_max_s, __ATOMIC_RELAXED),
@@ -153,6 +159,7 @@ static enum err look_for_changes(void)
 	__atomic_store_n(&directory.apop_offered, overview.apop_offered, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.login_delay_max_s, overview.login_delay_max_s, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.expire_days_min, overview.expire_days_min, __ATOMIC_RELAXED);
+	__atomic_store_n(&directory.sdps_maildrops, overview.sdps_maildrops, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&directory.changes, 1, __ATOMIC_RELAXED);
 	directory_cache_drop(directory.cache);
 	return OK;

@@ -17,7 +17,10 @@
 #include "core/base/bytes.h"
 #include "core/base/err.h"
 
+enum sdps_mode { SDPS_NONE, SDPS_ACCOUNTS, SDPS_MAILDROP };
 enum over_quota { OVER_QUOTA_TEMPORARY, OVER_QUOTA_PERMANENT }; /* 452 or 552 */
+
+enum { XTND_XLST = 1, XTND_XMIT = 2 };
 
 struct subject {
 	uint64_t account_id; /* never reused */
@@ -32,7 +35,12 @@ struct subject {
 	int32_t expire_days;    /* CAPA EXPIRE: -1 NEVER */
 	bool apop;              /* the tenant keeps reversible secrets */
 	char subaddress_separator; /* '+'; 0 = off */
+	uint8_t xtnd;              /* XTND_...: which extensions of POP3 the tenant allows */
 	uint64_t credential_version; /* changes with every password change */
+	/* The domain is an SDPS host's: *ENV is answered. */
+	enum sdps_mode sdps;
+	bool maildrop;          /* the account is a host's maildrop, which takes mail for every local part of the domain */
+	struct slice sdps_user; /* of a login to a maildrop: only mail whose recipient has this local part (folded); empty = all of it */
 };
 
 struct directory_config {

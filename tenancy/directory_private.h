@@ -10,5 +10,7 @@ enum err directory_find(enum login_purpose purpose, struct slice login, struct l
 
 /* Some tenant keeps reversible secrets. Now. */
 bool directory_apop_offered(void);
+/* Some SDPS host is one maildrop. Now. */
+bool directory_has_maildrops(void);
 
 #endif

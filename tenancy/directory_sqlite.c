@@ -20,25 +20,32 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, ST_PURGE, ST_COUNT };
+enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, ST_HOST, ST_PURGE, ST_COUNT };
 
 static const char *const sql[ST_COUNT] = {
 	[ST_DOMAIN] = "SELECT coalesce(p.name, d.name), t.id, t.subaddress_separator,"
 		      " (SELECT c.stored FROM accounts a JOIN credentials c ON c.account_id = a.id"
-		      "  WHERE a.domain_id = coalesce(p.id, d.id) ORDER BY a.local_part LIMIT 1)"
+		      "  WHERE a.domain_id = coalesce(p.id, d.id) ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0)"
 		      " FROM domains d LEFT JOIN domains p ON p.id = d.alias_of JOIN tenants t ON t.id = coalesce(p.tenant_id, d.tenant_id)"
+		      " LEFT JOIN sdps_hosts h ON h.domain_id = coalesce(p.id, d.id)"
 		      " WHERE d.name = ?1",
 	[ST_ACCOUNT] = "SELECT a.id, a.credential_version, t.id, t.name,"
 		       " max(coalesce(a.suspended, 0), coalesce(t.suspended, 0)),"
 		       " coalesce(a.pop3, t.pop3), coalesce(a.imap, t.imap), coalesce(a.lmtp, t.lmtp),"
 		       " coalesce(a.quota_bytes, t.quota_bytes), coalesce(a.quota_messages, t.quota_messages),"
-		       " t.over_quota, t.login_delay_s, t.expire_days, t.subaddress_separator, t.plain_passwords"
+		       " t.over_quota, t.login_delay_s, t.expire_days, t.subaddress_separator, t.plain_passwords,"
+		       " coalesce(h.mode, 0), t.xtnd"
 		       " FROM domains d JOIN tenants t ON t.id = d.tenant_id JOIN accounts a ON a.domain_id = d.id"
+		       " LEFT JOIN sdps_hosts h ON h.domain_id = d.id"
 		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL",
 	[ST_PASSWORDS] = "SELECT stored FROM credentials WHERE account_id = ?1 ORDER BY id LIMIT ?2",
 	[ST_VERSION] = "PRAGMA data_version",
 	[ST_OVERVIEW] = "SELECT coalesce(max(plain_passwords), 0), coalesce(max(login_delay_s), 0),"
-			" coalesce(min(expire_days) FILTER (WHERE expire_days >= 0), -1) FROM tenants",
+			" coalesce(min(expire_days) FILTER (WHERE expire_days >= 0), -1),"
+			" EXISTS (SELECT 1 FROM sdps_hosts WHERE mode = 2) FROM tenants",
+	/* by its short name, which has no dot, or its full one, which has */
+	[ST_HOST] = "SELECT d.name, h.mode FROM sdps_hosts h JOIN domains d ON d.id = h.domain_id WHERE h.short_name = ?1"
+		    " UNION ALL SELECT d.name, h.mode FROM domains d JOIN sdps_hosts h ON h.domain_id = d.id WHERE d.name = ?1 LIMIT 1",
 	[ST_PURGE] = "SELECT min(id) FROM removed_accounts WHERE purge = 1 AND id > ?1",
 };
 
@@ -169,6 +176,14 @@ static int64_t number(sqlite3_stmt *st, int column, enum setting_id id)
 	return sqlite3_column_type(st, column) == SQLITE_NULL ? setting_get(id)->number : sqlite3_column_int64(st, column);
 }
 
+/* The numbers in the table are those of the enum. */
+static enum sdps_mode mode_of(sqlite3_stmt *st, int column)
+{
+	static_assert_c(SDPS_ACCOUNTS == 1 && SDPS_MAILDROP == 2, "as the schema has them");
+	int mode = sqlite3_column_int(st, column);
+	return mode == SDPS_ACCOUNTS || mode == SDPS_MAILDROP ? (enum sdps_mode)mode : SDPS_NONE;
+}
+
 /* ---- questions ---- */
 
 static enum err ask_domain(void *self, struct slice domain, struct domain_facts **facts_out)
@@ -185,8 +200,8 @@ static enum err ask_domain(void *self, struct slice domain, struct domain_facts 
 			.name = schema_text(st, 0),
 			.tenant_id = (uint64_t)sqlite3_column_int64(st, 1),
 			.subaddress_separator = (char)number(st, 2, SET_SUBADDRESS_SEPARATOR),
-			.sdps = SDPS_NONE,
 			.sample = schema_text(st, 3),
+			.sdps = mode_of(st, 4),
 		});
 	done(st);
 	return conn_give(d, c, e);
@@ -210,6 +225,8 @@ static struct subject subject_of_row(sqlite3_stmt *st)
 		.expire_days = (int32_t)number(st, 12, SET_EXPIRE_DAYS),
 		.subaddress_separator = (char)number(st, 13, SET_SUBADDRESS_SEPARATOR),
 		.apop = number(st, 14, SET_PLAIN_PASSWORDS) != 0,
+		.sdps = mode_of(st, 15),
+		.xtnd = (uint8_t)number(st, 16, SET_XTND),
 	};
 }
 
@@ -259,6 +276,7 @@ static enum err ask_account(void *self, struct slice local, struct slice domain,
 		name[local.len] = '@';
 		memcpy(name + local.len + 1, domain.ptr, domain.len);
 		subject.name = slice_of(name, local.len + 1 + domain.len);
+		subject.maildrop = local.len == 0;
 		if (!e)
 			*record_out = record_new(&subject, stored, count);
 		if (text.ptr)
@@ -269,13 +287,19 @@ static enum err ask_account(void *self, struct slice local, struct slice domain,
 	return conn_give(d, c, e);
 }
 
-/* No hosts are kept yet. */
 static enum err ask_host(void *self, struct slice host, struct host_facts **facts_out)
 {
-	(void)self;
-	(void)host;
-	(void)facts_out;
-	return ERR_NOT_FOUND;
+	struct sqlite_directory *d = self;
+	struct conn *c = conn_take(d);
+	if (!c)
+		return ERR_TEMP;
+	sqlite3_stmt *st = c->statements[ST_HOST];
+	schema_bind(st, 1, host);
+	enum err e = first_row(st);
+	if (!e)
+		*facts_out = host_facts_new(&(struct host_facts){ .domain = schema_text(st, 0), .sdps = mode_of(st, 1) });
+	done(st);
+	return conn_give(d, c, e);
 }
 
 /* ---- removed accounts ---- */
@@ -358,7 +382,7 @@ static enum err changes(void *self, uint64_t *version_out, struct directory_over
 		e = first_row(st);
 		if (!e)
 			d->overview = (struct directory_overview){ sqlite3_column_int(st, 0) != 0, (uint32_t)sqlite3_column_int(st, 1),
-								   sqlite3_column_int(st, 2) };
+								   sqlite3_column_int(st, 2), sqlite3_column_int(st, 3) != 0 };
 		done(st);
 	}
 	if (e) {

@@ -18,6 +18,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "tenancy/directory.h"
 #include "tenancy/setting.h"
 
 #define MANAGE_WHY_BYTES 512
@@ -60,6 +61,34 @@ enum err manage_domain_add(struct manage *m, struct slice name, struct slice ten
 enum err manage_domain_remove(struct manage *m, struct slice name); /* ERR_EXISTS: accounts or aliases hang on it */
 /* By tenant and name; tenant may be empty = all. */
 enum err manage_domains(struct manage *m, struct slice tenant, bool (*each)(void *arg, const struct manage_domain *d), void *arg);
+
+/* ---- SDPS hosts: domains that have a short name for logins, see login.h ---- */
+
+struct manage_host {
+	int64_t id;
+	struct slice name, short_name, tenant; /* short_name empty = none */
+	enum sdps_mode mode;
+	uint64_t passwords, accounts; /* of the maildrop; beside it */
+	int64_t created_s;
+};
+struct manage_new_host {
+	struct slice name, tenant; /* name: two labels or more; its domain is added if it is not there */
+	enum sdps_mode mode;
+	bool no_short_name;        /* else the first label: ERR_EXISTS when another host has it */
+	const struct slice *stored; /* {SCHEME}hash; SDPS_MAILDROP only, at most SDPS_PASSWORDS_MAX */
+	size_t stored_count;
+};
+enum err manage_host_add(struct manage *m, const struct manage_new_host *host);
+/* All of a maildrop's passwords are replaced by these. ERR_DENIED: users of this host have passwords of their own. */
+enum err manage_host_passwords(struct manage *m, struct slice name, const struct slice *stored, size_t count);
+/* The maildrop goes as an account does (*id_out, 0 = there was none), and the domain if it came with the host and nothing else hangs on it:
+ * *domain_out tells. */
+enum err manage_host_remove(struct manage *m, struct slice name, bool purge, int64_t *id_out, bool *domain_out);
+/* By tenant and name; tenant may be empty = all. */
+enum err manage_hosts(struct manage *m, struct slice tenant, bool (*each)(void *arg, const struct manage_host *h), void *arg);
+/* The scheme that a tenant sets passwords in, or the one of a host's tenant. */
+enum err manage_tenant_scheme(struct manage *m, struct slice tenant, char scheme_out[SETTING_TEXT_BYTES]);
+enum err manage_host_scheme(struct manage *m, struct slice name, char scheme_out[SETTING_TEXT_BYTES]);
 
 /* ---- accounts ---- */
 

@@ -41,8 +41,7 @@ enum err manage_account_id(struct manage *m, struct slice name, int64_t *id_out)
 	return e == ERR_NOT_FOUND ? manage_fail(m, e, "there is no account %.*s", SLICE_ARG(name)) : e;
 }
 
-/* May this be kept for an account of the entered domain? */
-static enum err stored_allowed(struct manage *m, struct slice stored)
+enum err manage_stored_allowed(struct manage *m, struct slice stored)
 {
 	const char *scheme, *why;
 	enum err e = password_check(stored, &scheme, &why);
@@ -56,25 +55,25 @@ static enum err stored_allowed(struct manage *m, struct slice stored)
 	return manage_fail(m, ERR_DENIED, "tenant %.*s does not allow %s", (int)m->tenant_len, m->tenant_bytes, scheme);
 }
 
-static enum err put_password(struct manage *m, int64_t account_id, struct slice stored)
+enum err manage_put_password(struct manage *m, int64_t account_id, const char *label, struct slice stored)
 {
-	sqlite3_stmt *st = manage_statement(m, "INSERT INTO credentials (account_id, stored) VALUES (?1, ?2)"
+	sqlite3_stmt *st = manage_statement(m, "INSERT INTO credentials (account_id, stored, label) VALUES (?1, ?2, ?3)"
 					       " ON CONFLICT (account_id, label) DO UPDATE SET stored = excluded.stored, changed_s = unixepoch()");
 	if (st) {
 		sqlite3_bind_int64(st, 1, account_id);
 		schema_bind(st, 2, stored);
+		schema_bind(st, 3, slice_str(label));
 	}
 	return manage_run(m, st, NULL);
 }
 
-/* A transaction of one call, unless the caller opened one. */
-static enum err enclose(struct manage *m, bool *own_out)
+enum err manage_enclose(struct manage *m, bool *own_out)
 {
 	*own_out = !m->begun;
 	return *own_out ? manage_begin(m) : OK;
 }
 
-static enum err conclude(struct manage *m, bool own, enum err e)
+enum err manage_conclude(struct manage *m, bool own, enum err e)
 {
 	if (own && !e)
 		e = manage_commit(m);
@@ -94,7 +93,7 @@ static enum err insert_account(struct manage *m, struct slice local, struct slic
 	if (e == ERR_EXISTS)
 		return manage_fail(m, e, "account %.*s@%.*s is already there", SLICE_ARG(local), (int)m->domain_len, m->domain_bytes);
 	if (!e && stored.len)
-		e = put_password(m, sqlite3_last_insert_rowid(m->db), stored);
+		e = manage_put_password(m, sqlite3_last_insert_rowid(m->db), "", stored);
 	return e;
 }
 
@@ -107,12 +106,12 @@ enum err manage_account_add(struct manage *m, struct slice name, struct slice te
 	if (!e && tenant.len && !slice_eq_nocase(tenant, slice_of(m->tenant_bytes, m->tenant_len)))
 		e = manage_fail(m, ERR_DENIED, "domain %.*s is not tenant %.*s's", (int)m->domain_len, m->domain_bytes, SLICE_ARG(tenant));
 	if (!e && stored.len)
-		e = stored_allowed(m, stored);
+		e = manage_stored_allowed(m, stored);
 	if (!e)
-		e = enclose(m, &own);
+		e = manage_enclose(m, &own);
 	if (e)
 		return e;
-	return conclude(m, own, insert_account(m, local, stored));
+	return manage_conclude(m, own, insert_account(m, local, stored));
 }
 
 enum err manage_account_password(struct manage *m, struct slice name, struct slice stored)
@@ -120,8 +119,8 @@ enum err manage_account_password(struct manage *m, struct slice name, struct sli
 	int64_t id;
 	enum err e = manage_account_id(m, name, &id);
 	if (!e)
-		e = stored_allowed(m, stored);
-	return e ? e : put_password(m, id, stored);
+		e = manage_stored_allowed(m, stored);
+	return e ? e : manage_put_password(m, id, "", stored);
 }
 
 enum err manage_account_scheme(struct manage *m, struct slice name, char scheme_out[SETTING_TEXT_BYTES])
@@ -139,7 +138,7 @@ enum err manage_account_remove(struct manage *m, struct slice name, bool purge, 
 	bool own = false;
 	enum err e = manage_account_id(m, name, id_out);
 	if (!e)
-		e = enclose(m, &own);
+		e = manage_enclose(m, &own);
 	if (e)
 		return e;
 	sqlite3_stmt *st = manage_statement(m, "DELETE FROM accounts WHERE id = ?1"); /* a trigger notes it in removed_accounts */
@@ -152,7 +151,7 @@ enum err manage_account_remove(struct manage *m, struct slice name, bool purge, 
 			sqlite3_bind_int64(st, 1, *id_out);
 		e = manage_run(m, st, NULL);
 	}
-	return conclude(m, own, e);
+	return manage_conclude(m, own, e);
 }
 
 /* ---- lists ---- */

@@ -96,7 +96,7 @@ enum err manage_domain_remove(struct manage *m, struct slice name)
 	if (st)
 		sqlite3_bind_int64(st, 1, id);
 	e = manage_run(m, st, NULL);
-	return e == ERR_EXISTS ? manage_fail(m, e, "accounts or alias domains still hang on %.*s: remove them first", SLICE_ARG(name)) : e;
+	return e == ERR_EXISTS ? manage_fail(m, e, "accounts, alias domains or an SDPS host still hang on %.*s: remove them first", SLICE_ARG(name)) : e;
 }
 
 enum err manage_domains(struct manage *m, struct slice tenant, bool (*each)(void *arg, const struct manage_domain *d), void *arg)

@@ -8,7 +8,7 @@
 #include "tenancy/name.h"
 #include "tenancy/schema.h"
 
-#define STATEMENTS_MAX 32
+#define STATEMENTS_MAX 48
 
 struct manage {
 	sqlite3 *db;
@@ -44,6 +44,15 @@ enum err manage_enter_domain(struct manage *m, struct slice domain);
 enum err manage_account_id(struct manage *m, struct slice name, int64_t *id_out);
 /* Folds user@domain; enters the domain. */
 enum err manage_account_name(struct manage *m, struct slice name, char bytes[LOGIN_BYTES_MAX], struct slice *local_out);
+
+/* May this be kept for an account of the entered domain? */
+enum err manage_stored_allowed(struct manage *m, struct slice stored);
+/* Sets or replaces the password of that label; '' is an account's first. */
+enum err manage_put_password(struct manage *m, int64_t account_id, const char *label, struct slice stored);
+
+/* A transaction of one call, unless the caller opened one: *own_out tells manage_conclude. */
+enum err manage_enclose(struct manage *m, bool *own_out);
+enum err manage_conclude(struct manage *m, bool own, enum err e);
 
 void manage_bind_value(sqlite3_stmt *st, int index, const struct setting_value *value);
 void manage_read_value(sqlite3_stmt *st, int column, struct setting_value *value_out);

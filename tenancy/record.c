@@ -42,7 +42,7 @@ struct record *record_new(const struct subject *subject, const struct slice *pas
 {
 	ASSERT(count <= CREDENTIALS_PER_ACCOUNT_MAX);
 	size_t head = sizeof(struct record) + count * sizeof(struct slice);
-	size_t bytes = head + subject->name.len + subject->tenant.len;
+	size_t bytes = head + subject->name.len + subject->tenant.len + subject->sdps_user.len;
 	for (uint32_t i = 0; i < count; i++)
 		bytes += passwords[i].len;
 	struct record *record = fact_alloc(FACT_ACCOUNT, bytes);
@@ -50,10 +50,19 @@ struct record *record_new(const struct subject *subject, const struct slice *pas
 	record->subject = *subject;
 	record->subject.name = put(&at, subject->name);
 	record->subject.tenant = put(&at, subject->tenant);
+	record->subject.sdps_user = put(&at, subject->sdps_user);
 	record->passwords_count = count;
 	for (uint32_t i = 0; i < count; i++)
 		record->passwords[i] = put(&at, passwords[i]);
 	return record;
+}
+
+struct record *record_for_user(const struct record *record, struct slice user)
+{
+	struct subject subject = record->subject;
+	ASSERT(subject.maildrop && user.len);
+	subject.sdps_user = user;
+	return record_new(&subject, NULL, 0);
 }
 
 struct domain_facts *domain_facts_new(const struct domain_facts *facts)

@@ -31,9 +31,9 @@ struct record {
 	struct slice passwords[];
 };
 struct record *record_new(const struct subject *subject, const struct slice *passwords, uint32_t count);
+/* The same account as one user of a host's maildrop sees it. It cannot log in again: it has no passwords. */
+struct record *record_for_user(const struct record *record, struct slice user);
 static inline struct record *record_of(struct subject *subject) { return CONTAINER_OF(subject, struct record, subject); }
-
-enum sdps_mode { SDPS_NONE, SDPS_ACCOUNTS, SDPS_MAILDROP };
 
 /* A served domain. */
 struct domain_facts {

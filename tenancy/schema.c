@@ -92,6 +92,17 @@ static const char *const steps[] = {
 	" INSERT INTO removed_accounts (id, name, tenant)"
 	"  SELECT OLD.id, OLD.local_part || '@' || d.name, t.name FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE d.id = OLD.domain_id;"
 	" END;",
+
+	/* 2: SDPS hosts, XTND. A host is a domain with a short name that sessions may use. mode: 1 its users are accounts, 2 it is one maildrop,
+	 * the account of that domain with an empty local part. made_domain: the domain came, and goes, with the host. */
+	"CREATE TABLE sdps_hosts ("
+	" domain_id INTEGER PRIMARY KEY REFERENCES domains (id) ON DELETE RESTRICT,"
+	" short_name TEXT UNIQUE CHECK (short_name <> '' AND short_name = lower(short_name) AND instr(short_name, '.') = 0),"
+	" mode INTEGER NOT NULL CHECK (mode IN (1, 2)),"
+	" made_domain INTEGER NOT NULL DEFAULT 0 CHECK (made_domain IN (0, 1)),"
+	" created_s INTEGER NOT NULL DEFAULT (unixepoch())"
+	") STRICT;"
+	"ALTER TABLE tenants ADD COLUMN xtnd INTEGER CHECK (xtnd BETWEEN 0 AND 3);", /* 1 XLST, 2 XMIT */
 };
 
 enum err schema_err(int sqlite_result)

@@ -22,6 +22,7 @@ static const struct setting settings[SET_COUNT] = {
 	[SET_PLAIN_PASSWORDS] = { "plain_passwords", SETTING_BOOL, false, 0, NULL, "passwords may be kept readable; APOP needs it" },
 	[SET_SCHEMES] = { "schemes", SETTING_SCHEMES, false, 0, "all", "password schemes that may be stored" },
 	[SET_PASSWORD_SCHEME] = { "password_scheme", SETTING_SCHEME, false, 0, "YESCRYPT", "scheme of passwords set here" },
+	[SET_XTND] = { "xtnd", SETTING_XTND, false, 0, NULL, "POP3's XTND: xlst lists header fields, xmit sends mail" },
 };
 
 const struct setting *setting_get(enum setting_id id)
@@ -103,6 +104,19 @@ static bool parse_number(enum setting_kind kind, struct slice text, int64_t *num
 	return true;
 }
 
+/* Indices are bits of XTND_XLST and XTND_XMIT. */
+static const char *const xtnd_words[] = { "off", "xlst", "xmit", "all" };
+
+static bool parse_xtnd(struct slice text, int64_t *number_out)
+{
+	for (size_t i = 0; i < ARRAY_LEN(xtnd_words); i++)
+		if (slice_eq_nocase(text, slice_str(xtnd_words[i]))) {
+			*number_out = (int64_t)i;
+			return true;
+		}
+	return false;
+}
+
 /* Canonical names with one blank between them. */
 static bool parse_schemes(struct slice text, bool one, char out[SETTING_TEXT_BYTES])
 {
@@ -152,6 +166,9 @@ enum err setting_parse(enum setting_id id, struct slice text, struct setting_val
 		value_out->is_text = !value_out->is_default;
 		good = value_out->is_default || parse_schemes(text, s->kind == SETTING_SCHEME, value_out->text);
 		break;
+	case SETTING_XTND:
+		good = parse_xtnd(text, &value_out->number);
+		break;
 	case SETTING_BYTES:
 	case SETTING_COUNT:
 	case SETTING_SECONDS:
@@ -189,6 +206,9 @@ void setting_format(enum setting_id id, const struct setting_value *value, char 
 	case SETTING_SCHEMES:
 	case SETTING_SCHEME:
 		word = value->is_default ? s->text : value->text;
+		break;
+	case SETTING_XTND:
+		word = xtnd_words[n & 3];
 		break;
 	case SETTING_DAYS:
 		word = n < 0 ? "never" : NULL;
@@ -231,6 +251,8 @@ const char *setting_expected(enum setting_kind kind)
 		return "names of password schemes or all";
 	case SETTING_SCHEME:
 		return "the name of a password scheme";
+	case SETTING_XTND:
+		return "off, xlst, xmit or all";
 	}
 	UNREACHABLE();
 }

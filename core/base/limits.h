@@ -145,6 +145,7 @@
 #define SUBADDRESS_CUTS_MAX 8                  /* a+b+c@d: places tried from the right before the first; each may be a look-up */
 #define PASSWORD_BYTES_MAX ((size_t)511)       /* crypt(3) takes no longer one */
 #define STORED_PASSWORD_BYTES_MAX ((size_t)512) /* {SCHEME}hash; libcrypt's longest is 384 */
+#define SDPS_PASSWORDS_MAX 2                   /* of a host that is one maildrop */
 #define CREDENTIALS_PER_ACCOUNT_MAX 32         /* passwords tried at a login: each costs a hash */
 /* What a stored hash may cost, so that an imported one cannot hold an offload thread: about a second at most. */
 #define PASSWORD_SHA_ROUNDS_MAX 1000000
@@ -166,7 +167,8 @@
 #define VERIFIED_TTL_S 900                     /* default; longer than the usual polling interval */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */
 #define HASH_WAIT_MS 10000                     /* default; a client gives up after some tens of seconds */
-#define LOCK_DELAY_ENTRIES 32768               /* last logins remembered per shard for LOGIN-DELAY: 512 KiB */
+#define LOCK_DELAY_ENTRIES 32768               /* last logins remembered per shard for LOGIN-DELAY: 768 KiB */
+#define LOCK_USERS_MAX 1024                    /* users of one SDPS host logged in at once: their locks are one chain */
 
 /* ---- net ---- */
 #define NET_CONNECTIONS_MAX 100000         /* default, of all shards together: 100 MB of sessions; more are closed at once */

@@ -225,6 +225,18 @@ bool cli_password(const char *verb, bool from_stdin, char out[PASSWORD_BYTES_MAX
 	return true;
 }
 
+bool cli_password_more(bool from_stdin, char out[PASSWORD_BYTES_MAX + 2], struct slice *password_out)
+{
+	size_t len = 0;
+	bool read = from_stdin ? read_line(stdin, out, PASSWORD_BYTES_MAX + 2, &len)
+			       : ask(stdin, "Second password (none if empty): ", out, PASSWORD_BYTES_MAX + 2, &len);
+	*password_out = slice_of(out, len);
+	if (read || (len == 0 && feof(stdin)))
+		return true;
+	cli_fail(CLI_FAILED, "the second password has more than %zu bytes", PASSWORD_BYTES_MAX);
+	return false;
+}
+
 /* ---- output ---- */
 
 void cli_table_cell(struct cli_table *t, const char *fmt, ...)
@@ -296,6 +308,7 @@ json_t *cli_json_setting(enum setting_id id, const struct setting_value *value)
 	case SETTING_DAYS:
 		return json_integer(n);
 	case SETTING_SEPARATOR:
+	case SETTING_XTND:
 	case SETTING_OVER_QUOTA:
 	case SETTING_SCHEMES:
 	case SETTING_SCHEME:

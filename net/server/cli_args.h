@@ -31,6 +31,9 @@ bool cli_setting(const char *verb, const char *word, enum setting_id *id_out, st
 /* A password from the first line of standard input, or asked for twice without echo on a terminal. False after a line. */
 bool cli_password(const char *verb, bool from_stdin, char out[PASSWORD_BYTES_MAX + 2], struct slice *password_out);
 
+/* A further one, which may be left out: the next line of standard input, or asked for. Empty = none. False after a line. */
+bool cli_password_more(bool from_stdin, char out[PASSWORD_BYTES_MAX + 2], struct slice *password_out);
+
 /* Rows of cells, printed with aligned columns. */
 struct cli_table {
 	unsigned columns;

@@ -149,6 +149,7 @@ const struct verb tenant_verbs[] = {
 	  "  plain_passwords       yes: passwords may be kept readable ({PLAIN}), which APOP needs\n"
 	  "  schemes               password schemes that may be stored, e.g. \"YESCRYPT ARGON2ID\", or all\n"
 	  "  password_scheme       scheme of passwords set with account add and account password\n"
+	  "  xtnd                  POP3's XTND: xlst lists header fields, xmit sends mail (needs xmit in the configuration), all, off\n"
 	  "All of the changes are made or none. A running server sees them within a second.",
 	  cmd_tenant_set },
 	{ NULL, NULL, NULL, NULL, NULL }

@@ -4,13 +4,15 @@
  *
  * An account's calls all come on the shard that owns it, so the tables are the shard's and have no locks.  The locks lie
  * in the sessions that hold them: the table only links them, by account in chains that grow with their number, and all
- * of them in one list, oldest first, for whoever lists them.
+ * of them in one list, oldest first, for whoever lists them.  Those of one account, of which only an SDPS host's maildrop has
+ * several, are in one chain.
  *
  * Last logins are kept in a fixed block of sets: a full set forgets the oldest, which lets somebody in too early and
  * never keeps anybody out.
  */
 #include "tenancy/maildrop_lock.h"
 
+#include "core/base/hash.h"
 #include "core/base/limits.h"
 #include "core/run/clock.h"
 #include "core/run/shard.h"
@@ -24,6 +26,7 @@ static_assert_c((DELAY_SETS & (DELAY_SETS - 1)) == 0, "a power of two");
 
 struct last_login {
 	uint64_t account_id; /* 0 = free */
+	uint64_t user;       /* hash of it: who knows how to make two meet delays a user of his own host */
 	uint64_t at_ms;
 };
 
@@ -68,11 +71,18 @@ static void grow(struct locks *l)
 	l->mask = mask;
 }
 
-static struct maildrop_lock *holder_of(struct locks *l, uint64_t account_id)
+/* Would both see the same message? */
+static bool excludes(const struct maildrop_lock *held, uint64_t account_id, struct slice user)
 {
-	struct maildrop_lock *lock = l->chains[spread(account_id, l->mask)];
-	while (lock && lock->account_id != account_id)
-		lock = lock->chain_next;
+	return held->account_id == account_id && (!held->user.len || !user.len || slice_eq(held->user, user));
+}
+
+/* One who excludes the taker, or NULL; counts the account's locks on the way. */
+static struct maildrop_lock *holder_of(struct locks *l, const struct maildrop_lock *taker, uint32_t *others_out)
+{
+	struct maildrop_lock *lock = l->chains[spread(taker->account_id, l->mask)];
+	for (*others_out = 0; lock && !excludes(lock, taker->account_id, taker->user); lock = lock->chain_next)
+		*others_out += lock->account_id == taker->account_id;
 	return lock;
 }
 
@@ -102,36 +112,43 @@ static void leave(struct locks *l, struct maildrop_lock *lock)
 
 /* ---- LOGIN-DELAY ---- */
 
-static struct last_login *logins_of(struct locks *l, uint64_t account_id)
+static struct last_login *logins_of(struct locks *l, uint64_t account_id, uint64_t user)
 {
-	return &l->logins[spread(account_id, DELAY_SETS - 1) * DELAY_WAYS];
+	return &l->logins[spread(account_id ^ user, DELAY_SETS - 1) * DELAY_WAYS];
 }
 
-static bool too_soon(struct locks *l, uint64_t account_id, uint32_t delay_s)
+static uint64_t user_hash(const struct maildrop_lock *lock)
+{
+	return lock->user.len ? hash64(lock->user, lock->account_id) : 0;
+}
+
+static bool too_soon(struct locks *l, const struct maildrop_lock *lock, uint32_t delay_s)
 {
 	if (!delay_s || !l->logins)
 		return false;
-	struct last_login *set = logins_of(l, account_id);
+	uint64_t user = user_hash(lock);
+	struct last_login *set = logins_of(l, lock->account_id, user);
 	for (size_t i = 0; i < DELAY_WAYS; i++)
-		if (set[i].account_id == account_id)
+		if (set[i].account_id == lock->account_id && set[i].user == user)
 			return clock_now_ms() < set[i].at_ms + (uint64_t)delay_s * 1000;
 	return false;
 }
 
-static void remember_login(struct locks *l, uint64_t account_id)
+static void remember_login(struct locks *l, const struct maildrop_lock *lock)
 {
 	if (!l->logins)
 		l->logins = xcalloc(LOCK_DELAY_ENTRIES, sizeof(struct last_login));
-	struct last_login *set = logins_of(l, account_id), *into = &set[0];
+	uint64_t user = user_hash(lock);
+	struct last_login *set = logins_of(l, lock->account_id, user), *into = &set[0];
 	for (size_t i = 0; i < DELAY_WAYS; i++) {
-		if (set[i].account_id == account_id) {
+		if (set[i].account_id == lock->account_id && set[i].user == user) {
 			into = &set[i];
 			break;
 		}
 		if (set[i].at_ms < into->at_ms)
 			into = &set[i];
 	}
-	*into = (struct last_login){ account_id, clock_now_ms() };
+	*into = (struct last_login){ lock->account_id, user, clock_now_ms() };
 }
 
 /* ---- the face ---- */
@@ -147,16 +164,21 @@ enum err maildrop_lock(struct maildrop_lock *lock, uint64_t account_id, struct s
 	struct locks *l = locks_here();
 	ASSERT(!lock->held && account_id);
 	peer = slice_upto(peer, sizeof(lock->peer) - 1);
-	struct maildrop_lock *holder = holder_of(l, account_id);
-	/* invariant 5: at once, never queued */
-	if (holder && !passes_over(holder, peer))
-		return ERR_IN_USE;
-	/* A client that lost its connection and comes back is not polling too often. */
-	if (!holder && too_soon(l, account_id, login_delay_s))
-		return ERR_BUSY;
-	if (holder)
-		leave(l, holder);
 	lock->account_id = account_id;
+	struct maildrop_lock *holder;
+	uint32_t others = 0;
+	bool passed = false;
+	for (; (holder = holder_of(l, lock, &others)) != NULL; passed = true) {
+		/* invariant 5: at once, never queued */
+		if (!passes_over(holder, peer))
+			return ERR_IN_USE;
+		leave(l, holder);
+	}
+	if (others >= LOCK_USERS_MAX)
+		return ERR_TEMP;
+	/* A client that lost its connection and comes back is not polling too often. */
+	if (!passed && too_soon(l, lock, login_delay_s))
+		return ERR_BUSY;
 	lock->token = ++l->last_token;
 	lock->since_ms = clock_now_ms();
 	lock->since_wall_s = clock_wall_s();
@@ -167,7 +189,7 @@ enum err maildrop_lock(struct maildrop_lock *lock, uint64_t account_id, struct s
 	link_init(&lock->link);
 	enter(l, lock);
 	if (login_delay_s)
-		remember_login(l, account_id);
+		remember_login(l, lock);
 	return OK;
 }
 

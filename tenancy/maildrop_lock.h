@@ -10,6 +10,10 @@
  * holder makes the holder prove that it is alive (`probe`, given by the holder); if its connection is gone the lock passes.
  * The last login time per account, for LOGIN-DELAY, is kept here too, bounded; it forgets rather than keeps anybody out.
  *
+ * The maildrop of an SDPS host is seen whole by the host-wide login and in part by each of its users (subject.sdps_user): a
+ * lock without a user excludes every other of its account, one with a user excludes those without and those of the same user, so
+ * that exactly those exclude each other who would see the same message.
+ *
  * A lock is zeroed at birth, lies in its session, and must not move while it is held.
  */
 #ifndef PENFOLD_TENANCY_MAILDROP_LOCK_H
@@ -21,6 +25,7 @@
 
 struct maildrop_lock {
 	uint64_t account_id;
+	struct slice user;           /* of an SDPS host's maildrop, folded; empty = all of it. Set before maildrop_lock, valid while held */
 	uint64_t token;
 	int64_t since_wall_s;
 	uint64_t since_ms;
@@ -34,7 +39,7 @@ struct maildrop_lock {
 };
 
 /* Takes the lock for this session, embedded in it. OK, ERR_IN_USE (held by another), ERR_BUSY (LOGIN-DELAY: too soon; nothing taken),
- * ERR_TEMP (cannot be decided now). Later. */
+ * ERR_TEMP (cannot be decided now, or LOCK_USERS_MAX users of the host are there). Each user has its own LOGIN-DELAY. Later. */
 enum err maildrop_lock(struct maildrop_lock *lock, uint64_t account_id, struct slice peer, uint32_t login_delay_s);
 /* Harmless when not held. Now. */
 void maildrop_unlock(struct maildrop_lock *lock);

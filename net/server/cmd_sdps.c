@@ -154,8 +154,7 @@ static int cmd_sdps_remove(struct cli *cli, int argc, char **argv)
 	if (cli->json)
 		return cli_print_json(json_pack("{s:o, s:I, s:s, s:b}", "removed", cli_json_string(slice_str(argv[0])), "id", (json_int_t)id, "mail", mail,
 						"domain_removed", (int)domain));
-	printf("SDPS host %s removed; its domain is %s; ", argv[0], domain ? "removed, too" : "still served");
-	printf(id ? "the mail of its maildrop: %s\n" : "it had no maildrop\n", mail);
+	printf("SDPS host %s removed; its domain is %s; mail of its maildrop: %s\n", argv[0], domain ? "removed, too" : "still served", mail);
 	return CLI_OK;
 }
 

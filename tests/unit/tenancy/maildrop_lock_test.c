@@ -6,6 +6,7 @@
 #include "core/run/fiber.h"
 #include "tests/unit/support/fiber_main.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HERE SLICE_LIT("192.0.2.1")
@@ -95,6 +96,80 @@ FIBER_TEST(login_delay)
 	maildrop_lock_stop();
 }
 
+/* Who excludes whom in the maildrop of an SDPS host: who would see the same message, and nobody else. */
+FIBER_TEST(users_of_a_host)
+{
+	static const struct {
+		const char *holder, *taker;
+		uint64_t takers_account;
+		enum err expect;
+	} table[] = {
+		{ "", "", 7, ERR_IN_USE },        { "", "fred", 7, ERR_IN_USE },  { "fred", "", 7, ERR_IN_USE },
+		{ "fred", "fred", 7, ERR_IN_USE }, { "fred", "jane", 7, OK },      { "fred", "fre", 7, OK },
+		{ "fred", "fred", 8, OK },         { "", "", 8, OK },              { "fred", "", 8, OK },
+	};
+	assert_int_equal(maildrop_lock_start(), OK);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct maildrop_lock holder = { .probe = alive, .user = slice_str(table[i].holder) }, taker = { .probe = alive, .user = slice_str(table[i].taker) };
+		assert_int_equal(maildrop_lock(&holder, 7, HERE, 0), OK);
+		enum err e = maildrop_lock(&taker, table[i].takers_account, HERE, 0);
+		if (e != table[i].expect)
+			fail_msg("\"%s\" against \"%s\": %s", table[i].taker, table[i].holder, err_name(e));
+		assert_true(holder.held);
+		assert_int_equal(taker.held, e == OK);
+		maildrop_unlock(&taker);
+		maildrop_unlock(&holder);
+		assert_int_equal(maildrop_lock(&taker, table[i].takers_account, HERE, 0), OK);
+		maildrop_unlock(&taker);
+	}
+	maildrop_lock_stop();
+}
+
+FIBER_TEST(a_host_passes_over_dead_users)
+{
+	struct maildrop_lock a = { .probe = dead, .user = SLICE_LIT("a") }, b = { .probe = dead, .user = SLICE_LIT("b") },
+			     c = { .probe = alive, .user = SLICE_LIT("c") }, host = { .probe = alive };
+	assert_int_equal(maildrop_lock_start(), OK);
+	assert_int_equal(maildrop_lock(&a, 7, HERE, 0), OK);
+	assert_int_equal(maildrop_lock(&b, 7, HERE, 0), OK);
+	assert_int_equal(maildrop_lock(&c, 7, HERE, 0), OK);
+	assert_int_equal(maildrop_lock(&host, 7, THERE, 0), ERR_IN_USE);
+	assert_true(a.held && b.held && c.held);
+	assert_int_equal(maildrop_lock(&host, 7, HERE, 0), ERR_IN_USE); /* c lives */
+	assert_true(c.held);
+	maildrop_unlock(&c);
+	assert_int_equal(maildrop_lock(&host, 7, HERE, 0), OK);
+	assert_false(a.held || b.held);
+	maildrop_unlock(&a); /* late, harmless */
+	assert_int_equal(maildrop_lock(&c, 7, THERE, 0), ERR_IN_USE);
+	maildrop_unlock(&host);
+	maildrop_lock_stop();
+}
+
+FIBER_TEST(delay_and_bound_of_users)
+{
+	struct maildrop_lock *locks = calloc(LOCK_USERS_MAX, sizeof(*locks)), one = { .probe = alive };
+	char(*names)[16] = calloc(LOCK_USERS_MAX, sizeof(*names));
+	assert_int_equal(maildrop_lock_start(), OK);
+	for (int i = 0; i < LOCK_USERS_MAX; i++) {
+		snprintf(names[i], sizeof(names[i]), "u%d", i);
+		locks[i].user = slice_str(names[i]);
+		assert_int_equal(maildrop_lock(&locks[i], 7, HERE, i ? 0 : 60), OK);
+	}
+	one.user = SLICE_LIT("one more");
+	assert_int_equal(maildrop_lock(&one, 7, HERE, 0), ERR_TEMP);
+	assert_int_equal(maildrop_lock(&one, 8, HERE, 0), OK); /* another host's */
+	maildrop_unlock(&one);
+	maildrop_unlock(&locks[0]);
+	assert_int_equal(maildrop_lock(&one, 7, HERE, 60), OK); /* room again, and its own delay */
+	maildrop_unlock(&one);
+	assert_int_equal(maildrop_lock(&locks[0], 7, HERE, 60), ERR_BUSY);
+	assert_int_equal(maildrop_lock(&one, 7, HERE, 60), ERR_BUSY);
+	maildrop_lock_stop();
+	free(locks);
+	free(names);
+}
+
 FIBER_TEST(many_locks_in_order)
 {
 	enum { MANY = 5000 };
@@ -125,6 +200,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_second_is_refused), cmocka_unit_test(a_half_open_holder_is_passed_over), cmocka_unit_test(login_delay),
+		cmocka_unit_test(users_of_a_host), cmocka_unit_test(a_host_passes_over_dead_users), cmocka_unit_test(delay_and_bound_of_users),
 		cmocka_unit_test(many_locks_in_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ enum { XTND_XLST = 1, XTND_XMIT = 2 };
 struct subject {
 	uint64_t account_id; /* never reused */
 	uint64_t tenant_id;
-	struct slice name;   /* canonical, user@domain */
+	struct slice name;   /* canonical, user@domain; of a host's maildrop @domain, unless one user of it is meant */
 	struct slice tenant;
 	bool suspended;      /* the account or its tenant */
 	bool pop3, imap, lmtp; /* protocols allowed */

@@ -60,7 +60,11 @@ struct record *record_new(const struct subject *subject, const struct slice *pas
 struct record *record_for_user(const struct record *record, struct slice user)
 {
 	struct subject subject = record->subject;
-	ASSERT(subject.maildrop && user.len);
+	char name[LOGIN_BYTES_MAX + NAME_BYTES_MAX];
+	ASSERT(subject.maildrop && user.len && user.len <= LOGIN_BYTES_MAX && subject.name.len <= NAME_BYTES_MAX);
+	memcpy(name, user.ptr, user.len);
+	memcpy(name + user.len, subject.name.ptr, subject.name.len); /* "@host" */
+	subject.name = slice_of(name, user.len + subject.name.len);
 	subject.sdps_user = user;
 	return record_new(&subject, NULL, 0);
 }

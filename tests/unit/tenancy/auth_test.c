@@ -117,6 +117,66 @@ FIBER_TEST(right_and_wrong)
 	end();
 }
 
+/* A host that is one maildrop, with one or two passwords of the scheme that unknown names cost. */
+static void add_maildrop(const char *name, const char *first, const char *second)
+{
+	char bytes[2][STORED_PASSWORD_BYTES_MAX];
+	struct slice stored[2];
+	assert_int_equal(password_make(NULL, S(first), bytes[0]), OK);
+	assert_int_equal(password_make(NULL, S(second ? second : first), bytes[1]), OK);
+	stored[0] = S(bytes[0]);
+	stored[1] = S(bytes[1]);
+	struct manage_new_host host = { .name = S(name), .tenant = S("demo"), .mode = SDPS_MAILDROP, .stored = stored, .stored_count = second ? 2 : 1 };
+	made(manage_host_add(manage, &host));
+}
+
+/* What a login sees: "whole" or the local part. */
+static const char *sees(const char *login, const char *password)
+{
+	static char got[512];
+	struct auth_request r = { .protocol = AUTH_POP3, .login = S(login) };
+	struct subject *s;
+	enum err e = auth_password(&r, S(password), &s);
+	if (e)
+		return err_name(e);
+	assert_true(s->maildrop && s->sdps == SDPS_MAILDROP && s->account_id);
+	snprintf(got, sizeof(got), "%.*s", SLICE_ARG(s->sdps_user.len ? s->sdps_user : S("whole")));
+	subject_unref(s);
+	return got;
+}
+
+FIBER_TEST(a_host_and_its_users)
+{
+	static const char *const logins[][2] = {
+		{ "vision25", "whole" }, { "VISION25.example.net", "whole" }, { "fred+vision25", "fred" }, { "Jane+vision25.example.net", "jane" },
+		{ "fred@vision25", "fred" }, { "fred%vision25", "fred" }, { "fred@vision25.example.net", "fred" },
+	};
+	begin((struct auth_config){ 0 });
+	add_maildrop("vision25.example.net", "first word", "second");
+	settle();
+	for (size_t i = 0; i < ARRAY_LEN(logins); i++) {
+		assert_string_equal(sees(logins[i][0], "first word"), logins[i][1]);
+		assert_string_equal(sees(logins[i][0], "second"), logins[i][1]);
+		assert_string_equal(sees(logins[i][0], "third"), "auth");
+	}
+	assert_string_equal(try_login("vision25", "second"), "@vision25.example.net");
+	assert_string_equal(try_login("fred+vision25", "second"), "fred@vision25.example.net");
+	/* replaced: the old ones are forgotten, also by the cache of verified logins */
+	char stored[STORED_PASSWORD_BYTES_MAX];
+	assert_int_equal(password_make(NULL, S("third"), stored), OK);
+	struct slice one = S(stored);
+	made(manage_host_passwords(manage, S("vision25.example.net"), &one, 1));
+	assert_int_equal(manage_host_passwords(manage, S("demo.example"), &one, 1), ERR_NOT_FOUND);
+	settle();
+	assert_string_equal(sees("fred+vision25", "third"), "fred");
+	assert_string_equal(sees("fred+vision25", "second"), "auth");
+	assert_string_equal(sees("vision25", "first word"), "auth");
+	set("demo", SET_SUSPENDED, "yes");
+	settle();
+	assert_string_equal(sees("vision25", "third"), "denied");
+	end();
+}
+
 FIBER_TEST(suspended_and_protocol_off)
 {
 	begin((struct auth_config){ 0 });
@@ -322,6 +382,33 @@ FIBER_TEST(unknown_names_take_as_long)
 	end();
 }
 
+/* A host with two passwords, one with one, and none at all. */
+FIBER_TEST(host_names_take_as_long)
+{
+	enum { TRIES = 15 };
+	static const char *const logins[] = { "two", "one", "none", "fred+two", "fred+none", "fred@one", "fred@none" };
+	static uint64_t took[ARRAY_LEN(logins)][ROUNDS];
+	uint64_t least = UINT64_MAX, most = 0;
+	begin((struct auth_config){ 0 });
+	add_maildrop("two.example.net", "first", "second");
+	add_maildrop("one.example.net", "first", NULL);
+	settle();
+	for (int i = -1; i < TRIES; i++)
+		for (size_t k = 0; k < ARRAY_LEN(logins); k++) {
+			uint64_t ns = timed(logins[k]);
+			for (int r = i * ROUNDS / TRIES; i >= 0 && r < (i + 1) * ROUNDS / TRIES; r++)
+				took[k][r] = ns;
+		}
+	for (size_t k = 0; k < ARRAY_LEN(logins); k++) {
+		uint64_t m = median(took[k]);
+		least = min_u64(least, m);
+		most = max_u64(most, m);
+	}
+	print_message("           wrong password or no such host: %llu to %llu us\n", (unsigned long long)least / 1000, (unsigned long long)most / 1000);
+	assert_true(most * 100 < least * 150); /* one hash less would be half */
+	end();
+}
+
 FIBER_TEST(a_warm_login_is_cheap)
 {
 	enum { TIMES = 1000 };
@@ -347,7 +434,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(right_and_wrong),
-		cmocka_unit_test(suspended_and_protocol_off),
+		cmocka_unit_test(a_host_and_its_users), cmocka_unit_test(host_names_take_as_long), cmocka_unit_test(suspended_and_protocol_off),
 		cmocka_unit_test(verified_logins_are_remembered_until_a_change),
 		cmocka_unit_test(nobody_comes_in_as_another),
 		cmocka_unit_test(they_are_forgotten_in_time),

@@ -190,6 +190,81 @@ FIBER_TEST(extremes_of_all_tenants)
 	close_directory();
 }
 
+/* ---- SDPS hosts ---- */
+
+static void add_host(struct manage *m, const char *name, const char *tenant, enum sdps_mode mode, enum err expect)
+{
+	struct manage_new_host host = { .name = S(name), .tenant = S(tenant), .mode = mode };
+	enum err e = manage_host_add(m, &host);
+	if (e != expect)
+		fail_msg("%s: %s (%s)", name, err_name(e), e ? manage_why(m) : "");
+}
+
+static void rcpt_is(const char *address, const char *name, enum sdps_mode mode, bool maildrop)
+{
+	struct subject *s;
+	assert_int_equal(directory_rcpt(S(address), &s), OK);
+	if (!slice_eq(s->name, S(name)) || s->sdps != mode || s->maildrop != maildrop || s->sdps_user.len)
+		fail_msg("%s: %.*s", address, SLICE_ARG(s->name));
+	subject_unref(s);
+}
+
+FIBER_TEST(hosts_take_their_mail)
+{
+	char why[MANAGE_WHY_BYTES];
+	struct manage *m;
+	int64_t id;
+	bool gone;
+	sample();
+	open_directory(MIB(1));
+	assert_int_equal(manage_open(data, &m, why), OK);
+	assert_int_equal(rcpt("x@vision25.example.net"), ERR_NOT_FOUND);
+	uint64_t before = stats().changes;
+	add_host(m, "Vision25.example.net", "demo", SDPS_MAILDROP, OK);
+	add_host(m, "books.example.net", "demo", SDPS_ACCOUNTS, OK);
+	add_host(m, "demo.example", "demo", SDPS_ACCOUNTS, OK); /* a domain that is there */
+	add_host(m, "other.example", "demo", SDPS_ACCOUNTS, ERR_DENIED);
+	add_host(m, "alias.example", "demo", SDPS_ACCOUNTS, ERR_DENIED);
+	add_host(m, "vision25.example.net", "demo", SDPS_ACCOUNTS, ERR_EXISTS);
+	add_host(m, "vision25.example.com", "other", SDPS_ACCOUNTS, ERR_EXISTS); /* its short name */
+	add_host(m, "nodot", "demo", SDPS_ACCOUNTS, ERR_SYNTAX);
+	add_host(m, "x y.example", "demo", SDPS_ACCOUNTS, ERR_SYNTAX);
+	add_host(m, "x.example", "nobody", SDPS_ACCOUNTS, ERR_NOT_FOUND);
+	struct manage_new_host quiet = { .name = S("vision25.example.com"), .tenant = S("other"), .mode = SDPS_ACCOUNTS, .no_short_name = true };
+	made(manage_host_add(m, &quiet), m);
+	made(manage_account_add(m, S("own@vision25.example.net"), S(""), S("")), m);
+	assert_int_equal(manage_domain_remove(m, S("books.example.net")), ERR_EXISTS);
+	wait_for_change(before);
+	fiber_sleep(150);
+	rcpt_is("X@vision25.example.net", "@vision25.example.net", SDPS_MAILDROP, true);
+	rcpt_is("\"a b\"@VISION25.example.net", "@vision25.example.net", SDPS_MAILDROP, true);
+	rcpt_is("own@vision25.example.net", "own@vision25.example.net", SDPS_MAILDROP, false);
+	rcpt_is("anna@demo.example", "anna@demo.example", SDPS_ACCOUNTS, false);
+	assert_int_equal(rcpt("x@books.example.net"), ERR_NOT_FOUND);
+	assert_int_equal(rcpt("x+vision25"), ERR_NOT_FOUND); /* never for mail */
+	assert_int_equal(rcpt("x@vision25"), ERR_NOT_FOUND);
+	assert_int_equal(rcpt("vision25"), ERR_NOT_FOUND);
+	/* by hand, too */
+	sql("UPDATE domains SET alias_of = (SELECT id FROM domains WHERE name = 'vision25.example.net') WHERE name = 'alias.example'");
+	fiber_sleep(200);
+	rcpt_is("x@alias.example", "@vision25.example.net", SDPS_MAILDROP, true);
+	sql("UPDATE domains SET alias_of = (SELECT id FROM domains WHERE name = 'demo.example') WHERE name = 'alias.example'");
+	/* and gone: with its domain only if that came with it and is empty */
+	made(manage_host_remove(m, S("vision25.example.net"), true, &id, &gone), m);
+	assert_true(id > 0 && !gone);
+	made(manage_account_remove(m, S("own@vision25.example.net"), false, &id), m);
+	made(manage_host_remove(m, S("books.example.net"), false, &id, &gone), m);
+	assert_true(id == 0 && gone);
+	made(manage_host_remove(m, S("demo.example"), false, &id, &gone), m);
+	assert_true(id == 0 && !gone);
+	assert_int_equal(manage_host_remove(m, S("demo.example"), false, &id, &gone), ERR_NOT_FOUND);
+	fiber_sleep(200);
+	assert_int_equal(rcpt("x@vision25.example.net"), ERR_NOT_FOUND);
+	rcpt_is("anna@demo.example", "anna@demo.example", SDPS_NONE, false);
+	manage_close(m);
+	close_directory();
+}
+
 FIBER_TEST(credential_version_follows_every_change)
 {
 	struct subject *s;
@@ -390,7 +465,7 @@ int main(void)
 		cmocka_unit_test(strange_names_are_only_names),
 		cmocka_unit_test(a_change_is_seen_within_a_second),
 		cmocka_unit_test(extremes_of_all_tenants),
-		cmocka_unit_test(credential_version_follows_every_change),
+		cmocka_unit_test(hosts_take_their_mail), cmocka_unit_test(credential_version_follows_every_change),
 		cmocka_unit_test(stale_answers_serve_when_it_fails),
 		cmocka_unit_test(one_query_for_many_askers),
 		cmocka_unit_test(bytes_are_bounded),

@@ -210,6 +210,7 @@
 #define POP3_BAD_COMMANDS_MAX 20               /* default; senseless lines in a row: no client, or one of another protocol */
 #define POP3_LOGIN_IDLE_MS_MAX 60000u          /* default; before login nobody thinks for long, and a stranger holds a connection */
 #define POP3_IDLE_MS_MAX 600000u               /* default; RFC 1939 section 3: at least 10 minutes */
+#define POP3_ENV_LINE_BYTES_MAX ((size_t)508)  /* of *ENV, without CRLF: fetchmail reads lines into 512 bytes */
 #define POP3_COPY_BYTES KIB(8)                 /* on the stack: message bytes copied at a time; stuffed, still within REPLY_SLACK_BYTES */
 #define POP3_RANGE_BYTES_MIN KIB(16)           /* dot lines closer than this on average: copying costs less than the ranges */
 

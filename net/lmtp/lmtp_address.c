@@ -8,7 +8,8 @@
  * RFC 5321 wants none ("a..b", "a.") are let through, since mail from such addresses exists and refusing it would only
  * bounce it.  A path without domain is let through here; RCPT decides whether a default domain makes it one.
  *
- * Two forms come out: the wire form for trace lines, and one without quoting for the directory, in which "john" and john
+ * Two forms come out: the wire form for trace lines (without quotes that are not needed, so that "john" and john are one recipient for
+ * whoever reads the envelope later), and one without quoting for the directory, in which "john" and john
  * are the same mailbox, as RFC 5321 section 4.1.2 asks.
  */
 #include "net/lmtp/lmtp_private.h"
@@ -123,6 +124,15 @@ static bool local_part(struct cursor *c, char *out, size_t *len_io)
 	return next_is(c, '"') ? quoted_string(c, out, len_io) : dot_string(c, out, len_io);
 }
 
+/* Could this content stand without quotes? */
+static bool is_dot_string(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!is_atext((unsigned char)s.ptr[i]))
+			return false;
+	return s.len > 0;
+}
+
 /* A path's inside, up to and with the '>'. */
 static enum err mailbox(struct arena *arena, struct cursor *c, struct lmtp_path *path)
 {
@@ -135,6 +145,7 @@ static enum err mailbox(struct arena *arena, struct cursor *c, struct lmtp_path 
 		return ERR_SYNTAX;
 	if (len > LMTP_LOCAL_PART_BYTES_MAX)
 		return ERR_LIMIT;
+	bool needless = *start == '"' && is_dot_string(slice_of(plain, len));
 	path->has_domain = take(c, '@');
 	if (path->has_domain) {
 		const char *name = c->at;
@@ -144,8 +155,8 @@ static enum err mailbox(struct arena *arena, struct cursor *c, struct lmtp_path 
 		memcpy(plain + len, name, (size_t)(c->at - name));
 		len += (size_t)(c->at - name);
 	}
-	path->wire = slice_of(start, (size_t)(c->at - start));
 	path->lookup = slice_of(plain, len);
+	path->wire = needless ? path->lookup : slice_of(start, (size_t)(c->at - start));
 	return take(c, '>') ? OK : ERR_SYNTAX;
 }
 

@@ -276,6 +276,7 @@ static const struct command {
 	{ POP3_VERB('Q', 'U', 'I', 'T'), BEFORE | AFTER | BARE, quit_command },
 	{ POP3_VERB('T', 'O', 'P', 0), AFTER, pop3_top },
 	{ POP3_VERB('C', 'A', 'P', 'A'), BEFORE | AFTER | BARE, capa_command },
+	{ POP3_VERB('*', 'E', 'N', 'V'), AFTER, pop3_env },
 	{ POP3_VERB('N', 'O', 'O', 'P'), AFTER | BARE, noop_command },
 	{ POP3_VERB('R', 'S', 'E', 'T'), AFTER | BARE, rset_command },
 	{ POP3_VERB('A', 'U', 'T', 'H'), BEFORE, pop3_auth },

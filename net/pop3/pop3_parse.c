@@ -2,7 +2,8 @@
 /*
  * pop3_parse.c - a line becomes a verb and what follows it.
  *
- * A verb is three or four letters or digits in any case (RFC 1939 section 3, UTF8 from RFC 6856), one space, the rest.
+ * A verb is three or four letters or digits in any case (RFC 1939 section 3, UTF8 from RFC 6856; SDPS begins one with an asterisk), one
+ * space, the rest.
  * The rest is kept exactly, since a password is all of it, and also without blanks at its ends, for everything else.
  */
 #include "net/pop3/pop3_private.h"
@@ -16,7 +17,7 @@ static uint32_t verb_of(struct slice word)
 		unsigned char c = (unsigned char)word.ptr[i];
 		if (c >= 'a' && c <= 'z')
 			c = (unsigned char)(c - 'a' + 'A');
-		if ((c < 'A' || c > 'Z') && (c < '0' || c > '9'))
+		if ((c < 'A' || c > 'Z') && (c < '0' || c > '9') && (c != '*' || i))
 			return 0;
 		verb |= (uint32_t)c << (8 * i);
 	}

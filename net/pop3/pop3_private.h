@@ -77,7 +77,7 @@ extern struct pop3_config pop3_settings;
 enum pop3_word {
 	/* +OK */
 	POP3_W_BYE, POP3_W_BYE_DELETED, POP3_W_NAME_TAKEN, POP3_W_ENTERED, POP3_W_CAPABILITIES, POP3_W_MECHANISMS, POP3_W_LIST,
-	POP3_W_UIDL, POP3_W_OCTETS, POP3_W_TOP, POP3_W_DELETED, POP3_W_RESET, POP3_W_NOOP, POP3_W_UTF8, POP3_W_LANGUAGE, POP3_W_LANGUAGES,
+	POP3_W_UIDL, POP3_W_OCTETS, POP3_W_TOP, POP3_W_DELETED, POP3_W_RESET, POP3_W_NOOP, POP3_W_UTF8, POP3_W_LANGUAGE, POP3_W_LANGUAGES, POP3_W_ENVELOPE,
 	/* -ERR */
 	POP3_W_UNKNOWN, POP3_W_SYNTAX, POP3_W_TOO_LONG, POP3_W_BAD_BYTES, POP3_W_NO_ARGUMENT, POP3_W_LOGIN_FIRST, POP3_W_LOGGED_IN,
 	POP3_W_TOO_MANY_BAD, POP3_W_NUMBER, POP3_W_NO_MESSAGE, POP3_W_IS_DELETED, POP3_W_USER_FIRST, POP3_W_APOP_OFF, POP3_W_MECHANISM,
@@ -138,6 +138,9 @@ enum step pop3_retr(struct pop3_session *p, const struct pop3_line *l);
 enum step pop3_top(struct pop3_session *p, const struct pop3_line *l);
 enum step pop3_send_on(struct pop3_session *p);
 void pop3_send_drop(struct pop3_session *p);
+
+/* ---- SDPS (pop3_sdps.c) ---- */
+enum step pop3_env(struct pop3_session *p, const struct pop3_line *l);
 
 /* ---- languages (pop3_lang.c) ---- */
 enum step pop3_lang(struct pop3_session *p, const struct pop3_line *l);

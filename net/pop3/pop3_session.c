@@ -58,10 +58,13 @@ static bool still_there(struct maildrop_lock *lock)
 static enum err take(struct pop3_session *p)
 {
 	p->lock.probe = still_there;
+	p->lock.user = p->subject->sdps_user;
 	enum err e = maildrop_lock(&p->lock, p->subject->account_id, session_peer_address(&p->s), p->subject->login_delay_s);
 	if (e == OK)
 		e = account_open(p->subject->account_id, &p->account);
-	if (e == OK)
+	if (e == OK && p->subject->sdps_user.len)
+		e = view_open_for(p->account, FOLDER_INBOX, p->subject->sdps_user, &p->view);
+	else if (e == OK)
 		e = view_open(p->account, FOLDER_INBOX, &p->view);
 	return e;
 }
@@ -105,6 +108,7 @@ void pop3_leave(struct pop3_session *p)
 		account_close(p->account);
 	p->account = NULL;
 	maildrop_unlock(&p->lock);
+	p->lock.user = slice_of(NULL, 0); /* the subject's */
 	if (p->subject)
 		subject_unref(p->subject);
 	p->subject = NULL;

@@ -37,6 +37,7 @@ static const struct phrase phrases[] = {
 	[POP3_W_UTF8] = { GOOD, { "UTF8 enabled", "UTF8 eingeschaltet" } },
 	[POP3_W_LANGUAGE] = { GOOD, { "English spoken from now on", "ab jetzt auf Deutsch" } },
 	[POP3_W_LANGUAGES] = { GOOD, { "languages follow", "es folgen die Sprachen" } },
+	[POP3_W_ENVELOPE] = { GOOD, { "envelope follows", "es folgt der Umschlag" } },
 
 	[POP3_W_UNKNOWN] = { BAD, { "unknown command", "unbekannter Befehl" } },
 	[POP3_W_SYNTAX] = { BAD, { "wrong arguments", "falsche Argumente" } },

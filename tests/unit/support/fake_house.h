@@ -30,7 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FAKE_ACCOUNTS 8
+#define FAKE_ACCOUNTS 9
 #define FAKE_MESSAGES 64
 #define FAKE_FD 1000 /* + account * FAKE_MESSAGES + place */
 
@@ -52,12 +52,13 @@ struct account {
 	struct fake_message messages[FAKE_MESSAGES];
 	uint32_t count, uidnext;
 	int opened;
-	struct maildrop_lock *holder;
+	struct maildrop_lock *holders[4]; /* more than one: users of an SDPS host */
 };
 struct view {
 	struct account *account;
 	uint32_t count;
 	struct fake_message messages[FAKE_MESSAGES];
+	uint32_t places[FAKE_MESSAGES]; /* in the account */
 };
 struct body_writer {
 	struct buf bytes;
@@ -76,6 +77,7 @@ static struct fake_house {
 	bool dying, peer_gone, killed, dots_unknown, in_memory, apop;
 	int moved_to;
 	struct directory_extremes extremes;
+	uint8_t xtnd;
 	uint32_t login_delay_s, many; /* many: views pretend to hold so many messages, all like the first */
 	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
 	bool read_short;
@@ -333,6 +335,13 @@ enum err account_append(struct account *a, const struct append *items, size_t co
 	}
 	return OK;
 }
+/* For tests: as the next, with an envelope. */
+static inline void fake_put_for(unsigned account, const char *from, const char *rcpt, struct slice bytes)
+{
+	struct body *b = fake_body(bytes);
+	fake_store(&fake.account[account], b, SLICE_LIT(""), slice_str(from), slice_str(rcpt));
+	body_unref(b);
+}
 /* For tests: a message that is there from the beginning. */
 static inline void fake_put(unsigned account, const char *prefix, struct slice bytes)
 {
@@ -375,9 +384,27 @@ enum err view_open(struct account *a, uint32_t folder, struct view **out)
 	(*out)->account = a;
 	(*out)->count = a->count;
 	memcpy((*out)->messages, a->messages, sizeof a->messages);
+	for (uint32_t i = 0; i < FAKE_MESSAGES; i++)
+		(*out)->places[i] = i;
 	if (fake.many)
 		(*out)->count = fake.many;
 	fake.views++;
+	return OK;
+}
+enum err view_open_for(struct account *a, uint32_t folder, struct slice local, struct view **out)
+{
+	enum err e = view_open(a, folder, out);
+	struct view *v = *out;
+	if (e)
+		return e;
+	v->count = 0;
+	for (uint32_t i = 0; i < a->count; i++) {
+		struct slice rcpt = slice_str(a->messages[i].rcpt);
+		if (!slice_eq_nocase(slice_upto(rcpt, slice_rfind(rcpt, '@')), local))
+			continue;
+		v->messages[v->count] = a->messages[i];
+		v->places[v->count++] = i;
+	}
 	return OK;
 }
 void view_close(struct view *v)
@@ -413,7 +440,7 @@ enum err message_open(struct view *v, uint32_t index, struct message_source *out
 	const struct fake_message *m = &v->messages[index];
 	*out = (struct message_source){
 		.prefix = slice_of(m->prefix, m->prefix_len),
-		.fd = FAKE_FD + (int)((v->account - fake.account) * FAKE_MESSAGES + index),
+		.fd = FAKE_FD + (int)((v->account - fake.account) * FAKE_MESSAGES + v->places[index]),
 		.offset = 7, /* not 0, as in a log */
 		.bytes = m->body->len,
 		.body = fake.in_memory ? m->body->bytes : NULL,
@@ -421,6 +448,9 @@ enum err message_open(struct view *v, uint32_t index, struct message_source *out
 		.dots = m->body->dots,
 		.dot_count = fake.dots_unknown ? 0 : m->body->dot_count,
 		.dots_unknown = fake.dots_unknown,
+		.envelope_from = slice_str(m->from),
+		.envelope_rcpt = slice_str(m->rcpt),
+		.internal_date_s = 1736847000,
 		.pin = &fake,
 	};
 	fake.sources++;
@@ -439,21 +469,26 @@ static const struct fake_person {
 	uint64_t id, quota_bytes, quota_messages;
 	bool suspended, no_mail;
 	enum over_quota over;
+	const char *host_user; /* "" and more: a login to an SDPS host's maildrop */
 } fake_people[] = {
-	{ "ann@demo.example", "secret", 1, 0, 0, false, false, OVER_QUOTA_TEMPORARY },
-	{ "bob@demo.example", " two words ", 2, 0, 0, false, false, OVER_QUOTA_TEMPORARY },
-	{ "full@demo.example", "x", 3, 10, 0, false, false, OVER_QUOTA_TEMPORARY },
-	{ "fuller@demo.example", "x", 4, 0, 1, false, false, OVER_QUOTA_PERMANENT },
-	{ "gone@demo.example", "x", 5, 0, 0, true, false, OVER_QUOTA_TEMPORARY },
-	{ "mute@demo.example", "x", 6, 0, 0, false, true, OVER_QUOTA_TEMPORARY },
-	{ "b\xc3\xb6" "b@demo.example", "x", 7, 0, 0, false, false, OVER_QUOTA_TEMPORARY },
+	{ "ann@demo.example", "secret", 1, 0, 0, false, false, OVER_QUOTA_TEMPORARY, NULL },
+	{ "bob@demo.example", " two words ", 2, 0, 0, false, false, OVER_QUOTA_TEMPORARY, NULL },
+	{ "full@demo.example", "x", 3, 10, 0, false, false, OVER_QUOTA_TEMPORARY, NULL },
+	{ "fuller@demo.example", "x", 4, 0, 1, false, false, OVER_QUOTA_PERMANENT, NULL },
+	{ "gone@demo.example", "x", 5, 0, 0, true, false, OVER_QUOTA_TEMPORARY, NULL },
+	{ "mute@demo.example", "x", 6, 0, 0, false, true, OVER_QUOTA_TEMPORARY, NULL },
+	{ "b\xc3\xb6" "b@demo.example", "x", 7, 0, 0, false, false, OVER_QUOTA_TEMPORARY, NULL },
+	{ "vision25", "secret", 8, 0, 0, false, false, OVER_QUOTA_TEMPORARY, "" },
+	{ "fred+vision25", "secret", 8, 0, 0, false, false, OVER_QUOTA_TEMPORARY, "fred" },
+	{ "jane+vision25", "secret", 8, 0, 0, false, false, OVER_QUOTA_TEMPORARY, "jane" },
 };
 static struct subject *fake_subject(const struct fake_person *p)
 {
 	struct subject *s = xcalloc(1, sizeof *s);
 	*s = (struct subject){ .account_id = p->id, .tenant_id = 1, .name = slice_str(p->name), .tenant = SLICE_LIT("demo"), .suspended = p->suspended,
 			       .pop3 = true, .imap = true, .lmtp = !p->no_mail, .quota_bytes = p->quota_bytes, .quota_messages = p->quota_messages,
-			       .over_quota = p->over, .login_delay_s = fake.login_delay_s, .expire_days = -1 };
+			       .over_quota = p->over, .login_delay_s = fake.login_delay_s, .expire_days = -1, .xtnd = fake.xtnd,
+			       .sdps = p->host_user ? SDPS_MAILDROP : SDPS_NONE, .maildrop = p->host_user, .sdps_user = slice_str(p->host_user) };
 	fake.subjects++;
 	return s;
 }
@@ -519,19 +554,30 @@ enum err maildrop_lock(struct maildrop_lock *lock, uint64_t account_id, struct s
 	if (fake.err_lock)
 		return fake.err_lock;
 	struct account *a = &fake.account[account_id];
-	if (a->holder && (!a->holder->probe || a->holder->probe(a->holder)))
-		return ERR_IN_USE;
-	if (a->holder)
-		a->holder->held = false;
-	a->holder = lock;
+	struct maildrop_lock **place = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(a->holders); i++) {
+		struct maildrop_lock *h = a->holders[i];
+		if (h && (!h->user.len || !lock->user.len || slice_eq(h->user, lock->user))) {
+			if (!h->probe || h->probe(h))
+				return ERR_IN_USE;
+			h->held = false;
+			h = a->holders[i] = NULL;
+		}
+		if (!h)
+			place = &a->holders[i];
+	}
+	ASSERT(place);
+	*place = lock;
 	lock->account_id = account_id;
 	lock->held = true;
 	return OK;
 }
 void maildrop_unlock(struct maildrop_lock *lock)
 {
-	if (lock->held)
-		fake.account[lock->account_id].holder = NULL;
+	struct account *a = &fake.account[lock->account_id];
+	for (size_t i = 0; i < ARRAY_LEN(a->holders) && lock->held; i++)
+		if (a->holders[i] == lock)
+			a->holders[i] = NULL;
 	lock->held = false;
 }
 
@@ -630,7 +676,9 @@ static void fake_check_clean(void)
 	ASSERT(fake.sources == 0 && fake.subjects == 0 && fake.views == 0 && fake.writers == 0);
 	int stored = 0;
 	for (unsigned i = 0; i < FAKE_ACCOUNTS; i++) {
-		ASSERT(fake.account[i].opened == 0 && !fake.account[i].holder);
+		ASSERT(fake.account[i].opened == 0);
+		for (size_t k = 0; k < ARRAY_LEN(fake.account[i].holders); k++)
+			ASSERT(!fake.account[i].holders[k]);
 		for (uint32_t k = 0; k < fake.account[i].count; k++)
 			stored += fake.account[i].messages[k].body->references;
 	}

@@ -474,7 +474,8 @@ static void addresses(void **state)
 	static const struct { const char *text; enum err err; const char *wire, *lookup; } table[] = {
 		{ "<a@b>", OK, "a@b", "a@b" },
 		{ "<a.b+c@d.example>", OK, "a.b+c@d.example", "a.b+c@d.example" },
-		{ "<\"a\"@b>", OK, "\"a\"@b", "a@b" },
+		{ "<\"a\"@b>", OK, "a@b", "a@b" }, /* the same recipient */
+		{ "<\"a.\\b\"@b>", OK, "a.b@b", "a.b@b" },
 		{ "<\"a b\"@b>", OK, "\"a b\"@b", "a b@b" },
 		{ "<\"a\\\"b\\\\\"@b>", OK, "\"a\\\"b\\\\\"@b", "a\"b\\@b" },
 		{ "<\"a@b\"@c>", OK, "\"a@b\"@c", "a@b@c" },

@@ -208,6 +208,97 @@ static void strangers(void **state)
 	assert_non_null(strstr(out, "-ERR too many bad commands, closing\r\n"));
 }
 
+/* ---- SDPS ---- */
+
+#define HOST "USER vision25\r\nPASS secret\r\n"
+#define FRED "USER fred+vision25\r\nPASS secret\r\n"
+
+static void host_messages(void)
+{
+	fake_put_for(8, "ann@example.org", "fred@vision25.example.net", SLICE_LIT("A: 1\r\n\r\none\r\n"));
+	fake_put_for(8, "", "jane@vision25.example.net", SLICE_LIT("A: 2\r\n\r\ntwo\r\n"));
+	fake_put_for(8, ".dot@example.org", "Fred@vision25.example.net", SLICE_LIT("A: 3\r\n\r\nthree\r\n"));
+}
+
+static void envelopes(void **state)
+{
+	(void)state;
+	host_messages();
+	assert_string_equal(answer(HOST "*ENV 1\r\n*env 2\r\n*ENV 3\r\nDELE 2\r\n*ENV 2\r\n*ENV 4\r\n*ENV\r\n*ENV x\r\nENV 1\r\n"),
+			    "+OK now the password\r\n+OK 3 messages (41 octets)\r\n"
+			    "+OK envelope follows\r\nu1.1\r\n2025-01-14T09:30:00Z\r\nann@example.org\r\nfred@vision25.example.net\r\n.\r\n"
+			    "+OK envelope follows\r\nu2.1\r\n2025-01-14T09:30:00Z\r\n\r\njane@vision25.example.net\r\n.\r\n"
+			    "+OK envelope follows\r\nu3.1\r\n2025-01-14T09:30:00Z\r\n..dot@example.org\r\nFred@vision25.example.net\r\n.\r\n"
+			    "+OK message 2 marked as deleted\r\n-ERR message 2 is deleted\r\n-ERR no such message, only 3 here\r\n"
+			    "-ERR a message number is wanted\r\n-ERR a message number is wanted\r\n-ERR unknown command\r\n");
+	/* off where the login is to no host, and before any */
+	fake_put(1, "", SLICE_LIT("x\r\n"));
+	assert_string_equal(answer("*ENV 1\r\n" LOGIN "*ENV 1\r\n"), "-ERR log in first\r\n+OK now the password\r\n+OK 1 messages (3 octets)\r\n-ERR unknown command\r\n");
+}
+
+static void lines_of_envelopes_are_bounded(void **state)
+{
+	(void)state;
+	char longest[POP3_ENV_LINE_BYTES_MAX + 1];
+	memset(longest, 'a', sizeof longest);
+	longest[POP3_ENV_LINE_BYTES_MAX - 1] = '\0';
+	fake_put_for(8, longest, "fred@vision25.example.net", SLICE_LIT("x\r\n"));
+	longest[POP3_ENV_LINE_BYTES_MAX - 1] = 'a';
+	longest[POP3_ENV_LINE_BYTES_MAX] = '\0';
+	fake_put_for(8, longest, "fred@vision25.example.net", SLICE_LIT("x\r\n"));
+	fake_put_for(8, "a\rb@example.org", "fred@vision25.example.net", SLICE_LIT("x\r\n"));
+	const char *out = answer(HOST "*ENV 1\r\n*ENV 2\r\n*ENV 3\r\nNOOP\r\n");
+	assert_non_null(strstr(out, "Z\r\naaa"));
+	assert_non_null(strstr(out, "+OK envelope follows\r\nu2.1\r\n2025-01-14T09:30:00Z\r\n\r\nfred@"));
+	assert_non_null(strstr(out, "+OK envelope follows\r\nu3.1\r\n2025-01-14T09:30:00Z\r\n\r\nfred@"));
+	for (const char *line = out; *line; line = strstr(line, "\r\n") + 2)
+		assert_true((size_t)(strstr(line, "\r\n") - line) <= POP3_ENV_LINE_BYTES_MAX);
+}
+
+/* A damaged message has an envelope in form; for want of a disk the connection ends: never -ERR, after which fetchmail waits for ever. */
+static void envelopes_and_faults(void **state)
+{
+	(void)state;
+	host_messages();
+	fake.err_message = ERR_CORRUPT;
+	assert_non_null(strstr(answer(HOST "*ENV 1\r\nNOOP\r\n"), "+OK envelope follows\r\nu1.1\r\n1970-01-01T00:00:00Z\r\n\r\n\r\n.\r\n+OK still"));
+	static const enum err faults[] = { ERR_IO, ERR_BUSY, ERR_FENCED, ERR_TIMEOUT };
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+		fake.err_message = faults[i];
+		assert_string_equal(answer(HOST "*ENV 1\r\nNOOP\r\n"), "+OK now the password\r\n+OK 3 messages (41 octets)\r\n");
+	}
+}
+
+static void users_of_a_host(void **state)
+{
+	(void)state;
+	host_messages();
+	assert_string_equal(answer(FRED "LIST\r\nUIDL\r\n*ENV 2\r\nRETR 2\r\nRETR 3\r\nDELE 2\r\nQUIT\r\n"),
+			    "+OK now the password\r\n+OK 2 messages (28 octets)\r\n+OK 2 messages (28 octets)\r\n1 13\r\n2 15\r\n.\r\n"
+			    "+OK unique ids follow\r\n1 u1.1\r\n2 u3.1\r\n.\r\n"
+			    "+OK envelope follows\r\nu3.1\r\n2025-01-14T09:30:00Z\r\n..dot@example.org\r\nFred@vision25.example.net\r\n.\r\n"
+			    "+OK 15 octets\r\nA: 3\r\n\r\nthree\r\n.\r\n-ERR no such message, only 2 here\r\n+OK message 2 marked as deleted\r\n"
+			    "+OK bye, messages deleted: 1\r\n");
+	assert_int_equal(fake.account[8].count, 2);
+	assert_int_equal(fake.account[8].messages[1].uid, 2);
+	/* two users at once; the host-wide login against either */
+	struct fake_session fred, jane;
+	fake_open(&fred, &pop3_proto);
+	fake_feed(&fred, SLICE_LIT(FRED));
+	fake_open(&jane, &pop3_proto);
+	fake_feed(&jane, SLICE_LIT("USER jane+vision25\r\nPASS secret\r\n"));
+	assert_non_null(strstr(answer(HOST), "-ERR [IN-USE]"));
+	assert_non_null(strstr(answer(FRED), "-ERR [IN-USE]"));
+	fake_feed(&jane, SLICE_LIT("DELE 1\r\nQUIT\r\n"));
+	fake_close(&jane);
+	assert_int_equal(fake.account[8].count, 1);
+	assert_int_equal(fake.account[8].messages[0].uid, 1); /* fred's */
+	fake_feed(&fred, SLICE_LIT("DELE 1\r\nQUIT\r\n"));
+	fake_close(&fred);
+	assert_int_equal(fake.account[8].count, 0);
+	assert_non_null(strstr(answer(HOST), "+OK 0 messages"));
+}
+
 /* Cut anywhere, the answers are the same bytes. */
 static void any_cut(void **state)
 {
@@ -534,6 +625,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(utf8_mode, setup, teardown),
 		cmocka_unit_test_setup_teardown(order_and_arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers, setup, teardown),
+		cmocka_unit_test_setup_teardown(envelopes, setup, teardown),
+		cmocka_unit_test_setup_teardown(lines_of_envelopes_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(envelopes_and_faults, setup, teardown), cmocka_unit_test_setup_teardown(users_of_a_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(numbers_in_listings, setup, teardown),

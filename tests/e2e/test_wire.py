@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from penfold import DOMAIN, PASSWORD, TOP, Penfold
+from penfold import DOMAIN, PASSWORD, TOP, Penfold, Pop3, settled
 
 WIRE = os.path.join(TOP, 'tests', 'wire')
 sys.path.insert(0, WIRE)
-from replay import HOWS, names_of, read_transcript, replay  # noqa: E402
+from replay import HOWS, names_of, read_needs, read_transcript, replay  # noqa: E402
 
 FILES = sorted(os.path.relpath(os.path.join(folder, name), WIRE)
                for folder, _, names in os.walk(WIRE) for name in names if name.endswith('.txt'))
@@ -23,13 +23,31 @@ def server(tmp_path_factory):
         yield p
 
 
+def make_account(server, path):
+    """A fresh account as the transcript wants it; its name."""
+    name, needs = f'wire{next(numbers)}', read_needs(path)
+    if not needs['H'] and not needs['T']:
+        server.add_account(name)
+        return f'{name}@{DOMAIN}'
+    server.run('tenant', 'add', name)
+    if needs['T']:
+        server.run('tenant', 'set', name, *needs['T'])
+    if needs['H']:
+        server.run('sdps', 'add', f'{name}.host.example', '--tenant', name, '--mode', needs['H'], '--password-stdin', stdin=PASSWORD.encode() + b'\n')
+        return f'{name}.host.example'
+    server.run('domain', 'add', f'{name}.example', '--tenant', name)
+    server.add_account(f'{name}@{name}.example')
+    return f'{name}@{name}.example'
+
+
 @pytest.mark.parametrize('path', FILES)
 def test_transcript(server, path):
     for how in HOWS:
-        name = f'wire{next(numbers)}'
-        messages, steps = read_transcript(os.path.join(WIRE, path), names_of(f'{name}@{DOMAIN}'.encode(), PASSWORD.encode()))
-        server.add_account(name)
-        for message in messages:
-            server.deliver(message, name)
+        name = make_account(server, os.path.join(WIRE, path))
+        messages, steps = read_transcript(os.path.join(WIRE, path), names_of(name.encode(), PASSWORD.encode()))
+        if DOMAIN not in name:
+            settled(lambda: Pop3(server.pop3_port, name, PASSWORD).close())  # a tenant that is set after it was added, too
+        for message, sender, local in messages:
+            server.deliver(message, f'{local}@{name}' if local else name, sender=sender)
         address = ('127.0.0.1', server.pop3_port if path.startswith('pop3') else server.lmtp_port)
         replay(address, path, steps, how)

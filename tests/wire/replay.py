@@ -45,15 +45,19 @@ def expand(text, names):
 
 def read_transcript(path, names):
     """Messages, and steps: ('C', bytes), ('S', compiled pattern), ('...', None), ('closed', None), each with its line number."""
-    messages, message, steps = [], b'', []
+    messages, message, steps, envelope = [], b'', [], ('sender@remote.example', None)
     with open(path, encoding='utf-8', newline='\n') as f:
         for number, line in enumerate(f.read().split('\n'), 1):
             mark, text = line[:2], line[3:]
             if not line or line.startswith('#'):
                 continue
             if line == 'M.':
-                messages.append(message)
+                messages.append((message, *envelope))
                 message = b''
+            elif mark in ('H:', 'T:'):
+                pass  # of read_needs
+            elif mark == 'E:':
+                envelope = tuple(text.replace('<>', '').split(' ', 1)) if ' ' in text else (text, None)
             elif mark == 'M:':
                 message += expand(text, names) + b'\r\n'
             elif mark in ('C:', 'C-'):
@@ -71,6 +75,18 @@ def read_transcript(path, names):
                 raise ValueError(f'{path}:{number}: {line}')
     assert not message, f'{path}: a message without its end'
     return messages, steps
+
+
+def read_needs(path):
+    """What the transcript wants of its account: 'H' = the mode of the SDPS host that it is, 'T' = [settings of its tenant]."""
+    needs = {'H': None, 'T': []}
+    with open(path, encoding='utf-8', newline='\n') as f:
+        for line in f.read().split('\n'):
+            if line[:2] == 'H:':
+                needs['H'] = line[3:]
+            elif line[:2] == 'T:':
+                needs['T'] += line[3:].split()
+    return needs
 
 
 class Client:
@@ -159,7 +175,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--address', type=endpoint, required=True)
     p.add_argument('--lmtp', type=endpoint)
-    p.add_argument('--user', default='ann@demo.example')
+    p.add_argument('--user', default='ann@demo.example', help='for transcripts with H: the full name of the SDPS host')
     p.add_argument('--password', default='secret')
     for how in ('lines', 'whole', 'bytes'):
         p.add_argument('--' + how, action='append_const', dest='hows', const=how)
@@ -172,9 +188,9 @@ def main():
         messages, steps = read_transcript(path, names_of(o.user.encode(), o.password.encode()))
         for how in hows:
             try:
-                for message in messages:
+                for message, sender, local in messages:
                     with smtplib.LMTP(*o.lmtp) as l:
-                        l.sendmail('sender@remote.example', [o.user], message)
+                        l.sendmail(sender, [f'{local}@{o.user}' if local else o.user], message)
                 replay(o.address, path, steps, how, o.cuts or 1)
             except (AssertionError, OSError) as e:
                 failed += 1

@@ -175,6 +175,17 @@ static enum err check_data(const struct config *c)
 	return refuse_data(c, errno ? errno : ENOTDIR);
 }
 
+static enum err lock_data(const struct config *c, const struct store_config *store)
+{
+	enum err e = store_lock(store);
+	if (e == ERR_IN_USE)
+		log_event(LOG_ERROR, "server.data_in_use", LOG_Z("where", c->where_data), LOG_Z("data", c->data),
+			  LOG_Z("hint", "another server or tool works on this folder"));
+	else if (e != OK && e != ERR_CONFIG) /* a foreign format has been told */
+		log_event(LOG_ERROR, "server.data_unusable", LOG_Z("where", c->where_data), LOG_Z("data", c->data), LOG_ERR(e));
+	return e;
+}
+
 static enum err bind_all(const struct config *c, unsigned shards, const struct passwd *pw)
 {
 	struct listener_config *configs = xcalloc(c->listeners_count + 1, sizeof *configs);
@@ -326,7 +337,7 @@ int serve(const struct config *config)
 	if (e == OK)
 		e = check_data(config);
 	if (e == OK)
-		e = store_lock(&server.store);
+		e = lock_data(config, &server.store);
 	if (e != OK)
 		return 2;
 	if (pw && seteuid(0) != 0)

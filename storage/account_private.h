@@ -91,7 +91,8 @@ struct folder *account_folder(const struct account *a, uint32_t id); /* NULL: no
 
 enum account_state {
 	ACCOUNT_LOADING, /* in the table so that others wait; nothing else is valid */
-	ACCOUNT_SEALED,  /* read, not owned: the newest log is sealed; the first change takes it (fence.h) */
+	/* read, not owned: the newest log is sealed, or there is none yet; the first change takes it, or makes it (fence.h) */
+	ACCOUNT_SEALED,
 	ACCOUNT_OWNED,   /* we made the newest log */
 	/* fenced, or memory cannot be trusted: every call answers ERR_FENCED, the last close drops it */
 	ACCOUNT_LOST,
@@ -169,11 +170,14 @@ struct account_live {
 	uint32_t unsynced;        /* commits written but not synced */
 };
 
+/* Nothing of it is on disk: nobody has changed it yet, and who only looks leaves no trace. */
+static inline bool account_unborn(const struct account *a) { return a->state == ACCOUNT_SEALED && a->log_count == 0; }
+
 /* Keeps an account in memory while a job of ours is at work on it (compaction, scrubbing). Now. */
 void account_pin(struct account *a);
 void account_unpin(struct account *a);
 
-/* Descriptors for this account: opens the directory if need be and pins `live` until account_live_put. Later.
+/* Descriptors for this account: opens the directory (makes it for an unborn account) if need be and pins `live` until account_live_put. Later.
  * ERR_IO, ERR_FENCED. */
 enum err account_live_get(struct account *a, struct account_live **live_out);
 void account_live_put(struct account_live *live);

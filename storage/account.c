@@ -339,6 +339,10 @@ enum err account_open(uint64_t account_id, struct account **account_out)
 			account_drop(a);
 			continue;
 		}
+		if (a->starved && a->warm.pins == 0 && !a->evicted && store_disk_has_room()) {
+			account_drop(a);
+			continue;
+		}
 		account_ref(a);
 		enum err e = sealed_still(a);
 		if (e == OK && a->state != ACCOUNT_LOST) {

@@ -135,6 +135,7 @@ struct account {
 	uint8_t state; /* enum account_state */
 	/* never let go: a failed sync could not be cut off, so the disk must not be read again */
 	bool keep;
+	bool starved;              /* read-only because the disk was full at its load: loaded again when there is room */
 	bool read_only;            /* unknown records, or no new log could be opened: reading goes on */
 	bool ignore_state;         /* state_load finds nothing: fsck replays */
 	bool compacting;           /* compact.c is at work on it */
@@ -216,6 +217,8 @@ struct store_shard {
 	uint64_t free_bytes, free_bytes_at_ms; /* of the disk, as it was */
 };
 struct store_shard *store_self(void);
+void store_wrote(uint64_t bytes);          /* to a log: so much less is free until the next look */
+bool store_disk_has_room(void);            /* for a new log, and some more */
 bool store_disk_low(void);                  /* less than the reserve is free: only what frees may be written */
 struct account *account_known(uint64_t id); /* in memory, or NULL; now */
 

@@ -179,6 +179,7 @@ static enum err load_read_only(struct account *a, struct account_live *live, con
 		return e;
 	a->state = ACCOUNT_SEALED;
 	a->read_only = true;
+	a->starved = why == ERR_FULL;
 	log_event(LOG_ALARM, "store.read_only", LOG_U64("account", a->id), LOG_ERR(why));
 	return OK;
 }

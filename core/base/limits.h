@@ -95,6 +95,7 @@
 #define LIVES_FDS_MIN 64u                    /* of a shard, however few log_fds_max leaves */
 #define KEEPERS_MAX 32u                      /* fibers that seal accounts to be let go, at once, on a shard */
 #define SEAL_BYTES_MAX ((uint64_t)1 << 30)   /* seal_bytes at most: what begins in a log begins below LOG_BYTES_MAX */
+#define DISK_ROOM_BYTES MIB(1)               /* free before an account that found a full disk is tried again */
 #define DISK_LOOK_MS 200u                    /* how old the knowledge of free space may be */
 #define ENVELOPE_BYTES_MAX 1024u             /* a stored envelope address; RFC 5321 allows 256, SMTPUTF8 in UTF-8 more */
 #define PREFIX_BYTES_MAX KIB(64)             /* one copy's own header lines */

@@ -141,7 +141,7 @@ static enum err live_open(struct account *a, struct account_live *live)
 
 	account_path(a->id, path);
 	live->dir_fd = file_open(data_fd, path, O_RDONLY | O_DIRECTORY, 0);
-	if (live->dir_fd == -ENOENT && a->state == ACCOUNT_LOADING)
+	if (live->dir_fd == -ENOENT && account_unborn(a))
 		live->dir_fd = account_dir_make(data_fd, path);
 	return live->dir_fd < 0 ? err_from_errno(-live->dir_fd) : OK;
 }
@@ -275,6 +275,18 @@ static enum err account_load(uint64_t id, struct account **account_out)
 	return e;
 }
 
+/* On a shared store an account that was not there may be there now. */
+static enum err unborn_still(struct account *a)
+{
+	char path[ACCOUNT_PATH_BYTES];
+
+	account_path(a->id, path);
+	int there = file_exists(store_self()->data_fd, path);
+	if (there > 0)
+		own_lost(a, "somebody else made it");
+	return there < 0 ? ERR_IO : OK;
+}
+
 /* On a shared store what was read from a sealed account may be old: has anybody made a log since? */
 static enum err sealed_still(struct account *a)
 {
@@ -284,6 +296,8 @@ static enum err sealed_still(struct account *a)
 
 	if (!file_shared() || a->state != ACCOUNT_SEALED)
 		return OK;
+	if (account_unborn(a))
+		return unborn_still(a);
 	e = account_live_get(a, &live);
 	if (e != OK)
 		return e;
@@ -322,6 +336,10 @@ enum err account_open(uint64_t account_id, struct account **account_out)
 		if (a->state == ACCOUNT_LOST) {
 			if (a->warm.pins > 0)
 				return ERR_FENCED; /* until its sessions have gone */
+			account_drop(a);
+			continue;
+		}
+		if (a->starved && a->warm.pins == 0 && !a->evicted && store_disk_has_room()) {
 			account_drop(a);
 			continue;
 		}

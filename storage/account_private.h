@@ -91,7 +91,8 @@ struct folder *account_folder(const struct account *a, uint32_t id); /* NULL: no
 
 enum account_state {
 	ACCOUNT_LOADING, /* in the table so that others wait; nothing else is valid */
-	ACCOUNT_SEALED,  /* read, not owned: the newest log is sealed; the first change takes it (fence.h) */
+	/* read, not owned: the newest log is sealed, or there is none yet; the first change takes it, or makes it (fence.h) */
+	ACCOUNT_SEALED,
 	ACCOUNT_OWNED,   /* we made the newest log */
 	/* fenced, or memory cannot be trusted: every call answers ERR_FENCED, the last close drops it */
 	ACCOUNT_LOST,
@@ -134,6 +135,7 @@ struct account {
 	uint8_t state; /* enum account_state */
 	/* never let go: a failed sync could not be cut off, so the disk must not be read again */
 	bool keep;
+	bool starved;              /* read-only because the disk was full at its load: loaded again when there is room */
 	bool read_only;            /* unknown records, or no new log could be opened: reading goes on */
 	bool ignore_state;         /* state_load finds nothing: fsck replays */
 	bool compacting;           /* compact.c is at work on it */
@@ -169,11 +171,14 @@ struct account_live {
 	uint32_t unsynced;        /* commits written but not synced */
 };
 
+/* Nothing of it is on disk: nobody has changed it yet, and who only looks leaves no trace. */
+static inline bool account_unborn(const struct account *a) { return a->state == ACCOUNT_SEALED && a->log_count == 0; }
+
 /* Keeps an account in memory while a job of ours is at work on it (compaction, scrubbing). Now. */
 void account_pin(struct account *a);
 void account_unpin(struct account *a);
 
-/* Descriptors for this account: opens the directory if need be and pins `live` until account_live_put. Later.
+/* Descriptors for this account: opens the directory (makes it for an unborn account) if need be and pins `live` until account_live_put. Later.
  * ERR_IO, ERR_FENCED. */
 enum err account_live_get(struct account *a, struct account_live **live_out);
 void account_live_put(struct account_live *live);
@@ -212,6 +217,8 @@ struct store_shard {
 	uint64_t free_bytes, free_bytes_at_ms; /* of the disk, as it was */
 };
 struct store_shard *store_self(void);
+void store_wrote(uint64_t bytes);          /* to a log: so much less is free until the next look */
+bool store_disk_has_room(void);            /* for a new log, and some more */
 bool store_disk_low(void);                  /* less than the reserve is free: only what frees may be written */
 struct account *account_known(uint64_t id); /* in memory, or NULL; now */
 

@@ -439,6 +439,7 @@ static enum err commit_store(struct commit *c, bool sync)
 	if (live->log_at + c->header.bytes > LOG_BYTES_MAX)
 		return ERR_LIMIT;
 	int r = commit_write(c, sync, &source);
+	store_wrote(c->header.bytes);
 	if (r < 0)
 		return commit_failed(c, r, source);
 	/* F8, F9, invariant 1: nothing is told or shown before the sync and the look */

@@ -103,7 +103,8 @@ static bool account_begin(struct account *a, struct buf *more)
 	while (a->salt == 0)
 		random_bytes(&a->salt, sizeof(a->salt));
 	inbox.fixed.uidvalidity = (uint32_t)max_u64((uint64_t)a->last_uidvalidity + 1, (uint64_t)clock_wall_s());
-	return account_folder(a, FOLDER_INBOX) || folder_put(more, 0, &inbox);
+	const struct folder *f = account_folder(a, FOLDER_INBOX);
+	return (f && f->uidvalidity) || folder_put(more, 0, &inbox); /* an unborn account's is in memory only */
 }
 
 static enum err cut_and_begin(struct account *a, struct account_live *live, uint32_t number, int fd, uint32_t flags)
@@ -178,6 +179,7 @@ static enum err load_read_only(struct account *a, struct account_live *live, con
 		return e;
 	a->state = ACCOUNT_SEALED;
 	a->read_only = true;
+	a->starved = why == ERR_FULL;
 	log_event(LOG_ALARM, "store.read_only", LOG_U64("account", a->id), LOG_ERR(why));
 	return OK;
 }
@@ -231,7 +233,16 @@ static enum err load_existing(struct account *a, struct account_live *live, cons
 	return e;
 }
 
-enum err own_load(struct account *a)
+/* INBOX, empty; UIDVALIDITY is given, and INBOX made, by the first commit. Polling what was never used costs no disk. */
+static enum err load_unborn(struct account *a)
+{
+	if (!folder_add(a, FOLDER_INBOX, SLICE_LIT("INBOX")))
+		UNREACHABLE();
+	a->state = ACCOUNT_SEALED;
+	return OK;
+}
+
+static enum err load_directory(struct account *a)
 {
 	struct account_live *live;
 	struct fence_names names;
@@ -241,9 +252,23 @@ enum err own_load(struct account *a)
 		return e;
 	e = fence_list(live->dir_fd, &names); /* F1 */
 	if (e == OK)
-		e = names.newest == 0 ? make_first(a, live) : load_existing(a, live, &names);
+		e = names.newest == 0 ? load_unborn(a) : load_existing(a, live, &names);
 	fence_names_release(&names);
 	account_live_put(live);
+	return e;
+}
+
+enum err own_load(struct account *a)
+{
+	char path[ACCOUNT_PATH_BYTES];
+	enum err e;
+
+	account_path(a->id, path);
+	int there = file_exists(store_self()->data_fd, path);
+	if (there < 0)
+		e = err_from_errno(-there);
+	else
+		e = there ? load_directory(a) : load_unborn(a);
 	if (e != OK)
 		log_event(LOG_ERROR, "store.load", LOG_U64("account", a->id), LOG_ERR(e));
 	return e;
@@ -271,6 +296,18 @@ static enum err newest_unchanged(const struct account *a, const struct account_l
 	return e;
 }
 
+/* An account's first log. */
+static enum err own_make(struct account *a, struct account_live *live)
+{
+	enum err e = make_first(a, live);
+
+	if (e == ERR_FENCED)
+		own_lost(a, "somebody else made it");
+	else if (e != OK)
+		own_lost(a, "its first log could not be written"); /* the name may be there: load again */
+	return e;
+}
+
 enum err own_take(struct account *a, struct account_live *live)
 {
 	struct fence_names names;
@@ -279,7 +316,9 @@ enum err own_take(struct account *a, struct account_live *live)
 	enum err e;
 	int fd;
 
-	ASSERT(a->state == ACCOUNT_SEALED && a->log_count > 0);
+	ASSERT(a->state == ACCOUNT_SEALED);
+	if (account_unborn(a))
+		return own_make(a, live);
 	e = fence_list(live->dir_fd, &names); /* F1 */
 	number = names.newest + 1;
 	if (e == OK && names.newest != a->logs[a->log_count - 1].number)

@@ -12,7 +12,7 @@
 
 /*
  * Fills a fresh account from disk.  Sealed: it is read, no log is made (F11).  Else it is taken over: a new log, a cut, and the
- * sequence skips SEQUENCE_SKIP.  One that does not exist is made, with INBOX in its first commit.  If no log can be made (the disk
+ * sequence skips SEQUENCE_SKIP.  One that does not exist has an empty INBOX in memory and nothing on disk until its first commit, which makes INBOX.  If no log can be made (the disk
  * is full or fails) and the data folder is ours alone, it is served read-only.
  */
 enum err own_load(struct account *a);

@@ -17,7 +17,7 @@ static void save(struct account *a)
 
 	if (a->last.log == a->state_log && a->last.end == a->state_end)
 		return;
-	if (a->repair_count > 0 || account_live_get(a, &live) != OK)
+	if (account_unborn(a) || a->repair_count > 0 || account_live_get(a, &live) != OK)
 		return;
 	state_save(a, live->dir_fd);
 	account_live_put(live);

@@ -48,6 +48,7 @@
 #define SEND_PIPE_BYTES MIB(1)             /* the shard's pipe: spliced in about 150 us; the kernel's limit for users */
 #define SEND_AHEAD_BYTES MIB(2)            /* read ahead for a large send that meets a cold file; page cache, not ours */
 #define SEND_TURN_BYTES_MAX MIB(2)         /* spliced by all sends of a shard in one loop turn: about 300 us */
+#define FILE_READ_NOW_BYTES_MAX KIB(64)    /* tried from the page cache at once: longer copies would hold the shard */
 #define FILE_LIST_BYTES_MAX MIB(16)        /* names of one directory, kept while they are told: 400,000 spool files */
 #define FILE_OFFLOAD_WAIT_MS_MAX 60000     /* a file call waits this long for an offload thread: like a slow disk */
 #define OFFLOAD_THREADS_DEFAULT 4          /* hashes on the cores that shards leave idle */
@@ -94,6 +95,7 @@
 #define LIVES_FDS_MIN 64u                    /* of a shard, however few log_fds_max leaves */
 #define KEEPERS_MAX 32u                      /* fibers that seal accounts to be let go, at once, on a shard */
 #define SEAL_BYTES_MAX ((uint64_t)1 << 30)   /* seal_bytes at most: what begins in a log begins below LOG_BYTES_MAX */
+#define DISK_ROOM_BYTES MIB(1)               /* free before an account that found a full disk is tried again */
 #define DISK_LOOK_MS 200u                    /* how old the knowledge of free space may be */
 #define ENVELOPE_BYTES_MAX 1024u             /* a stored envelope address; RFC 5321 allows 256, SMTPUTF8 in UTF-8 more */
 #define PREFIX_BYTES_MAX KIB(64)             /* one copy's own header lines */

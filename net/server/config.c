@@ -256,6 +256,16 @@ static char *own_hostname(void)
 	return xstrdup(name[0] ? name : "localhost");
 }
 
+/* Where a key stands, for messages about what only a start can tell. */
+static char *place_of(const struct settings *s, const char *path, const char *key)
+{
+	char *where = NULL;
+	unsigned line = settings_line(s, key);
+	int len = line ? asprintf(&where, "%s:%u: %s", path, line, key) : asprintf(&where, "%s: %s", path, key);
+	ASSERT(len >= 0);
+	return where;
+}
+
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
@@ -268,6 +278,7 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 					       raw->listeners[i].address);
 		config->listeners[i].protocol = (enum config_protocol)raw->listeners[i].protocol;
 		config->listeners[i].address = xstrdup(raw->listeners[i].address);
+		config->listeners[i].where = place_of(s, config->path, key);
 		config->listeners_count = i + 1;
 	}
 	return OK;
@@ -308,6 +319,9 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		config->admin_socket = xmalloc(strlen(config->data) + 16);
 		sprintf(config->admin_socket, "%s/penfold.sock", config->data);
 	}
+	config->where_data = place_of(s, config->path, "data");
+	config->where_user = place_of(s, config->path, "user");
+	config->where_admin_socket = place_of(s, config->path, "admin_socket");
 	config->log_level = settings_line(s, "log.level") ? (enum log_level)raw->log.level : LOG_INFO;
 	config->log_form = settings_line(s, "log.form") ? (enum log_form)raw->log.form : LOG_FORM_KEYS;
 	config->io.backend = xstrdup(raw->io.backend == BACKEND_IO_URING ? "io_uring" : "auto");
@@ -348,8 +362,13 @@ void config_release(struct config *config)
 {
 	if (!config)
 		return;
-	for (unsigned i = 0; i < config->listeners_count; i++)
+	for (unsigned i = 0; i < config->listeners_count; i++) {
 		free(config->listeners[i].address);
+		free(config->listeners[i].where);
+	}
+	free(config->where_data);
+	free(config->where_user);
+	free(config->where_admin_socket);
 	free(config->listeners);
 	free(config->path);
 	free(config->data);

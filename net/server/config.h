@@ -16,7 +16,7 @@ enum config_protocol { CONFIG_POP3, CONFIG_LMTP };
 
 struct config_listener {
 	enum config_protocol protocol;
-	char *address;
+	char *address, *where; /* where: "penfold.yaml:3: listeners[1].address", for messages */
 };
 
 struct config {
@@ -24,6 +24,7 @@ struct config {
 	char *data;
 	unsigned shards; /* 0 = one per core */
 	char *default_domain, *hostname, *user, *admin_socket;
+	char *where_data, *where_user, *where_admin_socket; /* "penfold.yaml:1: data" */
 	struct config_listener *listeners;
 	unsigned listeners_count;
 	enum log_level log_level;

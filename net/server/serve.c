@@ -117,15 +117,16 @@ static void share_descriptors(const struct config *c, struct store_config *store
 
 /* Started as root with `user` set: the data folder is opened as that user, the ports are bound as root, and then root is
  * given up for good.  A ring keeps the credentials of its birth, so this is over before the shards begin. */
-static enum err find_user(const char *user, struct passwd **pw_out)
+static enum err find_user(const struct config *c, struct passwd **pw_out)
 {
+	const char *user = c->user;
 	*pw_out = NULL;
 	if (!user || geteuid() != 0)
 		return OK;
 	*pw_out = getpwnam(user);
 	if (*pw_out)
 		return OK;
-	log_event(LOG_ERROR, "server.user_unknown", LOG_Z("user", user));
+	log_event(LOG_ERROR, "server.user_unknown", LOG_Z("where", c->where_user), LOG_Z("user", user), LOG_Z("expected", "a user of this system"));
 	return ERR_CONFIG;
 }
 
@@ -146,48 +147,62 @@ static enum err act_as(const struct passwd *pw, bool for_good)
 	return ERR_CONFIG;
 }
 
-static enum err make_data(const char *path, const struct passwd *pw)
+static enum err refuse_data(const struct config *c, int error)
 {
+	log_event(LOG_ERROR, "server.data_unusable", LOG_Z("where", c->where_data), LOG_Z("data", c->data), LOG_ERRNO(error),
+		  LOG_Z("expected", "a folder that this user may write"));
+	return ERR_CONFIG;
+}
+
+static enum err make_data(const struct config *c, const struct passwd *pw)
+{
+	const char *path = c->data;
 	int r = mkdir(path, 0700);
 	if (r == 0 && pw)
 		r = chown(path, pw->pw_uid, pw->pw_gid);
 	if (r == 0 || errno == EEXIST)
 		return OK;
-	log_event(LOG_ERROR, "server.data_unusable", LOG_Z("data", path), LOG_ERRNO(errno));
-	return ERR_CONFIG;
+	return refuse_data(c, errno);
 }
 
-static enum err check_data(const char *path)
+static enum err check_data(const struct config *c)
 {
+	const char *path = c->data;
 	struct stat st;
 	errno = 0;
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) && eaccess(path, R_OK | W_OK | X_OK) == 0)
 		return OK;
-	log_event(LOG_ERROR, "server.data_unusable", LOG_Z("data", path), LOG_ERRNO(errno ? errno : ENOTDIR),
-		  LOG_Z("expected", "a folder that this user may write"));
-	return ERR_CONFIG;
+	return refuse_data(c, errno ? errno : ENOTDIR);
+}
+
+static enum err lock_data(const struct config *c, const struct store_config *store)
+{
+	enum err e = store_lock(store);
+	if (e == ERR_IN_USE)
+		log_event(LOG_ERROR, "server.data_in_use", LOG_Z("where", c->where_data), LOG_Z("data", c->data),
+			  LOG_Z("hint", "another server or tool works on this folder"));
+	else if (e != OK && e != ERR_CONFIG) /* a foreign format has been told */
+		log_event(LOG_ERROR, "server.data_unusable", LOG_Z("where", c->where_data), LOG_Z("data", c->data), LOG_ERR(e));
+	return e;
 }
 
 static enum err bind_all(const struct config *c, unsigned shards, const struct passwd *pw)
 {
 	struct listener_config *configs = xcalloc(c->listeners_count + 1, sizeof *configs);
-	char *where = xmalloc(64 * ((size_t)c->listeners_count + 1));
 	char *admin = xmalloc(strlen(c->admin_socket) + 8);
 	for (unsigned i = 0; i < c->listeners_count; i++) {
-		snprintf(where + 64 * (size_t)i, 64, "listeners[%u].address", i + 1);
 		configs[i].proto = c->listeners[i].protocol == CONFIG_POP3 ? &pop3_proto : &lmtp_proto;
 		configs[i].address = c->listeners[i].address;
-		configs[i].where = where + 64 * (size_t)i;
+		configs[i].where = c->listeners[i].where;
 	}
 	sprintf(admin, "unix:%s", c->admin_socket);
 	configs[c->listeners_count].proto = &admin_proto;
 	configs[c->listeners_count].address = admin;
-	configs[c->listeners_count].where = "admin_socket";
+	configs[c->listeners_count].where = c->where_admin_socket;
 	enum err e = listeners_bind(configs, c->listeners_count + 1, shards);
 	if (e == OK && (chmod(c->admin_socket, 0600) != 0 || (pw && chown(c->admin_socket, pw->pw_uid, pw->pw_gid) != 0)))
 		log_event(LOG_WARN, "server.admin_socket", LOG_Z("path", c->admin_socket), LOG_ERRNO(errno));
 	free(configs);
-	free(where);
 	free(admin);
 	return e;
 }
@@ -314,15 +329,15 @@ int serve(const struct config *config)
 	configure_lmtp(config);
 
 	struct passwd *pw;
-	enum err e = find_user(config->user, &pw);
+	enum err e = find_user(config, &pw);
 	if (e == OK)
-		e = make_data(config->data, pw);
+		e = make_data(config, pw);
 	if (e == OK)
 		e = act_as(pw, false);
 	if (e == OK)
-		e = check_data(config->data);
+		e = check_data(config);
 	if (e == OK)
-		e = store_lock(&server.store);
+		e = lock_data(config, &server.store);
 	if (e != OK)
 		return 2;
 	if (pw && seteuid(0) != 0)
@@ -336,5 +351,5 @@ int serve(const struct config *config)
 		listeners_unbind();
 	}
 	store_unlock();
-	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE ? 2 : 1;
+	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE || e == ERR_DENIED ? 2 : 1;
 }

@@ -205,6 +205,14 @@
 #define NET_POOL_SMALL_MAX 256             /* 64 KiB */
 #define NET_POOL_BULK_MAX 32               /* 2 MiB */
 
+#define RELAY_CONNECTIONS_MAX 32u          /* to the relay for outgoing mail, of this process: each holds a message in memory */
+#define RELAY_LINE_BYTES_MAX 2048          /* of its replies; RFC 5321 says 512 */
+#define RELAY_LINES_MAX 128u               /* of one reply: extensions are some twenty */
+#define RELAY_CHUNK_BYTES KIB(64)          /* of a message, sent at once */
+#define RELAY_CONNECT_MS_MAX 5000u         /* a near relay answers at once: a POP3 client waits meanwhile */
+#define RELAY_ANSWER_MS_MAX 30000u         /* to one command */
+#define RELAY_DATA_MS_MAX 120000u          /* to the end of the data: it may scan the message */
+
 /* ---- net/pop3 ---- */
 #define POP3_LINE_BYTES_MAX 2048               /* RFC 2449 says 255; a PLAIN response of three times 255 octets is 1,024 in base64 */
 #define POP3_PHRASE_BYTES_MAX 256              /* one status line of ours, numbers filled in; RFC 2449 allows 512 */
@@ -214,6 +222,19 @@
 #define POP3_IDLE_MS_MAX 600000u               /* default; RFC 1939 section 3: at least 10 minutes */
 #define POP3_ENV_LINE_BYTES_MAX ((size_t)508)  /* of *ENV, without CRLF: fetchmail reads lines into 512 bytes */
 #define POP3_COPY_BYTES KIB(8)                 /* on the stack: message bytes copied at a time; stuffed, still within REPLY_SLACK_BYTES */
+#define POP3_XLST_HEADER_BYTES_MAX KIB(64)     /* of a large message, looked through for a field */
+#define POP3_XLST_FIELD_BYTES_MAX KIB(4)       /* of one field in a listing: what is longer is cut */
+#define POP3_XMIT_BYTES_MAX MIB(10)            /* default; of a message to be sent, all of it in memory */
+#define POP3_XMIT_MEMORY_BYTES_MAX MIB(128)    /* of all of them together, about: above it clients are asked to wait */
+#define POP3_XMIT_GRAIN_BYTES KIB(64)          /* in which that is counted */
+#define POP3_XMIT_SWALLOW_BYTES_MAX MIB(256)   /* of one that is not taken, to stay in step */
+#define POP3_XMIT_HEADER_BYTES_MAX KIB(256)    /* of its header: read in one turn of the shard */
+#define POP3_XMIT_RCPTS_MAX 100                /* default; RFC 5321 4.5.3.1.8 */
+#define POP3_XMIT_RCPTS_PER_HOUR_MAX 500       /* default, of an account */
+#define POP3_XMIT_RATE_ENTRIES 4096            /* accounts whose sending is remembered; of more the oldest is forgotten */
+#define POP3_XMIT_SENDERS_MAX 8                /* addresses in From and Sender */
+#define POP3_XMIT_PIECES_MAX 64                /* that a message falls into by fields taken out */
+#define POP3_XMIT_ADDRESS_BYTES_MAX 320        /* RFC 5321: 64 + 1 + 255 */
 #define POP3_RANGE_BYTES_MIN KIB(16)           /* dot lines closer than this on average: copying costs less than the ranges */
 
 /* ---- net/lmtp ---- */

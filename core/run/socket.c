@@ -99,6 +99,16 @@ int socket_probe(const struct addr *address)
 	return 0;
 }
 
+int socket_stream(const struct addr *address)
+{
+	int fd = socket(address->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (!addr_is_unix(address))
+		option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* a wish */
+	return fd;
+}
+
 typedef int (*name_call)(int fd, struct sockaddr *sa, socklen_t *len);
 
 static struct addr ask(int fd, name_call call)

@@ -18,6 +18,9 @@ int socket_listen(const struct addr *address, bool shared);
 /* 0 or -errno: could a process that shares its port with nobody listen here? */
 int socket_probe(const struct addr *address);
 
+/* A stream socket for io_connect, of the address's family. */
+int socket_stream(const struct addr *address);
+
 struct addr socket_local(int fd); /* none if it has no address */
 struct addr socket_peer(int fd);
 

@@ -252,6 +252,8 @@ static enum step capa_command(struct pop3_session *p, const struct pop3_line *l)
 	pop3_word(p, POP3_W_CAPABILITIES);
 	/* UTF8 stands without USER: names and passwords are compared as bytes, not by SASLprep (RFC 6856 section 2.2). */
 	REPLY_LIT(&p->s.reply, "TOP\r\nUIDL\r\nUSER\r\nSASL PLAIN LOGIN\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nUTF8\r\nLANG\r\n");
+	if (p->state == POP3_TRANSACTION && p->subject->xtnd)
+		reply_printf(&p->s.reply, "XTND%s%s\r\n", p->subject->xtnd & XTND_XLST ? " XLST" : "", p->subject->xtnd & XTND_XMIT ? " XMIT" : "");
 	capa_policies(p);
 	reply_printf(&p->s.reply, "IMPLEMENTATION %s\r\n.\r\n", pop3_settings.implementation);
 	return STEP_NEXT;
@@ -277,6 +279,7 @@ static const struct command {
 	{ POP3_VERB('T', 'O', 'P', 0), AFTER, pop3_top },
 	{ POP3_VERB('C', 'A', 'P', 'A'), BEFORE | AFTER | BARE, capa_command },
 	{ POP3_VERB('*', 'E', 'N', 'V'), AFTER, pop3_env },
+	{ POP3_VERB('X', 'T', 'N', 'D'), AFTER, pop3_xtnd },
 	{ POP3_VERB('N', 'O', 'O', 'P'), AFTER | BARE, noop_command },
 	{ POP3_VERB('R', 'S', 'E', 'T'), AFTER | BARE, rset_command },
 	{ POP3_VERB('A', 'U', 'T', 'H'), BEFORE, pop3_auth },

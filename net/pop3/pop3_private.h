@@ -37,11 +37,12 @@ enum pop3_state { POP3_AUTHORIZATION, POP3_TRANSACTION, POP3_UPDATE };
 enum pop3_exchange { POP3_NO_EXCHANGE, POP3_PLAIN, POP3_LOGIN_NAME, POP3_LOGIN_PASSWORD };
 
 /* What to go on with when output has drained. */
-enum pop3_cursor { POP3_NOTHING, POP3_LISTING, POP3_UIDLS, POP3_SENDING };
+enum pop3_cursor { POP3_NOTHING, POP3_LISTING, POP3_UIDLS, POP3_SENDING, POP3_XLISTING };
 
 enum pop3_language { POP3_EN, POP3_DE, POP3_LANGUAGE_COUNT };
 
 struct pop3_send;
+struct pop3_xmit;
 struct pop3_session {
 	struct session s; /* first */
 	uint8_t state, exchange, language, cursor;
@@ -51,7 +52,7 @@ struct pop3_session {
 	bool usurped; /* the lock passed to another session: no update */
 
 	/* AUTHORIZATION */
-	struct slice name;   /* USER, or AUTH LOGIN's; in the arena */
+	struct slice name;   /* USER, or AUTH LOGIN's; in TRANSACTION, XLST's header field. In the arena */
 	uint64_t stamp[2];   /* APOP's timestamp; 0,0 = not offered */
 
 	/* TRANSACTION */
@@ -63,6 +64,8 @@ struct pop3_session {
 	uint32_t deleted_count, at; /* at: the cursor's message */
 	uint64_t deleted_bytes;
 	struct pop3_send *send;
+	struct pop3_xmit *xmit;
+	uint32_t until; /* XLST's last message, and one */
 	uint32_t retrieved;
 	uint64_t retrieved_bytes;
 };
@@ -77,13 +80,15 @@ extern struct pop3_config pop3_settings;
 enum pop3_word {
 	/* +OK */
 	POP3_W_BYE, POP3_W_BYE_DELETED, POP3_W_NAME_TAKEN, POP3_W_ENTERED, POP3_W_CAPABILITIES, POP3_W_MECHANISMS, POP3_W_LIST,
-	POP3_W_UIDL, POP3_W_OCTETS, POP3_W_TOP, POP3_W_DELETED, POP3_W_RESET, POP3_W_NOOP, POP3_W_UTF8, POP3_W_LANGUAGE, POP3_W_LANGUAGES, POP3_W_ENVELOPE,
+	POP3_W_UIDL, POP3_W_OCTETS, POP3_W_TOP, POP3_W_DELETED, POP3_W_RESET, POP3_W_NOOP, POP3_W_UTF8, POP3_W_LANGUAGE, POP3_W_LANGUAGES, POP3_W_ENVELOPE, POP3_W_XLST, POP3_W_XMIT_GO, POP3_W_XMIT_SENT,
 	/* -ERR */
 	POP3_W_UNKNOWN, POP3_W_SYNTAX, POP3_W_TOO_LONG, POP3_W_BAD_BYTES, POP3_W_NO_ARGUMENT, POP3_W_LOGIN_FIRST, POP3_W_LOGGED_IN,
 	POP3_W_TOO_MANY_BAD, POP3_W_NUMBER, POP3_W_NO_MESSAGE, POP3_W_IS_DELETED, POP3_W_USER_FIRST, POP3_W_APOP_OFF, POP3_W_MECHANISM,
 	POP3_W_CANCELLED, POP3_W_BASE64, POP3_W_WRONG, POP3_W_TOO_MANY_TRIES, POP3_W_LOGIN_DELAY, POP3_W_NO_LANGUAGE, POP3_W_NEEDS_UTF8, POP3_W_TOO_BIG,
 	POP3_W_STOPPING, POP3_W_NOT_DELETED, POP3_W_LOST, POP3_W_DENIED, POP3_W_IN_USE, POP3_W_TEMPORARY, POP3_W_BUSY, POP3_W_LIMIT, POP3_W_FULL,
-	POP3_W_DAMAGED, POP3_W_READONLY,
+	POP3_W_DAMAGED, POP3_W_READONLY, POP3_W_XTND_UNKNOWN, POP3_W_XLST_FEW, POP3_W_XLST_MANY, POP3_W_XMIT_MANY, POP3_W_XMIT_OFF, POP3_W_XMIT_DOWN,
+	POP3_W_XMIT_RATE, POP3_W_XMIT_TOO_BIG, POP3_W_XMIT_BYTES, POP3_W_XMIT_HEADER, POP3_W_XMIT_ADDRESS, POP3_W_XMIT_NOBODY, POP3_W_XMIT_TOO_MANY,
+	POP3_W_XMIT_SENDER, POP3_W_XMIT_RESENT, POP3_W_XMIT_8BIT, POP3_W_XMIT_REFUSED, POP3_W_XMIT_LATER, POP3_W_XMIT_PART, POP3_W_XMIT_PART_LATER,
 	POP3_W_COUNT
 };
 /* One status line. %1 and %2 in the text are a and b. */
@@ -139,8 +144,32 @@ enum step pop3_top(struct pop3_session *p, const struct pop3_line *l);
 enum step pop3_send_on(struct pop3_session *p);
 void pop3_send_drop(struct pop3_session *p);
 
+/* Did it come by SMTPUTF8? */
+bool pop3_is_smtputf8(const struct message_source *m);
+bool pop3_eight_bit(struct slice s);
+
 /* ---- SDPS (pop3_sdps.c) ---- */
 enum step pop3_env(struct pop3_session *p, const struct pop3_line *l);
+
+/* ---- XTND (pop3_xtnd.c, pop3_xmit.c) ---- */
+enum step pop3_xtnd(struct pop3_session *p, const struct pop3_line *l);
+enum step pop3_xlst_on(struct pop3_session *p);
+enum step pop3_xmit(struct pop3_session *p);
+enum step pop3_xmit_data(struct pop3_session *p, struct slice bytes, size_t *used_out);
+void pop3_xmit_drop(struct pop3_session *p);
+
+/* ---- the header of a message to be sent (pop3_mail.c) ---- */
+struct pop3_mail {
+	struct slice *rcpts; /* of To, Cc and Bcc, each once; addr-spec, ASCII */
+	size_t rcpts_count;
+	struct slice from[POP3_XMIT_SENDERS_MAX]; /* of From, then Sender */
+	size_t from_count;
+	struct slice sender;  /* of Sender, else the first of From */
+	struct slice pieces[POP3_XMIT_PIECES_MAX]; /* the message without Bcc and Return-Path */
+	size_t pieces_count;
+};
+/* POP3_W_NOOP, or the words of a refusal. `mail_out` points into the message and the arena. */
+enum pop3_word pop3_mail_read(struct arena *arena, struct slice message, size_t rcpts_max, struct pop3_mail *mail_out);
 
 /* ---- languages (pop3_lang.c) ---- */
 enum step pop3_lang(struct pop3_session *p, const struct pop3_line *l);

@@ -190,7 +190,7 @@ static bool must_scan(const struct message_source *m)
 
 /* A message by SMTPUTF8 (LMTP's trace line says so) with 8-bit bytes in its header: RFC 6856 section 2.1. The header is read
  * for such messages only. */
-static bool eight_bit(struct slice s)
+bool pop3_eight_bit(struct slice s)
 {
 	for (size_t i = 0; i < s.len; i++)
 		if ((unsigned char)s.ptr[i] > 127)
@@ -206,19 +206,24 @@ static __attribute__((noinline)) bool header_is_eight_bit(const struct message_s
 		int64_t got = file_read(m->fd, buffer, want, m->offset + at);
 		if (got < (int64_t)want)
 			return false; /* the answer itself will fail in its own words */
-		if (eight_bit(slice_of(buffer, want)))
+		if (pop3_eight_bit(slice_of(buffer, want)))
 			return true;
 	}
 	return false;
 }
 
+bool pop3_is_smtputf8(const struct message_source *m)
+{
+	return m->prefix.len && memmem(m->prefix.ptr, m->prefix.len, " with UTF8LMTP id ", 18);
+}
+
 static bool needs_utf8(const struct pop3_session *p, const struct message_source *m)
 {
-	if (p->utf8 || !m->prefix.len || !memmem(m->prefix.ptr, m->prefix.len, " with UTF8LMTP id ", 18))
+	if (p->utf8 || !pop3_is_smtputf8(m))
 		return false;
 	if (m->body)
-		return eight_bit(m->prefix) || eight_bit(slice_of(m->body, (size_t)m->header_bytes));
-	return eight_bit(m->prefix) || header_is_eight_bit(m);
+		return pop3_eight_bit(m->prefix) || pop3_eight_bit(slice_of(m->body, (size_t)m->header_bytes));
+	return pop3_eight_bit(m->prefix) || header_is_eight_bit(m);
 }
 
 /* Opens the message for sending, or says why not. */

@@ -14,12 +14,14 @@ METRIC_COUNTER(logins, "pop3_logins_total", "POP3 sessions that entered TRANSACT
 METRIC_COUNTER(messages_deleted, "pop3_messages_deleted_total", "messages deleted by QUIT");
 METRIC_COUNTER(updates_failed, "pop3_updates_failed_total", "QUITs whose deletions could not be made durable");
 
-struct pop3_config pop3_settings = { "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX };
+#define XMIT_DEFAULT { { .host_name = "localhost", .connect_ms_max = RELAY_CONNECT_MS_MAX, .answer_ms_max = RELAY_ANSWER_MS_MAX, \
+			 .data_ms_max = RELAY_DATA_MS_MAX }, POP3_XMIT_BYTES_MAX, POP3_XMIT_RCPTS_MAX, POP3_XMIT_RCPTS_PER_HOUR_MAX }
+static const struct pop3_config presets = { "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX,
+					    POP3_BAD_COMMANDS_MAX, XMIT_DEFAULT };
+struct pop3_config pop3_settings = { "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX,
+				     POP3_BAD_COMMANDS_MAX, XMIT_DEFAULT };
 
-void pop3_config_default(struct pop3_config *config_out)
-{
-	*config_out = (struct pop3_config){ "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX };
-}
+void pop3_config_default(struct pop3_config *config_out) { *config_out = presets; }
 
 void pop3_configure(const struct pop3_config *config) { pop3_settings = *config; }
 
@@ -101,6 +103,7 @@ enum step pop3_enter(struct pop3_session *p)
 void pop3_leave(struct pop3_session *p)
 {
 	pop3_send_drop(p);
+	pop3_xmit_drop(p);
 	if (p->view)
 		view_close(p->view);
 	p->view = NULL;
@@ -201,11 +204,15 @@ static enum step go_on(struct session *s)
 		return pop3_list_on(p);
 	case POP3_SENDING:
 		return pop3_send_on(p);
+	case POP3_XLISTING:
+		return pop3_xlst_on(p);
 	case POP3_NOTHING:
 		break;
 	}
 	UNREACHABLE();
 }
+
+static enum step take_data(struct session *s, struct slice bytes, size_t *used_out) { return pop3_xmit_data(pop3_of(s), bytes, used_out); }
 
 static enum step arrived(struct session *s) { return pop3_enter(pop3_of(s)); }
 
@@ -244,6 +251,7 @@ const struct proto pop3_proto = {
 	.line = take_line,
 	.too_long = take_long_line,
 	.resume = go_on,
+	.data = take_data,
 	.moved = arrived,
 	.timeout = timed_out,
 	.stop = stop,

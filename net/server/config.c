@@ -54,6 +54,11 @@ struct raw {
 		uint32_t idle_s, recipients_max;
 	} lmtp;
 	struct {
+		char *address, *message_bytes_max;
+		int protocol;
+		uint32_t recipients_max, recipients_per_hour_max, connect_ms_max, answer_ms_max, data_ms_max;
+	} xmit;
+	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
 	} net;
 };
@@ -65,6 +70,8 @@ static const cyaml_strval_t levels[] = {
 	{ "debug", LOG_DEBUG }, { "info", LOG_INFO }, { "warn", LOG_WARN }, { "error", LOG_ERROR }, { "alarm", LOG_ALARM }
 };
 static const cyaml_strval_t forms[] = { { "keys", LOG_FORM_KEYS }, { "json", LOG_FORM_JSON } };
+enum { XMIT_LMTP, XMIT_SMTP };
+static const cyaml_strval_t relays[] = { { "lmtp", XMIT_LMTP }, { "smtp", XMIT_SMTP } };
 enum { BACKEND_AUTO, BACKEND_IO_URING };
 static const cyaml_strval_t backends[] = { { "auto", BACKEND_AUTO }, { "io_uring", BACKEND_IO_URING } };
 
@@ -95,7 +102,7 @@ static const cyaml_schema_value_t listener_schema = {
 #define SUB_TEXT(name_, room, member)                                                                                    \
 	{ .key = name_,                                                                                                  \
 	  .value = { .type = CYAML_STRING, .flags = (enum cyaml_flag)(OPT | CYAML_FLAG_POINTER), .data_size = 1,         \
-		     .string = { .min = 1, .max = 64 } },                                                                \
+		     .string = { .min = 1, .max = 128 } },                                                                \
 	  SUB_AT(room, member) }
 #define ROOM(room, list_)                                                                                                \
 	{ .key = #room,                                                                                                  \
@@ -133,6 +140,17 @@ static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
 						    CYAML_FIELD_END };
+static const cyaml_schema_field_t xmit_fields[] = {
+	SUB_TEXT("address", xmit, address),
+	SUB_ENUM("protocol", xmit, protocol, relays),
+	SUB_TEXT("message_bytes_max", xmit, message_bytes_max),
+	SUB_INT("recipients_max", xmit, recipients_max),
+	SUB_INT("recipients_per_hour_max", xmit, recipients_per_hour_max),
+	SUB_INT("connect_ms_max", xmit, connect_ms_max),
+	SUB_INT("answer_ms_max", xmit, answer_ms_max),
+	SUB_INT("data_ms_max", xmit, data_ms_max),
+	CYAML_FIELD_END
+};
 static const cyaml_schema_field_t net_fields[] = { SUB_INT("connections_max", net, connections_max), SUB_INT("stall_s", net, stall_s),
 						   SUB_INT("stop_grace_ms", net, stop_grace_ms), CYAML_FIELD_END };
 
@@ -146,7 +164,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(net, net_fields),
+	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(net, net_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -192,6 +210,12 @@ static const struct key keys[] = {
 	N(pop3, auth_failures_max, 3, 1, 1000),
 	N(lmtp, idle_s, 300, 1, 86400),
 	N(lmtp, recipients_max, 1000, 100, 100000),
+	B(xmit, message_bytes_max, POP3_XMIT_BYTES_MAX, KIB(1), MIB(64)),
+	N(xmit, recipients_max, POP3_XMIT_RCPTS_MAX, 1, 10000),
+	N(xmit, recipients_per_hour_max, POP3_XMIT_RCPTS_PER_HOUR_MAX, 1, 1 << 30),
+	N(xmit, connect_ms_max, RELAY_CONNECT_MS_MAX, 10, 60000),
+	N(xmit, answer_ms_max, RELAY_ANSWER_MS_MAX, 10, 600000),
+	N(xmit, data_ms_max, RELAY_DATA_MS_MAX, 10, 600000),
 	N(net, connections_max, 0, 0, 1 << 24),
 	N(net, stall_s, 60, 1, 86400),
 	N(net, stop_grace_ms, 5000, 0, 600000),
@@ -284,6 +308,15 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 	return OK;
 }
 
+static enum err take_xmit(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->xmit.smtp = raw->xmit.protocol == XMIT_SMTP;
+	if (!raw->xmit.address || (addr_parse(slice_str(raw->xmit.address), &config->xmit.address) == OK &&
+				   (addr_is_unix(&config->xmit.address) || addr_port(&config->xmit.address) != 0)))
+		return OK;
+	return settings_refuse(s, "xmit.address", "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\" or \"unix:PATH\"; got \"%s\"", raw->xmit.address);
+}
+
 /* Host names and domains end up in protocol lines. */
 static bool host_like(const char *name)
 {
@@ -332,6 +365,8 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 			return e;
 	}
 	enum err e = take_listeners(s, raw, config);
+	if (e == OK)
+		e = take_xmit(s, raw, config);
 	return e != OK ? e : check_names(s, config);
 }
 

@@ -9,6 +9,7 @@
 #ifndef PENFOLD_NET_SERVER_CONFIG_H
 #define PENFOLD_NET_SERVER_CONFIG_H
 
+#include "core/base/addr.h"
 #include "core/base/err.h"
 #include "core/base/log.h"
 
@@ -53,6 +54,12 @@ struct config {
 	struct {
 		uint32_t idle_s, recipients_max;
 	} lmtp;
+	struct {
+		struct addr address; /* len 0: none */
+		bool smtp;           /* else LMTP */
+		uint64_t message_bytes_max;
+		uint32_t recipients_max, recipients_per_hour_max, connect_ms_max, answer_ms_max, data_ms_max;
+	} xmit;
 	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
 	} net;

@@ -63,6 +63,15 @@ static void configure_pop3(const struct config *c)
 	pop3.login_idle_ms_max = c->pop3.login_idle_s * 1000;
 	pop3.idle_ms_max = c->pop3.idle_s * 1000;
 	pop3.auth_tries_max = c->pop3.auth_failures_max;
+	pop3.xmit.relay.address = c->xmit.address;
+	pop3.xmit.relay.protocol = c->xmit.smtp ? RELAY_SMTP : RELAY_LMTP;
+	pop3.xmit.relay.host_name = c->hostname;
+	pop3.xmit.relay.connect_ms_max = c->xmit.connect_ms_max;
+	pop3.xmit.relay.answer_ms_max = c->xmit.answer_ms_max;
+	pop3.xmit.relay.data_ms_max = c->xmit.data_ms_max;
+	pop3.xmit.message_bytes_max = c->xmit.message_bytes_max;
+	pop3.xmit.rcpts_max = c->xmit.recipients_max;
+	pop3.xmit.rcpts_per_hour_max = c->xmit.recipients_per_hour_max;
 	pop3_configure(&pop3);
 }
 

@@ -20,6 +20,7 @@
 #include "core/run/file.h"
 #include "core/run/shard.h"
 #include "net/frame.h"
+#include "net/relay.h"
 #include "net/session.h"
 #include "storage/store.h"
 #include "tenancy/auth.h"
@@ -81,6 +82,11 @@ static struct fake_house {
 	uint32_t login_delay_s, many; /* many: views pretend to hold so many messages, all like the first */
 	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
 	bool read_short;
+	struct buf relayed;
+	enum err err_relay_check, err_relay;
+	size_t relay_taken;
+	uint64_t now_ms;
+	unsigned relays;
 } fake;
 
 /* ---- replies ---- */
@@ -191,6 +197,7 @@ void fiber_breathe(void) {}
 void fiber_stats(struct fiber_stats *out) { *out = (struct fiber_stats){ .running = 1 }; }
 int64_t clock_wall_s(void) { return 1736847000; } /* Tue, 14 Jan 2025 09:30:00 +0000 */
 uint64_t clock_fresh_ns(void) { return 1; }
+uint64_t clock_now_ms(void) { return 1000 + fake.now_ms; }
 void random_bytes(void *out, size_t bytes) { memset(out, 0x5a, bytes); }
 int64_t file_read(int fd, void *buf, size_t bytes, uint64_t offset)
 {
@@ -581,6 +588,31 @@ void maildrop_unlock(struct maildrop_lock *lock)
 	lock->held = false;
 }
 
+/* ---- the relay ---- */
+enum err relay_check(const struct relay *relay, struct relay_outcome *outcome_out)
+{
+	ASSERT(relay->address.len);
+	*outcome_out = (struct relay_outcome){ .taken = 0 };
+	return fake.err_relay_check;
+}
+/* What it was given is in fake.relayed: sender, recipients, an empty line, the message. */
+enum err relay_send(const struct relay *relay, const struct relay_mail *m, struct relay_outcome *outcome_out)
+{
+	ASSERT(relay->address.len && m->rcpts_count);
+	*outcome_out = (struct relay_outcome){ .taken = fake.err_relay ? fake.relay_taken : m->rcpts_count };
+	buf_clear(&fake.relayed);
+	ASSERT(buf_printf(&fake.relayed, "%.*s%s\n", SLICE_ARG(m->sender), m->eight_bit ? " 8" : ""));
+	for (size_t i = 0; i < m->rcpts_count; i++)
+		ASSERT(buf_printf(&fake.relayed, "%.*s\n", SLICE_ARG(m->rcpts[i])));
+	ASSERT(buf_printf(&fake.relayed, "\n"));
+	for (size_t i = 0; i < m->pieces_count; i++)
+		ASSERT(buf_put(&fake.relayed, m->pieces[i].ptr, m->pieces[i].len));
+	ASSERT(fake.relayed.len > 2 && fake.relayed.ptr[fake.relayed.len - 1] == '\n' && fake.relayed.ptr[fake.relayed.len - 2] == '\r');
+	ASSERT(buf_put(&fake.relayed, "", 1));
+	fake.relays++;
+	return fake.err_relay;
+}
+
 /* ---- driving a session ---- */
 struct fake_session {
 	struct session *s;
@@ -668,6 +700,7 @@ static void fake_begin(void)
 	memset(&fake, 0, sizeof fake);
 	fake.extremes.expire_days_min = -1;
 	buf_init(&fake.out, MIB(64));
+	buf_init(&fake.relayed, MIB(64));
 	fake.moved_to = -1;
 }
 /* Everything that was taken has been given back, but the stored messages. */
@@ -692,6 +725,7 @@ static void fake_end(void)
 			fake_forget(&fake.account[i].messages[k]);
 	ASSERT(fake.bodies == 0);
 	buf_release(&fake.out);
+	buf_release(&fake.relayed);
 }
 
 #endif

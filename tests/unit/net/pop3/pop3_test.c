@@ -2,6 +2,7 @@
 /* POP3's handlers in the cardboard house: dialogues, hostile lines, faults, and RETR against a naive writer of dots. */
 #include "tests/unit/support/fake_house.h"
 
+#include "core/base/addr.h"
 #include "net/pop3/pop3.h"
 #include "core/base/log.h"
 #include "net/pop3/pop3_private.h"
@@ -297,6 +298,295 @@ static void users_of_a_host(void **state)
 	fake_close(&fred);
 	assert_int_equal(fake.account[8].count, 0);
 	assert_non_null(strstr(answer(HOST), "+OK 0 messages"));
+}
+
+/* ---- XTND ---- */
+
+static void xtnd_is_off(void **state)
+{
+	(void)state;
+	three_messages();
+	assert_non_null(strstr(answer(LOGIN "XTND\r\nXTND XLST Subject\r\nXTND XMIT\r\n"), "-ERR unknown command\r\n-ERR unknown command\r\n-ERR unknown command\r\n"));
+	fake.xtnd = XTND_XLST;
+	assert_non_null(strstr(answer(LOGIN "XTND XMIT\r\nXTND\r\nXTND FOO\r\nCAPA\r\n"),
+			       "-ERR no such XTND command here\r\n-ERR no such XTND command here\r\n-ERR no such XTND command here\r\n+OK capa"));
+	assert_non_null(strstr(fake.out.ptr, "XTND XLST\r\n"));
+	fake.xtnd = XTND_XMIT;
+	assert_non_null(strstr(answer(LOGIN "XTND XLST Subject\r\n"), "-ERR no such XTND command here\r\n"));
+	assert_non_null(strstr(answer("XTND XMIT\r\n"), "-ERR log in first\r\n"));
+}
+
+static void xlst(void **state)
+{
+	(void)state;
+	fake.xtnd = XTND_XLST;
+	fake_put(1, "Return-Path: <a@b>\r\nDelivered-To: ann@demo.example\r\n", SLICE_LIT("Message-ID: <1@x>\r\nSubject: one\r\n two\r\n\tthree\r\n\r\nMessage-ID: not me\r\n"));
+	fake_put(1, "", SLICE_LIT("Sub: no\r\nX-Subject: no\r\nSubject : two\r\nSubject: second\r\nmessage-id:<2@x>\r\n\r\nx\r\n"));
+	fake_put(1, "", SLICE_LIT("A: b\r\n\r\nSubject: body\r\n"));
+	fake_put(1, "", SLICE_LIT("subject:\r\nMessage-Id: .dot\r\n"));
+	fake_put(1, "", SLICE_LIT(""));
+	for (int memory = 0; memory < 2; memory++) {
+		fake.in_memory = memory;
+		assert_string_equal(answer(LOGIN "XTND XLST Message-Id\r\nxtnd xlst SUBJECT:\r\nXTND XLST Sub\r\nXTND XLST Return-Path 1\r\nXTND XLST Message-ID 3\r\n"
+					  "DELE 2\r\nXTND XLST Message-Id\r\nXTND XLST X 2\r\n"),
+				    "+OK now the password\r\n+OK 5 messages (251 octets)\r\n"
+				    "+OK xlst command accepted; headers coming.\r\n1 Message-ID: <1@x>\r\n2 message-id:<2@x>\r\n4 Message-Id: .dot\r\n.\r\n"
+				    "+OK xlst command accepted; headers coming.\r\n1 Subject: one\r\n two\r\n\tthree\r\n2 Subject : two\r\n4 subject:\r\n.\r\n"
+				    "+OK xlst command accepted; headers coming.\r\n2 Sub: no\r\n.\r\n"
+				    "+OK xlst command accepted; headers coming.\r\n1 Return-Path: <a@b>\r\n.\r\n"
+				    "+OK xlst command accepted; headers coming.\r\n.\r\n"
+				    "+OK message 2 marked as deleted\r\n"
+				    "+OK xlst command accepted; headers coming.\r\n1 Message-ID: <1@x>\r\n4 Message-Id: .dot\r\n.\r\n"
+				    "-ERR message 2 is deleted\r\n");
+	}
+	assert_string_equal(answer(LOGIN "XTND XLST\r\nXTND XLST a b c\r\nXTND XLST a 9\r\nXTND XLST a x\r\nXTND XLST :\r\nXTND XLST a:b\r\nXTND XLST \xc3\xb6\r\n"),
+			    "+OK now the password\r\n+OK 5 messages (251 octets)\r\n-ERR Too few arguments for the xtnd xlst command.\r\n"
+			    "-ERR Too many arguments for the xtnd xlst command.\r\n-ERR no such message, only 5 here\r\n-ERR a message number is wanted\r\n"
+			    "-ERR wrong arguments\r\n-ERR wrong arguments\r\n-ERR wrong arguments\r\n");
+	fake.err_message = ERR_CORRUPT;
+	assert_non_null(strstr(answer(LOGIN "XTND XLST A\r\n"), "coming.\r\n.\r\n"));
+	fake.err_message = ERR_IO;
+	assert_null(strstr(answer(LOGIN "XTND XLST A\r\nNOOP\r\n"), ".\r\n.\r\n"));
+}
+
+static void xlst_in_any_room(void **state)
+{
+	(void)state;
+	fake.xtnd = XTND_XLST;
+	for (int i = 0; i < 50; i++)
+		fake_put(1, "", SLICE_LIT("Subject: one\r\n two\r\n\r\n"));
+	dialogue(slice_str(LOGIN "XTND XLST subject\r\nNOOP\r\n"), 1000);
+	char *whole = slice_dup(buf_slice(&fake.out));
+	assert_non_null(strstr(whole, "\r\n50 Subject: one\r\n two\r\n.\r\n+OK still"));
+	for (size_t full = 1; full < 300; full += 7) {
+		fake.full_bytes = full;
+		dialogue(slice_str(LOGIN "XTND XLST subject\r\nNOOP\r\n"), 1000);
+		assert_true(slice_eq(buf_slice(&fake.out), slice_str(whole)));
+	}
+	free(whole);
+	/* long fields are cut, at a line's end where there is one */
+	char *text = xmalloc(KIB(20));
+	size_t len = (size_t)sprintf(text, "Subject:");
+	for (int i = 0; i < 300; i++)
+		len += (size_t)sprintf(text + len, " %03d %045d\r\n", i, 0);
+	memcpy(text + len, "\r\n", 3);
+	fake_put(2, "", slice_of(text, len + 2));
+	memset(text + 8, 'x', KIB(10));
+	fake_put(2, "", slice_of(text, KIB(10)));
+	fake.full_bytes = 0;
+	const char *out = answer("USER bob@demo.example\r\nPASS  two words \r\nXTND XLST subject\r\n");
+	const char *one = strstr(out, "1 Subject: 000"), *two = strstr(out, "\r\n2 Subject:xx");
+	assert_true(one && two && two > one && (size_t)(two - one) <= POP3_XLST_FIELD_BYTES_MAX && two[-1] == '0');
+	assert_true(strlen(two) <= POP3_XLST_FIELD_BYTES_MAX + 16 && !strcmp(strchr(two + 2, '\r'), "\r\n.\r\n"));
+	free(text);
+}
+
+#define MAIL "From: Ann <ann@demo.example>\r\nTo: x@y.example\r\n\r\ntext\r\n.\r\n"
+
+static int setup_xmit(void **state)
+{
+	setup(state);
+	fake.xtnd = XTND_XMIT;
+	assert_int_equal(addr_parse(SLICE_LIT("127.0.0.1:25"), &pop3_settings.xmit.relay.address), OK);
+	static uint64_t hours;
+	fake.now_ms = ++hours * 3600001; /* what was sent in other tests is long ago */
+	return 0;
+}
+
+/* The answer's last line, what the relay was given behind our own line in fake.relayed. */
+static const char *send_mail(const char *mail)
+{
+	static char in[KIB(64)];
+	snprintf(in, sizeof in, LOGIN "XTND XMIT\r\n%s", mail);
+	fake.relays = 0;
+	const char *out = answer(in);
+	const char *go = strstr(out, "+OK Start sending message.\r\n");
+	return go ? go + 28 : out;
+}
+
+static const char *relayed_message(void)
+{
+	const char *at = strstr(fake.relayed.ptr, "\n\nReceived: from [192.0.2.7]\r\n\tby localhost with POP3 (XTND XMIT) id ");
+	assert_non_null(at);
+	at = strstr(at, ";\r\n\tTue, 14 Jan 2025 09:30:00 +0000\r\n");
+	assert_non_null(at);
+	return at + 37;
+}
+
+static void xmit(void **state)
+{
+	(void)state;
+	assert_string_equal(send_mail("From: Ann <ann@demo.example>\r\nBcc: secret@y.example,\r\n more@y.example\r\nTo: x@y.example, \"X, Y\" <x2@y.example>\r\n"
+				      "bcc:\r\nReturn-Path: <forged@z.example>\r\nCc: (nobody)\r\nSubject: s\r\n\r\nBcc: body\r\n..dot\r\n.not doubled\r\n...\r\n.\r\nNOOP\r\n"),
+			    "+OK Message sent successfully\r\n+OK still here\r\n");
+	assert_true(slice_starts_nocase(buf_slice(&fake.relayed), slice_str("ann@demo.example\nsecret@y.example\nmore@y.example\nx@y.example\nx2@y.example\n\n")));
+	assert_string_equal(relayed_message(), "From: Ann <ann@demo.example>\r\nTo: x@y.example, \"X, Y\" <x2@y.example>\r\nCc: (nobody)\r\nSubject: s\r\n\r\nBcc: body\r\n.dot\r\n.not doubled\r\n..\r\n");
+	/* Sender is the envelope's; 8 bits are told; no body at all */
+	assert_string_equal(send_mail("From: ann@demo.example, Ann+x@Demo.example\r\nSender: ann+y@demo.example\r\nTo: G: x@y.example;\r\nSubject: \xc3\xb6\r\n.\r\n"), "+OK Message sent successfully\r\n");
+	assert_true(slice_starts_nocase(buf_slice(&fake.relayed), slice_str("ann+y@demo.example 8\nx@y.example\n\n")));
+	/* cut anywhere */
+	for (size_t piece = 1; piece < 30; piece++) {
+		fake.relays = 0;
+		pop3_settings.xmit.rcpts_per_hour_max = 100;
+		dialogue(slice_str(LOGIN "XTND XMIT\r\n" MAIL "NOOP\r\nXTND XMIT x\r\n"), piece);
+		assert_true(buf_put(&fake.out, "", 1));
+		assert_non_null(strstr(fake.out.ptr, "sending message.\r\n+OK Message sent successfully\r\n+OK still here\r\n-ERR Too many arguments for the xtnd xmit command.\r\n"));
+		assert_string_equal(relayed_message(), "From: Ann <ann@demo.example>\r\nTo: x@y.example\r\n\r\ntext\r\n");
+		assert_int_equal(fake.relays, 1);
+	}
+}
+
+static void xmit_refuses_at_the_first_step(void **state)
+{
+	(void)state;
+	fake.err_relay_check = ERR_TEMP;
+	assert_non_null(strstr(answer(LOGIN "XTND XMIT\r\nNOOP\r\n"), "-ERR [SYS/TEMP] mail cannot be sent now, please wait and try again\r\n+OK still"));
+	fake.err_relay_check = OK;
+	pop3_settings.xmit.relay.address.len = 0;
+	assert_non_null(strstr(answer(LOGIN "XTND XMIT\r\nNOOP\r\n"), "-ERR [SYS/PERM] this server has nowhere to send mail to\r\n+OK still"));
+}
+
+/* Every refusal, in step: the NOOP behind the message is answered. */
+static void xmit_refusals(void **state)
+{
+	(void)state;
+	static const struct { const char *mail, *answer; } table[] = {
+		{ ".\r\n", "-ERR [SYS/PERM] not sent: the sender's address is not yours\r\n" },
+		{ "\r\n.\r\n", "-ERR [SYS/PERM] not sent: the sender's address is not yours\r\n" },
+		{ "no field\r\n.\r\n", "-ERR [SYS/PERM] not sent: the header is none\r\n" },
+		{ " From: ann@demo.example\r\nTo: x@y\r\n.\r\n", "-ERR [SYS/PERM] not sent: the header is none\r\n" },
+		{ "Fr om: ann@demo.example\r\nTo: x@y\r\n.\r\n", "-ERR [SYS/PERM] not sent: the header is none\r\n" },
+		{ "To: x@y\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: the sender's address is not yours\r\n" },
+		{ "From: bob@demo.example\r\nTo: x@y\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: the sender's address is not yours\r\n" },
+		{ "From: ann@demo.example\r\nSender: bob@demo.example\r\nTo: x@y\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: the sender's address is not yours\r\n" },
+		{ "From: ann@demo.example, who@else.example\r\nTo: x@y\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: the sender's address is not yours\r\n" },
+		{ "From: ann@demo.example <bob@demo.example>\r\nTo: x@y\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: the sender's address is not yours\r\n" },
+		{ "From: <>\r\nTo: x@y\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: an address in the header is none\r\n" },
+		{ "From: ann@demo.example\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: no recipient in To, Cc or Bcc\r\n" },
+		{ "From: ann@demo.example\r\nTo: undisclosed-recipients:;\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: no recipient in To, Cc or Bcc\r\n" },
+		{ "From: ann@demo.example\r\nTo: nobody\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: an address in the header is none\r\n" },
+		{ "From: ann@demo.example\r\nTo: a@b.example\r\nResent-To: c@d.example\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: resent mail (Resent-To) is not taken\r\n" },
+		{ "From: ann@demo.example\r\nTo: a@b.example,c@d.example,e@f.example,g@h.example\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: more than 3 recipients\r\n" },
+		{ "From: ann@demo.example\nTo: a@b.example\r\n\r\n.\r\n", "-ERR [SYS/PERM] not sent: NUL, or CR and LF apart, in the message\r\n" },
+		{ "From: ann@demo.example\r\nTo: a@b.example\r\n\r\nx\n.\nDELE 1\r\n.\r\n", "-ERR [SYS/PERM] not sent: NUL, or CR and LF apart, in the message\r\n" },
+		{ "From: ann@demo.example\r\nTo: a@b.example\r\n\r\nx\n.\r\nDELE 1\r\n.\r\n", "-ERR [SYS/PERM] not sent: NUL, or CR and LF apart, in the message\r\n" },
+		{ "From: ann@demo.example\r\nTo: a@b.example\r\n\r\nx\r\n.\nDELE 1\r\n.\r\n", "-ERR [SYS/PERM] not sent: NUL, or CR and LF apart, in the message\r\n" },
+		{ "From: ann@demo.example\r\nTo: a@b.example\r\n\r\nx\r\n.\rDELE 1\r\n.\r\n", "-ERR [SYS/PERM] not sent: NUL, or CR and LF apart, in the message\r\n" },
+		{ "From: ann@demo.example\r\nTo: a@b.example\r\n\r\nx\r.\r\nDELE 1\r\n.\r\n", "-ERR [SYS/PERM] not sent: NUL, or CR and LF apart, in the message\r\n" },
+	};
+	three_messages();
+	pop3_settings.xmit.rcpts_max = 3;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		char mail[1024];
+		snprintf(mail, sizeof mail, "%sNOOP\r\n", table[i].mail);
+		const char *got = send_mail(mail);
+		if (strncmp(got, table[i].answer, strlen(table[i].answer)) || strcmp(got + strlen(table[i].answer), "+OK still here\r\n"))
+			fail_msg("%s -> %s", table[i].mail, got);
+		assert_int_equal(fake.relays, 0);
+	}
+	/* size, and a NUL */
+	pop3_settings.xmit.message_bytes_max = 55;
+	assert_string_equal(send_mail(MAIL), "+OK Message sent successfully\r\n");
+	assert_string_equal(send_mail("x" MAIL "NOOP\r\n"), "-ERR [SYS/PERM] not sent: larger than 55 octets\r\n+OK still here\r\n");
+	static const char nul[] = LOGIN "XTND XMIT\r\nFrom: ann@demo.example\r\n\r\n\0\r\n.\r\nNOOP\r\n";
+	dialogue(slice_of(nul, sizeof nul - 1), 7);
+	assert_true(buf_put(&fake.out, "", 1));
+	assert_non_null(strstr(fake.out.ptr, "-ERR [SYS/PERM] not sent: NUL"));
+	/* gone in the midst: nothing is sent */
+	fake.relays = 0;
+	answer(LOGIN "XTND XMIT\r\nFrom: ann@demo.example\r\nTo: x@y.example\r\n\r\ntext\r\n.");
+	assert_int_equal(fake.relays, 0);
+}
+
+static void xmit_and_the_relay(void **state)
+{
+	(void)state;
+	static const struct { enum err err; size_t taken; const char *words; } table[] = {
+		{ ERR_DENIED, 0, "-ERR [SYS/PERM] not sent: the message or a recipient was refused\r\n" },
+		{ ERR_TEMP, 0, "-ERR [SYS/TEMP] not sent for now, please wait and try again\r\n" },
+		{ ERR_BUSY, 0, "-ERR [SYS/TEMP] not sent for now, please wait and try again\r\n" },
+		{ ERR_SYNTAX, 0, "-ERR [SYS/PERM] not sent: the relay takes no 8-bit mail\r\n" },
+		{ ERR_LIMIT, 0, "-ERR [SYS/PERM] not sent: larger than 10485760 octets\r\n" },
+		{ ERR_DENIED, 1, "-ERR [SYS/PERM] sent to 1 of 2 recipients only, the others were refused\r\n" },
+		{ ERR_TEMP, 1, "-ERR [SYS/TEMP] sent to 1 of 2 recipients only, please wait and try the others again\r\n" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		fake.err_relay = table[i].err;
+		fake.relay_taken = table[i].taken;
+		assert_string_equal(send_mail("From: ann@demo.example\r\nTo: x@y.example, z@y.example\r\n\r\n.\r\n"), table[i].words);
+	}
+	fake.err_rcpt = ERR_TEMP;
+	assert_string_equal(send_mail(MAIL), "-ERR [SYS/TEMP] mail cannot be sent now, please wait and try again\r\n");
+}
+
+static void xmit_rate(void **state)
+{
+	(void)state;
+	static const char two[] = "From: ann@demo.example\r\nTo: x@y.example, z@y.example\r\n\r\n.\r\n";
+	pop3_settings.xmit.rcpts_per_hour_max = 5;
+	fake.err_relay = ERR_TEMP; /* what did not leave does not count */
+	for (int i = 0; i < 5; i++)
+		assert_non_null(strstr(send_mail(two), "not sent for now"));
+	fake.err_relay = OK;
+	assert_string_equal(send_mail(two), "+OK Message sent successfully\r\n");
+	assert_string_equal(send_mail(two), "+OK Message sent successfully\r\n");
+	assert_string_equal(send_mail(two), "-ERR [SYS/TEMP] more than 5 recipients within an hour, please wait and try again\r\n");
+	assert_string_equal(send_mail(MAIL), "+OK Message sent successfully\r\n");
+	assert_non_null(strstr(send_mail(MAIL), "-ERR [SYS/TEMP] more than 5 recipients within an hour")); /* at the first step */
+	assert_null(strstr(fake.out.ptr, "Start sending"));
+	fake.now_ms += 3600000;
+	assert_string_equal(send_mail(two), "+OK Message sent successfully\r\n");
+}
+
+static void lists_of_addresses(void **state)
+{
+	(void)state;
+	static const struct { const char *to, *rcpts; } table[] = {
+		{ "a@b.example", "a@b.example" },
+		{ "  a@b.example  ", "a@b.example" },
+		{ "<a@b.example>", "a@b.example" },
+		{ "A B <a@b.example>", "a@b.example" },
+		{ "A. B (x) <a@b.example> (y)", "a@b.example" },
+		{ "\"A, B\" <a@b.example>, c@d.example", "a@b.example c@d.example" },
+		{ "\"A \\\" <x@y>\" <a@b.example>", "a@b.example" },
+		{ "a@b.example,,c@d.example,", "a@b.example c@d.example" },
+		{ "a@b.example\r\n , c@d.example", "a@b.example c@d.example" },
+		{ "a . b @ c . example", "a.b@c.example" },
+		{ "a(c(c)c\\))@b(x).example", "a@b.example" },
+		{ "G: a@b.example, C <c@d.example>;, e@f.example", "a@b.example c@d.example e@f.example" },
+		{ "undisclosed-recipients:;", "" },
+		{ "<@r.example,@s.example:a@b.example>", "a@b.example" },
+		{ "\"a b\"@c.example", "\"a b\"@c.example" },
+		{ "\"a@b\"@c.example", "\"a@b\"@c.example" },
+		{ "a@[192.0.2.1]", "a@[192.0.2.1]" },
+		{ "a@b.example, a@b.example", "a@b.example" },
+		{ "=?utf-8?q?=C3=B6?= <a@b.example>", "a@b.example" },
+		{ "\xc3\xb6 <a@b.example>", "a@b.example" },
+		{ "", "" }, { "(nobody)", "" },
+		/* not understood, so not sent */
+		{ "a", "!" }, { "a@", "!" }, { "@b", "!" }, { "a b@c.example", "!" }, { "a@b.example c@d.example", "!" }, { "<a@b.example", "!" },
+		{ "<a@b.example> c", "!" }, { "<a@b.example><c@d.example>", "!" }, { "<>", "!" }, { "a@b..c", "!" }, { "a@.b", "!" }, { "a@b.", "!" },
+		{ "\"a@b.example", "!" }, { "(a@b.example", "!" }, { "a@[b", "!" }, { "a@b>c", "!" }, { "\"x\">\"y\"@b", "!" }, { "\xc3\xb6@b.example", "!" },
+		{ "a@b\xc3\xb6.example", "!" }, { "a\x01@b.example", "!" }, { "\"a\r\n b\"@c.example", "!" }, { "\"\\\"@b.example", "!" }, { "a@b@c d", "!" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct arena arena;
+		struct pop3_mail mail;
+		char message[1024], got[1024] = "";
+		size_t len = 0;
+		arena_init(&arena, KIB(64));
+		snprintf(message, sizeof message, "To: %s\r\nFrom: ann@demo.example\r\n\r\n", table[i].to);
+		enum pop3_word w = pop3_mail_read(&arena, slice_str(message), 10, &mail);
+		for (size_t k = 0; k < mail.rcpts_count && w == POP3_W_NOOP; k++)
+			len += (size_t)snprintf(got + len, sizeof got - len, "%s%.*s", k ? " " : "", SLICE_ARG(mail.rcpts[k]));
+		if (w == POP3_W_XMIT_ADDRESS)
+			strcpy(got, "!");
+		else if (w != POP3_W_NOOP)
+			assert_int_equal(w, POP3_W_XMIT_NOBODY);
+		if (strcmp(got, table[i].rcpts))
+			fail_msg("%s -> %s", table[i].to, got);
+		arena_release(&arena);
+	}
 }
 
 /* Cut anywhere, the answers are the same bytes. */
@@ -628,6 +918,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(envelopes, setup, teardown),
 		cmocka_unit_test_setup_teardown(lines_of_envelopes_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(envelopes_and_faults, setup, teardown), cmocka_unit_test_setup_teardown(users_of_a_host, setup, teardown),
+		cmocka_unit_test_setup_teardown(xtnd_is_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(xlst, setup, teardown),
+		cmocka_unit_test_setup_teardown(xlst_in_any_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(xmit, setup_xmit, teardown),
+		cmocka_unit_test_setup_teardown(xmit_refuses_at_the_first_step, setup_xmit, teardown),
+		cmocka_unit_test_setup_teardown(xmit_refusals, setup_xmit, teardown),
+		cmocka_unit_test_setup_teardown(xmit_and_the_relay, setup_xmit, teardown),
+		cmocka_unit_test_setup_teardown(xmit_rate, setup_xmit, teardown),
+		cmocka_unit_test(lists_of_addresses),
 		cmocka_unit_test_setup_teardown(any_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(numbers_in_listings, setup, teardown),

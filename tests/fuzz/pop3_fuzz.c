@@ -9,7 +9,7 @@
 #include "tests/unit/support/fake_house.h"
 
 #include "core/base/log.h"
-#include "net/pop3/pop3.h"
+#include "net/pop3/pop3_private.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -17,7 +17,13 @@ static const enum err errors[] = { OK, ERR_TEMP, ERR_IO, ERR_CORRUPT, ERR_FENCED
 
 static void furnish(uint8_t how)
 {
+	static uint64_t hours;
 	fake_begin();
+	fake.xtnd = XTND_XLST | XTND_XMIT;
+	fake.now_ms = ++hours * 3600001; /* what was sent in the last run is long ago */
+	fake.err_relay = how & 8 ? errors[how >> 3 & 7] : OK;
+	(void)addr_parse(SLICE_LIT("127.0.0.1:25"), &pop3_settings.xmit.relay.address);
+	pop3_settings.xmit.message_bytes_max = 4096;
 	fake.apop = how & 1;
 	fake.dots_unknown = how & 2;
 	fake.in_memory = how & 1;
@@ -25,6 +31,8 @@ static void furnish(uint8_t how)
 	enum err *const places[] = { &fake.err_message, &fake.err_expunge, &fake.err_lock, &fake.err_view };
 	*places[how >> 6] = errors[how >> 3 & 7];
 	fake_put(1, "Return-Path: <>\r\nReceived: x with UTF8LMTP id 1\r\n", SLICE_LIT("S: \xc3\xb6\r\n\r\n.a\r\n..\r\n.\r\nb\r\n"));
+	fake_put_for(8, "", "fred@vision25.example.net", SLICE_LIT("S: fred\r\n\r\n"));
+	fake_put_for(8, ".x@example.org", "jane@vision25.example.net", SLICE_LIT("S: jane\r\n more\r\n\r\n"));
 	fake_put(1, "", SLICE_LIT(""));
 	fake_put(1, "", SLICE_LIT(".\r\n.\r\n\r\n.\r\n"));
 }

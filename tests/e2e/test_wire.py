@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from penfold import DOMAIN, PASSWORD, TOP, Penfold, Pop3, settled
+from sink import Sink
 
 WIRE = os.path.join(TOP, 'tests', 'wire')
 sys.path.insert(0, WIRE)
@@ -19,7 +20,7 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
-    with Penfold(tmp_path_factory.mktemp('wire')) as p:
+    with Sink() as sink, Penfold(tmp_path_factory.mktemp('wire'), extra=f'xmit: {{ address: "127.0.0.1:{sink.port}" }}') as p:
         yield p
 
 

@@ -44,8 +44,8 @@ static const char *const sql[ST_COUNT] = {
 			" coalesce(min(expire_days) FILTER (WHERE expire_days >= 0), -1),"
 			" EXISTS (SELECT 1 FROM sdps_hosts WHERE mode = 2) FROM tenants",
 	/* by its short name, which has no dot, or its full one, which has */
-	[ST_HOST] = "SELECT d.name, h.mode FROM sdps_hosts h JOIN domains d ON d.id = h.domain_id WHERE h.short_name = ?1"
-		    " UNION ALL SELECT d.name, h.mode FROM domains d JOIN sdps_hosts h ON h.domain_id = d.id WHERE d.name = ?1 LIMIT 1",
+	[ST_HOST] = ("SELECT d.name, h.mode FROM sdps_hosts h JOIN domains d ON d.id = h.domain_id WHERE h.short_name = ?1"
+		    " UNION ALL SELECT d.name, h.mode FROM domains d JOIN sdps_hosts h ON h.domain_id = d.id WHERE d.name = ?1 LIMIT 1"),
 	[ST_PURGE] = "SELECT min(id) FROM removed_accounts WHERE purge = 1 AND id > ?1",
 };
 

@@ -265,6 +265,7 @@ enum err manage_account_set(struct manage *m, struct slice name, enum setting_id
 	int64_t row;
 	if (!setting_get(id)->of_account)
 		return manage_fail(m, ERR_SYNTAX, "%s is set for a tenant, not for an account", setting_get(id)->name);
-	enum err e = manage_account_id(m, name, &row);
+	bool maildrop = name.len && name.ptr[0] == '@';
+	enum err e = maildrop ? manage_maildrop_id(m, slice_from(name, 1), &row) : manage_account_id(m, name, &row);
 	return e ? e : update_setting(m, "accounts", row, id, value);
 }

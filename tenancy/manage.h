@@ -103,6 +103,7 @@ struct manage_account {
  * the domain's. */
 enum err manage_account_add(struct manage *m, struct slice name, struct slice tenant, struct slice stored);
 enum err manage_account_password(struct manage *m, struct slice name, struct slice stored);
+/* @host is the maildrop of an SDPS host. */
 enum err manage_account_set(struct manage *m, struct slice name, enum setting_id id, const struct setting_value *value);
 /* The scheme that its tenant sets passwords in, for password_make; scheme_out is NUL-terminated. `name` need only have a known domain. */
 enum err manage_account_scheme(struct manage *m, struct slice name, char scheme_out[SETTING_TEXT_BYTES]);

@@ -42,6 +42,8 @@ enum err manage_tenant_id(struct manage *m, struct slice name, int64_t *id_out);
 /* Fills the domain fields of *m from a domain's name. ERR_NOT_FOUND, ERR_SYNTAX. */
 enum err manage_enter_domain(struct manage *m, struct slice domain);
 enum err manage_account_id(struct manage *m, struct slice name, int64_t *id_out);
+/* The account that is an SDPS host's maildrop. */
+enum err manage_maildrop_id(struct manage *m, struct slice host, int64_t *id_out);
 /* Folds user@domain; enters the domain. */
 enum err manage_account_name(struct manage *m, struct slice name, char bytes[LOGIN_BYTES_MAX], struct slice *local_out);
 

@@ -44,6 +44,16 @@ static enum err maildrop_id(struct manage *m, int64_t *id_out)
 	return e;
 }
 
+enum err manage_maildrop_id(struct manage *m, struct slice host, int64_t *id_out)
+{
+	enum sdps_mode mode;
+	bool made;
+	enum err e = enter_host(m, host, &mode, &made);
+	if (!e)
+		e = maildrop_id(m, id_out);
+	return e == ERR_NOT_FOUND ? manage_fail(m, e, "%.*s is no host that is one maildrop", SLICE_ARG(host)) : e;
+}
+
 /* ---- passwords ---- */
 
 static enum err passwords_allowed(struct manage *m, enum sdps_mode mode, const struct slice *stored, size_t count)

@@ -234,7 +234,7 @@ const struct verb account_verbs[] = {
 	  cmd_account_remove },
 	{ "account set", "ADDRESS SETTING=VALUE...", "change settings of one account",
 	  "Settings (\"default\" as value: as its tenant has it): suspended, pop3, imap, lmtp, quota_bytes, quota_messages.\n"
-	  "penfold tenant set --help explains them.",
+	  "penfold tenant set --help explains them. ADDRESS may be @HOST: the maildrop of an SDPS host.",
 	  cmd_account_set },
 	{ NULL, NULL, NULL, NULL, NULL }
 };

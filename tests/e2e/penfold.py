@@ -313,5 +313,8 @@ class Pop3:
     def dele(self, number):
         return self.pop.dele(number)
 
+    def quit(self):
+        self.pop.quit()
+
     def close(self):
         self.pop.close()

@@ -105,14 +105,12 @@ class Sink:
             message += line[1:] if line.startswith(b'.') else line
         else:
             return False
-        taken = []
+        taken, replies = [], []
         for r in (rcpts if self.protocol == 'lmtp' else rcpts[:1]):
             own = self.says.get('.')
-            reply = (own(r) if callable(own) else own) or b'250 taken\r\n'
-            if reply.startswith(b'2'):
+            replies.append((own(r) if callable(own) else own) or b'250 taken\r\n')
+            if replies[-1].startswith(b'2'):
                 taken += [r] if self.protocol == 'lmtp' else rcpts
-            if not self.answer(s, 'END', b'', reply):
-                return False
         if taken:
-            self.mails.append((sender, taken, message))
-        return True
+            self.mails.append((sender, taken, message))  # before the answer: whoever has that may look
+        return all(self.answer(s, 'END', b'', reply) for reply in replies)

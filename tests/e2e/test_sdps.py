@@ -24,7 +24,7 @@ def host(tmp_path):
 
 def add_host(p, name=HOST, *more):
     p.run('sdps', 'add', name, '--tenant', 'demo', '--mode', 'maildrop', '--password-stdin', *more, stdin=f'{PASSWORD}\n{SECOND}\n'.encode())
-    settled(lambda: login(p, name).close())
+    settled(lambda: login(p, name).quit())
 
 
 def login(p, user, password=PASSWORD):
@@ -117,8 +117,8 @@ def test_the_lock_excludes_who_would_see_the_same_message(host):
         refused(HOST)
         refused('fred+vision25')
         refused('nobody-yet+vision25')
-        login(host, 'other').close()
-        host.pop3('ann').close()
+        login(host, 'other').quit()
+        host.pop3('ann').quit()
     with login(host, 'fred+vision25') as fred, login(host, 'jane+vision25') as jane:
         refused('vision25')
         refused('FRED@vision25')
@@ -178,7 +178,7 @@ def test_mode_accounts(penfold):
 
 def test_exact_accounts_win(host):
     host.add_account(f'own@{HOST}', password='mine')
-    settled(lambda: login(host, f'own@{HOST}', 'mine').close())
+    settled(lambda: login(host, f'own@{HOST}', 'mine').quit())
     put(host, 'for own', 'own')
     put(host, 'for other', 'other')
     with login(host, 'vision25') as pop, login(host, 'own+vision25', 'mine') as own:
@@ -192,6 +192,19 @@ def test_mail_is_never_addressed_by_the_login_form(host):
     for address in ('fred+vision25', 'fred@vision25', 'vision25', f'fred+vision25@{DOMAIN}', 'fred%vision25'):
         with host.lmtp() as l:
             assert l.replies('a@b.example', [address], b'x\r\n')[address][0] in (501, 550), address
+
+
+def test_quota_of_a_maildrop(host):
+    host.run('account', 'set', f'@{HOST}', 'quota_messages=2')
+
+    def full():
+        with host.lmtp() as l:
+            assert l.replies('a@b.example', [f'fred@{HOST}'], b'x\r\n')[f'fred@{HOST}'][0] == 552
+    put(host, 'one', 'fred')
+    put(host, 'two', 'jane')
+    settled(full)
+    assert host.run('account', 'set', f'@{DOMAIN}', 'quota_messages=2', check=False).returncode == 3
+    assert host.run('account', 'remove', f'@{HOST}', check=False).returncode != 0
 
 
 # ---- the clients ----
@@ -303,13 +316,13 @@ def test_verbs(penfold):
     assert (hosts[HOST]['short_name'], hosts[HOST]['mode'], hosts[HOST]['passwords'], hosts[HOST]['tenant']) == ('vision25', 'maildrop', 1, 'demo')
     assert hosts['vision25.example.com']['short_name'] is None
     assert [h['name'] for h in p.json('sdps', 'list', '--tenant', 'other')] == ['vision25.example.com']
-    settled(lambda: login(p, 'vision25', 'only one').close())
+    settled(lambda: login(p, 'vision25', 'only one').quit())
     put(p, 'one', 'fred')
     p.run('sdps', 'password', HOST, '--password-stdin', stdin=b'new one\nnew two\n')
     fails(1, 'sdps', 'password', 'books.example.net', '--password-stdin', stdin=b'x\n')
     fails(3, 'sdps', 'password', DOMAIN, '--password-stdin', stdin=b'x\n')
-    settled(lambda: login(p, 'vision25', 'new two').close())
-    login(p, 'fred+vision25', 'new one').close()
+    settled(lambda: login(p, 'vision25', 'new two').quit())
+    login(p, 'fred+vision25', 'new one').quit()
     with pytest.raises(poplib.error_proto):
         login(p, 'vision25', 'only one')
     assert b'vision25' in p.run('sdps', 'list').stdout

@@ -47,7 +47,7 @@ def test_transcript(server, path):
         name = make_account(server, os.path.join(WIRE, path))
         messages, steps = read_transcript(os.path.join(WIRE, path), names_of(name.encode(), PASSWORD.encode()))
         if DOMAIN not in name:
-            settled(lambda: Pop3(server.pop3_port, name, PASSWORD).close())  # a tenant that is set after it was added, too
+            settled(lambda: Pop3(server.pop3_port, name, PASSWORD).quit())  # a tenant that is set after it was added, too
         for message, sender, local in messages:
             server.deliver(message, f'{local}@{name}' if local else name, sender=sender)
         address = ('127.0.0.1', server.pop3_port if path.startswith('pop3') else server.lmtp_port)

@@ -155,7 +155,7 @@ def test_a_client_that_leaves_sends_nothing(tmp_path):
         time.sleep(0.5)
         s.shutdown(socket.SHUT_RDWR)
         s.close()
-        settled(lambda: p.pop3('ann').close(), 5)
+        settled(lambda: p.pop3('ann').quit(), 5)
         assert not sink.mails and not any(line.startswith(b'MAIL') for line in sink.said)
 
 

@@ -190,6 +190,23 @@ FIBER_TEST(extremes_of_all_tenants)
 	close_directory();
 }
 
+/* A file of the first release gets what came later, and keeps what it has. */
+FIBER_TEST(an_older_file_is_brought_up_to_date)
+{
+	char why[MANAGE_WHY_BYTES];
+	struct manage *m;
+	sample();
+	sql("DROP TABLE sdps_hosts; ALTER TABLE tenants DROP COLUMN xtnd; PRAGMA user_version = 1");
+	assert_int_equal(manage_open(data, &m, why), OK);
+	struct manage_new_host host = { .name = S("new.example.net"), .tenant = S("demo"), .mode = SDPS_MAILDROP };
+	made(manage_host_add(m, &host), m);
+	manage_close(m);
+	open_directory(MIB(1));
+	assert_int_equal(rcpt("anna@demo.example"), OK);
+	assert_int_equal(rcpt("anybody@new.example.net"), OK);
+	close_directory();
+}
+
 /* ---- SDPS hosts ---- */
 
 static void add_host(struct manage *m, const char *name, const char *tenant, enum sdps_mode mode, enum err expect)
@@ -465,7 +482,7 @@ int main(void)
 		cmocka_unit_test(strange_names_are_only_names),
 		cmocka_unit_test(a_change_is_seen_within_a_second),
 		cmocka_unit_test(extremes_of_all_tenants),
-		cmocka_unit_test(hosts_take_their_mail), cmocka_unit_test(credential_version_follows_every_change),
+		cmocka_unit_test(an_older_file_is_brought_up_to_date), cmocka_unit_test(hosts_take_their_mail), cmocka_unit_test(credential_version_follows_every_change),
 		cmocka_unit_test(stale_answers_serve_when_it_fails),
 		cmocka_unit_test(one_query_for_many_askers),
 		cmocka_unit_test(bytes_are_bounded),

@@ -13,10 +13,13 @@
 #include "core/base/log.h"
 
 enum config_protocol { CONFIG_POP3, CONFIG_LMTP };
+enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
 
 struct config_listener {
 	enum config_protocol protocol;
 	char *address;
+	enum config_tls tls;
+	bool tls13_only, plaintext;
 };
 
 struct config {
@@ -52,6 +55,10 @@ struct config {
 	struct {
 		uint32_t idle_s, recipients_max;
 	} lmtp;
+	struct {
+		char *certificate, *key, *certificates, *ticket_keys; /* NULL: none */
+		uint64_t cache_bytes_max;
+	} tls;
 	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
 	} net;

@@ -12,7 +12,10 @@ set -eu
 missing=
 for package; do
 	status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=
-	[ "$status" = installed ] || missing="$missing $package"
+	[ "$status" = installed ] && continue
+	# Two mail servers exclude each other: whoever has one keeps it, and the test with Postfix is skipped.
+	[ "$package" = postfix ] && [ -x /usr/sbin/sendmail ] && continue
+	missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 
@@ -44,6 +47,11 @@ for package in $missing; do
 done
 
 echo "Installing:$missing"
+case $missing in
+*postfix*) # no configuration, so that nothing starts
+	echo 'postfix postfix/main_mailer_type select No configuration' | $as_root debconf-set-selections || :
+	;;
+esac
 apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"; }
 if ! { apt update && apt install --no-install-recommends $missing; }; then
 	echo "The installation failed. As root, try:  $how" >&2

@@ -171,7 +171,7 @@ static void join(struct net_private *c)
  * thrown away for a moment.  A client that has been heard to the end needs none of that. */
 static bool should_linger(const struct net_private *c)
 {
-	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot || c->next == NEXT_DATA);
+	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot);
 }
 
 static void linger(struct net_private *c)
@@ -299,6 +299,8 @@ static void receive(struct net_private *c)
 
 static void received(struct net_private *c, size_t bytes)
 {
+	/* More of a line that has begun is no sign of life: whoever never ends one is idle.  A whole line counts, in step_line. */
+	bool amid_line = c->next == NEXT_LINE && (input_len(&c->input) || c->frame.swallowed);
 	c->hot = bytes >= IO_RECV_BYTES_MAX;
 	if (c->into) {
 		input_added(&c->input, bytes);
@@ -307,7 +309,7 @@ static void received(struct net_private *c, size_t bytes)
 		c->hot |= c->recv.hot; /* the kernel says that it has more */
 	}
 	c->data_starved = false;
-	if (!c->sending)
+	if (!c->sending && !amid_line)
 		c->active_ms = clock_now_ms();
 	STAT_ADD(c->shard, bytes_in, bytes);
 }

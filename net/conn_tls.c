@@ -119,10 +119,11 @@ void conn_tls_received(struct net_private *c)
 	} else {
 		STAT_ADD(c->shard, bytes_in, (uint64_t)c->recv.result);
 		c->hot = c->recv.result >= (int64_t)IO_RECV_BYTES_MAX || c->recv.hot;
-		if (!c->sending && !was_shaking) /* a handshake has its time as a whole */
-			c->active_ms = clock_now_ms();
+		bool amid_line = c->next == NEXT_LINE && (input_len(&c->input) || c->frame.swallowed);
 		tls_feed(tls_of(c), c->recv.data);
 		any = drain(c);
+		if (any && !c->sending && !amid_line) /* as in the clear; part of a record is no sign of life, and a handshake has its time as a whole */
+			c->active_ms = clock_now_ms();
 	}
 	if (c->eof && conn_tls_shaking(c)) {
 		conn_fail(c, END_CLIENT);

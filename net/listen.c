@@ -178,6 +178,55 @@ static void accept_failed(struct listener_share *share)
 		          LOG_U64("failures", share->shard->stats->accept_errors));
 }
 
+/* Invariant 8: a shard that lags keeps what it has and gives what is new to the one with the fewest sessions that does not. */
+static unsigned least_loaded(unsigned here)
+{
+	unsigned best = here;
+	uint64_t fewest = UINT64_MAX;
+	if (LIKELY(shard_lag_ns(here) <= NET_LAG_NS_MAX))
+		return here;
+	for (unsigned i = 0; i < shard_count(); i++) {
+		uint64_t open = __atomic_load_n(&net_process.shard[i].stats.open, __ATOMIC_RELAXED);
+		if (shard_lag_ns(i) <= NET_LAG_NS_MAX && open < fewest) {
+			best = i;
+			fewest = open;
+		}
+	}
+	return best;
+}
+
+/* A connection on its way to the shard that is to greet it. */
+struct fresh {
+	struct post post;
+	struct listener *listener;
+	int fd;
+};
+
+static void fresh_arrived(struct post *p)
+{
+	struct fresh *f = CONTAINER_OF(p, struct fresh, post);
+	if (net_shard_here()->stopping)
+		io_close(f->fd);
+	else
+		conn_open(f->listener->proto, f->listener, f->fd);
+	__atomic_fetch_sub(&net_process.moving, 1, __ATOMIC_SEQ_CST);
+	free(f);
+}
+
+/* False: the server stops, and the other shard may have ended already. */
+static bool hand_over(struct listener *listener, int fd, unsigned to)
+{
+	__atomic_fetch_add(&net_process.moving, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&net_process.stopping, __ATOMIC_SEQ_CST)) {
+		__atomic_fetch_sub(&net_process.moving, 1, __ATOMIC_SEQ_CST);
+		return false;
+	}
+	struct fresh *f = xmalloc(sizeof *f);
+	*f = (struct fresh){ .post = { .run = fresh_arrived }, .listener = listener, .fd = fd };
+	shard_post(to, &f->post);
+	return true;
+}
+
 static void accepted(struct listener_share *share, int fd)
 {
 	if (!admitted()) {
@@ -186,7 +235,9 @@ static void accepted(struct listener_share *share, int fd)
 		return;
 	}
 	STAT_ADD(share->shard, accepted, 1);
-	conn_open(share->listener->proto, share->listener, fd);
+	unsigned to = least_loaded(share->shard->index);
+	if (to == share->shard->index || !hand_over(share->listener, fd, to))
+		conn_open(share->listener->proto, share->listener, fd);
 }
 
 /* No error here ends accepting: the door pauses by itself while descriptors are short, anything else is begun again. */

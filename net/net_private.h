@@ -112,7 +112,7 @@ struct net_private {
 		struct link runnable; /* waits for a fiber */
 		struct post post;     /* moves */
 	} queue;
-	uint64_t active_ms;     /* last input, or last sign that output is being taken */
+	uint64_t active_ms;     /* last line or data, or last sign that output is being taken */
 	struct io_piece *batch; /* of the send in flight */
 	struct conn_tls *tls;   /* NULL: none */
 	int fd;

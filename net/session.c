@@ -79,6 +79,8 @@ static bool step_line(struct net_private *c)
 	input_use(&c->input, used);
 	if (found == FRAME_MORE)
 		return starved(c);
+	if (!c->sending)
+		c->active_ms = clock_now_ms();
 	STAT_ADD(c->shard, lines, 1);
 	arena_reset(&s->command);
 	if (found == FRAME_LINE)
@@ -99,6 +101,7 @@ static bool step_data(struct net_private *c)
 	ASSERT(used <= bytes.len);
 	input_use(&c->input, used);
 	c->data_starved = used == 0;
+	c->hot |= step == STEP_CLOSE; /* broken off in the midst of what the client sends: see should_linger */
 	return apply(c, step);
 }
 

@@ -89,7 +89,7 @@ struct session {
 	bool peer_is_local;        /* loopback or unix socket */
 };
 
-/* Milliseconds without input after which the session ends. */
+/* Milliseconds without a whole line (or, after STEP_DATA, without a byte) after which the session ends. */
 void session_set_idle(struct session *s, uint32_t idle_ms_max);
 /* For STEP_MOVE. */
 void session_move_to(struct session *s, unsigned shard);

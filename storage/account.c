@@ -42,6 +42,7 @@ void account_forget(struct account *a)
 {
 	for (uint32_t i = 0; i < a->folder_count; i++)
 		folder_free(a->folders[i]);
+	folder_names_changed(a);
 	free(a->folders);
 	a->folders = NULL;
 	a->folder_count = 0;
@@ -57,11 +58,13 @@ void account_forget(struct account *a)
 
 size_t account_memory_bytes(const struct account *a)
 {
-	size_t n = sizeof(*a) + a->log_count * sizeof(*a->logs) + a->subscriptions_bytes + keywords_memory_bytes(a->keywords);
+	size_t n = sizeof(*a) + a->log_count * sizeof(*a->logs) + a->subscriptions_bytes +
+		   keywords_memory_bytes(a->keywords);
 
 	for (uint32_t i = 0; i < a->folder_count; i++) {
 		const struct folder *f = a->folders[i];
-		n += sizeof(f) + sizeof(*f) + f->name_bytes + f->vanished.cap * sizeof(*f->vanished.at) + rows_memory_bytes(&f->rows);
+		n += sizeof(void *) + sizeof(*f) + f->name_bytes + f->vanished.cap * sizeof(*f->vanished.at) +
+		     rows_memory_bytes(&f->rows);
 	}
 	return n;
 }
@@ -138,7 +141,7 @@ static enum err live_open(struct account *a, struct account_live *live)
 
 	account_path(a->id, path);
 	live->dir_fd = file_open(data_fd, path, O_RDONLY | O_DIRECTORY, 0);
-	if (live->dir_fd == -ENOENT && a->state == ACCOUNT_LOADING)
+	if (live->dir_fd == -ENOENT && account_unborn(a))
 		live->dir_fd = account_dir_make(data_fd, path);
 	return live->dir_fd < 0 ? err_from_errno(-live->dir_fd) : OK;
 }
@@ -272,6 +275,18 @@ static enum err account_load(uint64_t id, struct account **account_out)
 	return e;
 }
 
+/* On a shared store an account that was not there may be there now. */
+static enum err unborn_still(struct account *a)
+{
+	char path[ACCOUNT_PATH_BYTES];
+
+	account_path(a->id, path);
+	int there = file_exists(store_self()->data_fd, path);
+	if (there > 0)
+		own_lost(a, "somebody else made it");
+	return there < 0 ? ERR_IO : OK;
+}
+
 /* On a shared store what was read from a sealed account may be old: has anybody made a log since? */
 static enum err sealed_still(struct account *a)
 {
@@ -281,6 +296,8 @@ static enum err sealed_still(struct account *a)
 
 	if (!file_shared() || a->state != ACCOUNT_SEALED)
 		return OK;
+	if (account_unborn(a))
+		return unborn_still(a);
 	e = account_live_get(a, &live);
 	if (e != OK)
 		return e;
@@ -322,6 +339,10 @@ enum err account_open(uint64_t account_id, struct account **account_out)
 			account_drop(a);
 			continue;
 		}
+		if (a->starved && a->warm.pins == 0 && !a->evicted && store_disk_has_room()) {
+			account_drop(a);
+			continue;
+		}
 		account_ref(a);
 		enum err e = sealed_still(a);
 		if (e == OK && a->state != ACCOUNT_LOST) {
@@ -357,7 +378,8 @@ static bool doomed_add(void *arg, const char *name, bool is_dir)
 	return buf_put(&d->names, name, strlen(name) + 1);
 }
 
-/* Caches and bodies first, logs from the highest down: what a crash leaves behind is an older state, not a wrong one. */
+/* Caches and bodies first, logs from the highest down: what a crash leaves behind is an older state, not a wrong
+ * one. */
 static enum err directory_empty(int dir_fd)
 {
 	struct doomed d;
@@ -429,8 +451,8 @@ enum err account_destroy(uint64_t account_id)
 void account_usage(const struct account *account, struct account_usage *usage_out)
 {
 	*usage_out = (struct account_usage){ .bytes = account->bytes,
-		                             .messages = account->messages,
-		                             .read_only = account->read_only || account->state == ACCOUNT_LOST };
+					     .messages = account->messages,
+					     .read_only = account->read_only || account->state == ACCOUNT_LOST };
 }
 
 uint64_t account_number(const struct account *account) { return account->id; }

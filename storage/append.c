@@ -31,7 +31,7 @@ static enum err uid_take(struct folder *f, const struct commit *commit, uint32_t
 {
 	uint32_t next = uid_planned(f, commit);
 
-	if (wanted != 0 && wanted < next)
+	if (wanted != 0 && wanted < next) /* invariant 6: no UID is given twice */
 		return ERR_EXISTS;
 	if (wanted != 0)
 		next = wanted;
@@ -43,7 +43,8 @@ static enum err uid_take(struct folder *f, const struct commit *commit, uint32_t
 }
 
 /* May so much be added? Judged under the commit, with what it already holds. */
-static enum err quota_take(const struct account *a, struct commit *commit, uint64_t size, uint64_t bytes_max, uint64_t messages_max)
+static enum err quota_take(const struct account *a, struct commit *commit, uint64_t size, uint64_t bytes_max,
+			   uint64_t messages_max)
 {
 	struct commit_plan *plan = commit_plan(commit);
 
@@ -76,8 +77,8 @@ struct append_change {
 	int64_t now_s;
 };
 
-static enum err literal_take(const struct append_change *ac, const struct folder *f, struct commit *commit, const struct append *item,
-                             uint32_t uid)
+static enum err literal_take(const struct append_change *ac, const struct folder *f, struct commit *commit,
+			     const struct append *item, uint32_t uid)
 {
 	struct commit_plan *plan = commit_plan(commit);
 
@@ -111,10 +112,18 @@ static enum err append_one(struct append_change *ac, struct account *a, struct c
 	if (e != OK)
 		return e;
 	struct message_record m = {
-		.fixed = { .folder = item->folder, .uid = uid, .flags = item->flags & ROW_FLAGS, .bytes = size,
-		           .internal_date_s = item->internal_date_s ? item->internal_date_s : ac->now_s, .save_date_s = ac->now_s,
-		           .internal_date_zone_min = item->internal_date_zone_min, .body_flags = item->body->external ? BODY_EXTERNAL : 0 },
-		.prefix = item->prefix, .uidl = item->uidl, .from = item->envelope_from, .rcpt = item->envelope_rcpt,
+		.fixed = { .folder = item->folder,
+			   .uid = uid,
+			   .flags = item->flags & ROW_FLAGS,
+			   .bytes = size,
+			   .internal_date_s = item->internal_date_s ? item->internal_date_s : ac->now_s,
+			   .save_date_s = ac->now_s,
+			   .internal_date_zone_min = item->internal_date_zone_min,
+			   .body_flags = item->body->external ? BODY_EXTERNAL : 0 },
+		.prefix = item->prefix,
+		.uidl = item->uidl,
+		.from = item->envelope_from,
+		.rcpt = item->envelope_rcpt,
 	};
 	memcpy(m.fixed.guid, item->body->guid, GUID_BYTES);
 	if (!message_put(commit_heads(commit), 0, &m))
@@ -130,7 +139,8 @@ static enum err append_build(struct change *c, struct account *a, struct commit 
 
 	for (size_t i = 0; i < ac->count && e == OK; i++)
 		e = append_one(ac, a, commit, i);
-	/* UIDs that were planned for a refused change stay unused in this commit; the next one begins from what was given */
+	/* UIDs that were planned for a refused change stay unused in this commit; the next one begins from what was
+	 * given */
 	return e;
 }
 
@@ -139,8 +149,9 @@ static enum err append_check(const struct append *items, size_t count, bool *ext
 	*external_out = false;
 	for (size_t i = 0; i < count; i++) {
 		const struct append *it = &items[i];
-		if (it->envelope_from.len > ENVELOPE_BYTES_MAX || it->envelope_rcpt.len > ENVELOPE_BYTES_MAX || it->prefix.len > PREFIX_BYTES_MAX ||
-		    it->uidl.len > UIDL_BYTES_MAX || it->prefix.len + it->body->bytes > ROW_SIZE_MAX)
+		if (it->envelope_from.len > ENVELOPE_BYTES_MAX || it->envelope_rcpt.len > ENVELOPE_BYTES_MAX ||
+		    it->prefix.len > PREFIX_BYTES_MAX || it->uidl.len > UIDL_BYTES_MAX ||
+		    it->prefix.len + it->body->bytes > ROW_SIZE_MAX)
 			return ERR_LIMIT;
 		*external_out = *external_out || it->body->external;
 	}
@@ -164,7 +175,9 @@ static enum err link_bodies(struct account *a, const struct append *items, size_
 
 enum err account_append(struct account *account, const struct append *items, size_t count, struct appended *out)
 {
-	struct append_change ac = { .c = { .build = append_build }, .items = items, .count = count, .out = out, .now_s = clock_wall_s() };
+	struct append_change ac = {
+		.c = { .build = append_build }, .items = items, .count = count, .out = out, .now_s = clock_wall_s()
+	};
 	bool external;
 	enum err e = append_check(items, count, &external);
 
@@ -208,7 +221,7 @@ struct copy_change {
 
 /* A message record for the copy: what it is comes from the old record, what it has now from the row. */
 static enum err copy_one(struct copy_change *cc, struct account *a, struct folder *to, struct commit *commit, size_t i,
-                         const struct row *row)
+			 const struct row *row)
 {
 	const struct copy_source *s = &cc->sources[i];
 	const struct keyword_set *set = keywords_get(a->keywords, row->keywords);
@@ -240,7 +253,8 @@ static enum err copy_expunge(struct copy_change *cc, struct commit *commit, size
 {
 	const struct uid_range range = { cc->sources[i].uid, cc->sources[i].uid };
 	struct expunge_record e = { .fixed = { .folder = cc->from, .range_count = 1, .guid_count = 1 },
-		                    .ranges = &range, .guids = cc->sources[i].record.fixed.guid };
+				    .ranges = &range,
+				    .guids = cc->sources[i].record.fixed.guid };
 
 	return expunge_put(commit_heads(commit), 0, &e) ? OK : no_room(commit);
 }
@@ -317,9 +331,15 @@ static enum err copy_read(struct account *a, struct copy_change *cc)
 
 enum err account_copy(struct account *account, const struct copy *copy, struct appended *out)
 {
-	struct copy_change cc = { .c = { .build = copy_build, .frees = copy->move }, .from = copy->from, .to = copy->to, .move = copy->move,
-		                  .count = copy->count, .out = out, .quota_bytes = copy->quota_bytes,
-		                  .quota_messages = copy->quota_messages, .now_s = clock_wall_s() };
+	struct copy_change cc = { .c = { .build = copy_build, .frees = copy->move },
+				  .from = copy->from,
+				  .to = copy->to,
+				  .move = copy->move,
+				  .count = copy->count,
+				  .out = out,
+				  .quota_bytes = copy->quota_bytes,
+				  .quota_messages = copy->quota_messages,
+				  .now_s = clock_wall_s() };
 	enum err e;
 
 	ASSERT(account->refs > 0);

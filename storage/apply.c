@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * apply.c - takes a whole commit into memory: the one way an account changes, for replay and for live commits alike.
+ * apply.c - takes a whole commit into memory: the one way an account changes, for replay and for live commits alike
+ * (invariant 2: the log is the mailbox; invariant 13: a commit shows whole or not at all).
  *
  * A replay may meet anything twice (compaction leaves duplicates when it is interrupted) and may meet changes of messages
  * whose own record it has not seen (it was relocated to a later log).  So everything here is said so that hearing it again,
@@ -19,7 +20,7 @@
 struct apply {
 	struct account *a;
 	uint32_t log;
-	uint64_t heads_at;  /* where in the log the heads begin */
+	uint64_t heads_at; /* where in the log the heads begin */
 	uint64_t sequence;
 	struct slice heads;
 	/* the commit's bodies, in order, and where the last search ended: messages name them in the same order */
@@ -27,7 +28,7 @@ struct apply {
 		size_t offset;
 		uint32_t flags;
 		const char *guid;
-	} *bodies, few[8];
+	} * bodies, few[8];
 	size_t body_count, body_at;
 	enum err result;
 };
@@ -115,8 +116,9 @@ static void bodies_collect(struct apply *ap)
 	while (count > 0 && record_next(ap->heads, &at, &r) == RECORD_NEXT_OK) {
 		if (r.type != RECORD_BODY || r.version != 1 || r.payload.len < sizeof(struct body_fixed))
 			continue;
-		ap->bodies[ap->body_count++] =
-			(struct apply_body){ r.offset, get_le32(r.payload.ptr + offsetof(struct body_fixed, flags)), r.payload.ptr };
+		ap->bodies[ap->body_count++] = (struct apply_body){
+			r.offset, get_le32(r.payload.ptr + offsetof(struct body_fixed, flags)), r.payload.ptr
+		};
 	}
 }
 
@@ -307,7 +309,8 @@ static void folder_rename_tree(struct account *a, struct slice from, struct slic
 	for (uint32_t i = 0; i < a->folder_count; i++) {
 		struct folder *f = a->folders[i];
 		struct slice old = slice_of(f->name, f->name_bytes);
-		if (f->id == FOLDER_INBOX || !folder_is_below(old, from) || old.len - from.len + to.len > FOLDER_NAME_BYTES_MAX)
+		if (f->id == FOLDER_INBOX || !folder_is_below(old, from) ||
+		    old.len - from.len + to.len > FOLDER_NAME_BYTES_MAX)
 			continue;
 		memcpy(name, to.ptr, to.len);
 		memcpy(name + to.len, old.ptr + from.len, old.len - from.len);
@@ -360,6 +363,7 @@ static void apply_folder(struct apply *ap, const struct record *r)
 		return;
 	}
 	f = account_folder(ap->a, fr.fixed.folder);
+	folder_names_changed(ap->a);
 	switch ((enum folder_op)fr.fixed.op) {
 	case FOLDER_CREATE:
 	case FOLDER_STATE:
@@ -518,9 +522,14 @@ static void apply_record(struct apply *ap, const struct record *r)
 	}
 }
 
-enum err apply_commit(struct account *a, uint32_t log, uint64_t offset, const struct commit_header *header, struct slice heads)
+enum err apply_commit(struct account *a, uint32_t log, uint64_t offset, const struct commit_header *header,
+		      struct slice heads)
 {
-	struct apply ap = { .a = a, .log = log, .heads_at = offset + COMMIT_HEADER_BYTES, .sequence = header->sequence, .heads = heads };
+	struct apply ap = { .a = a,
+			    .log = log,
+			    .heads_at = offset + COMMIT_HEADER_BYTES,
+			    .sequence = header->sequence,
+			    .heads = heads };
 	struct record r;
 	size_t at = 0;
 	int next;

@@ -160,13 +160,9 @@ static void hash_chunks(struct body_writer *w)
 
 static enum err spool_open(struct body_writer *w)
 {
-	struct body_shard *s = shard_state();
-	struct file_space space;
-	if (file_space(s->spool_dir_fd, &space) == 0 && space.free_bytes < s->reserve_bytes)
-		return ERR_FULL;
 	char name[SPOOL_NAME_BYTES];
 	spool_name(w->body, name);
-	int fd = file_create_excl(s->spool_dir_fd, name, 0600);
+	int fd = file_create_excl(shard_state()->spool_dir_fd, name, 0600);
 	if (fd < 0)
 		return err_from_result(fd);
 	w->body->spool_fd = fd;
@@ -177,6 +173,11 @@ static enum err spool_open(struct body_writer *w)
 static enum err spool_flush(struct body_writer *w)
 {
 	struct body *b = w->body;
+	struct body_shard *s = shard_state();
+	struct file_space space;
+	/* Asked for each write: one large message is more than a reserve. */
+	if (file_space(s->spool_dir_fd, &space) == 0 && space.free_bytes < s->reserve_bytes)
+		return ERR_FULL;
 	if (b->spool_fd < 0) {
 		enum err e = spool_open(w);
 		if (e)

@@ -30,11 +30,11 @@ static const char zeros[8];
 
 /* Bytes behind the heads: some pieces of memory, or a range of another file. */
 struct item {
-	uint64_t at, bytes;  /* from the first byte behind the heads; without padding */
-	int first, count;    /* pieces */
-	int fd;              /* -1: memory */
+	uint64_t at, bytes; /* from the first byte behind the heads; without padding */
+	int first, count;   /* pieces */
+	int fd;             /* -1: memory */
 	uint64_t offset;
-	size_t record;       /* of its body, in the heads */
+	size_t record; /* of its body, in the heads */
 };
 
 /* What a leader borrows. */
@@ -53,7 +53,7 @@ struct commit {
 	uint64_t data_bytes;
 	int pieces;
 	int item_count;
-	bool ranges;           /* some items are ranges of files */
+	bool ranges; /* some items are ranges of files */
 	uint32_t changes;
 	struct commit_plan plan;
 	const struct body *last_body;
@@ -120,7 +120,9 @@ static struct item *item_add(struct commit *c, size_t record, uint64_t bytes, in
 {
 	struct item *it = &c->s->items[c->item_count++];
 
-	*it = (struct item){ .at = c->data_bytes, .bytes = bytes, .first = c->pieces, .fd = fd, .offset = offset, .record = record };
+	*it = (struct item){
+		.at = c->data_bytes, .bytes = bytes, .first = c->pieces, .fd = fd, .offset = offset, .record = record
+	};
 	c->data_bytes += format_pad8(bytes);
 	return it;
 }
@@ -156,10 +158,13 @@ static enum err body_data(struct commit *c, const struct body *body, size_t reco
 
 enum err commit_body(struct commit *commit, const struct body *body)
 {
-	struct body_record r = { .fixed = { .bytes = body->bytes, .hash = body->hash, .header_bytes = body->header_bytes,
-		                            .flags = (body->external ? BODY_EXTERNAL : 0) | (body->dots_unknown ? BODY_DOTS_UNKNOWN : 0),
-		                            .dot_count = body->dot_count },
-		                 .dots = body->dots };
+	struct body_record r = { .fixed = { .bytes = body->bytes,
+					    .hash = body->hash,
+					    .header_bytes = body->header_bytes,
+					    .flags = (body->external ? BODY_EXTERNAL : 0) |
+						     (body->dots_unknown ? BODY_DOTS_UNKNOWN : 0),
+					    .dot_count = body->dot_count },
+				 .dots = body->dots };
 	size_t record = commit->s->heads.len;
 
 	if (commit->last_body == body)
@@ -218,7 +223,8 @@ static void commit_build(struct commit *commit, struct list *batch, bool *sync_o
 	struct account_live *live = commit->live;
 	bool closed = false;
 
-	while (!closed && !list_empty(&live->queue) && commit->changes < COMMIT_CHANGES_MAX && commit_bytes(commit) < COMMIT_BYTES_MAX) {
+	while (!closed && !list_empty(&live->queue) && commit->changes < COMMIT_CHANGES_MAX &&
+	       commit_bytes(commit) < COMMIT_BYTES_MAX) {
 		struct change *c = LIST_FIRST(&live->queue, struct change, link);
 		if (c->alone && !commit_empty(commit))
 			return;
@@ -254,20 +260,25 @@ static void commit_finish(struct commit *c)
 	size_t at = 0;
 
 	for (int i = 0; i < c->item_count; i++)
-		body_set_distance(&c->s->heads, c->s->items[i].record, c->s->heads.len - c->s->items[i].record + c->s->items[i].at);
+		body_set_distance(&c->s->heads, c->s->items[i].record,
+				  c->s->heads.len - c->s->items[i].record + c->s->items[i].at);
 	heads = buf_slice(&c->s->heads);
-	c->header = (struct commit_header){ .sequence = c->sequence, .bytes = commit_bytes(c), .previous_end = live->previous_end,
-		                            .synced_end = live->synced_end };
+	c->header = (struct commit_header){ .sequence = c->sequence,
+					    .bytes = commit_bytes(c),
+					    .previous_end = live->previous_end,
+					    .synced_end = live->synced_end };
 	while (at < heads.len) { /* ours: whole by construction */
 		at += get_le32(heads.ptr + at + offsetof(struct record_header, bytes));
 		c->header.records++;
 	}
-	commit_header_put(&c->header, heads, c->a->salt, c->a->logs[c->a->log_count - 1].number, live->log_at, c->header_bytes);
+	commit_header_put(&c->header, heads, c->a->salt, c->a->logs[c->a->log_count - 1].number, live->log_at,
+			  c->header_bytes);
 	c->s->iov[0] = (struct iovec){ c->header_bytes, sizeof(c->header_bytes) };
 	c->s->iov[1] = (struct iovec){ heads.len ? c->s->heads.ptr : NULL, heads.len };
 }
 
-/* Some bodies are in files: these are copied first, the header comes last. *source_out: it was the source that failed. */
+/* Some bodies are in files: these are copied first, the header comes last. *source_out: it was the source that
+ * failed. */
 static int write_ranges(struct commit *c, bool *source_out)
 {
 	uint64_t data_at = c->live->log_at + COMMIT_HEADER_BYTES + c->s->heads.len;
@@ -302,7 +313,8 @@ static int commit_write(struct commit *c, bool sync, bool *source_out)
 	if (r < 0)
 		return r;
 	*source_out = false;
-	return sync ? file_commit(live->log_fd, c->s->iov, count, live->log_at) : file_write(live->log_fd, c->s->iov, count, live->log_at);
+	return sync ? file_commit(live->log_fd, c->s->iov, count, live->log_at)
+		    : file_write(live->log_fd, c->s->iov, count, live->log_at);
 }
 
 /* ---- what is not synced yet keeps account and descriptors ---- */
@@ -359,13 +371,14 @@ static void lost_if_shown(struct account *a, struct account_live *live)
  */
 static void log_condemned(struct account *a, struct account_live *live, int r)
 {
-	log_event(LOG_ALARM, "store.sync_failed", LOG_U64("account", a->id), LOG_U64("log", a->logs[a->log_count - 1].number),
-	          LOG_U64("synced", live->synced_end), LOG_ERRNO(-r));
+	log_event(LOG_ALARM, "store.sync_failed", LOG_U64("account", a->id),
+		  LOG_U64("log", a->logs[a->log_count - 1].number), LOG_U64("synced", live->synced_end), LOG_ERRNO(-r));
 	(void)own_roll(a, live, live->synced_end, CUT_FAILED_SYNC);
 	lost_if_shown(a, live);
 }
 
-/* The disk is full: the write did not come to its end, but nothing that was there is in doubt. The next commit begins behind it. */
+/* The disk is full: the write did not come to its end, but nothing that was there is in doubt. The next commit
+ * begins behind it. */
 static bool write_given_up(struct commit *c, int r)
 {
 	struct file_info info;
@@ -375,7 +388,8 @@ static bool write_given_up(struct commit *c, int r)
 	if (info.bytes >= c->live->log_at + c->header.bytes)
 		return false; /* all was written, so it was the sync */
 	if (info.bytes > c->live->log_at)
-		c->live->log_at += c->header.bytes; /* previous_end stays: the gap has a name */
+		/* previous_end stays, so the gap has a name; nothing is written over (invariant 3) */
+		c->live->log_at += c->header.bytes;
 	return true;
 }
 
@@ -425,9 +439,10 @@ static enum err commit_store(struct commit *c, bool sync)
 	if (live->log_at + c->header.bytes > LOG_BYTES_MAX)
 		return ERR_LIMIT;
 	int r = commit_write(c, sync, &source);
+	store_wrote(c->header.bytes);
 	if (r < 0)
 		return commit_failed(c, r, source);
-	/* F8, F9: nothing is told or shown before the look */
+	/* F8, F9, invariant 1: nothing is told or shown before the sync and the look */
 	enum err e = fence_look(live->dir_fd, live->log_fd, live->own_name, live->next_name);
 	if (e != OK) {
 		own_lost(c->a, "the look found another owner");

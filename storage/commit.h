@@ -43,11 +43,13 @@ enum err commit_run(struct account *a, struct change *c);
 
 /* ---- for build functions ---- */
 
-/* The heads, for the ..._put functions; false from one of them = the commit is too large: return ERR_AGAIN or ERR_LIMIT (if commit_empty). */
+/* The heads, for the ..._put functions; false from one of them = the commit is too large: return ERR_AGAIN or
+ * ERR_LIMIT (if commit_empty). */
 struct buf *commit_heads(struct commit *commit);
 bool commit_empty(const struct commit *commit); /* no change before this one is in it */
 uint64_t commit_sequence(const struct commit *commit);
-/* Adds the body's record and bytes, once per commit and body. ERR_AGAIN: no more room for pieces. An external body was linked before. */
+/* Adds the body's record and bytes, once per commit and body. ERR_AGAIN: no more room for pieces. An external body
+ * was linked before. */
 enum err commit_body(struct commit *commit, const struct body *body);
 /* Bytes of another file as the data of the body record that begins at `record_offset` of the heads (compaction). */
 enum err commit_range(struct commit *commit, size_t record_offset, int fd, uint64_t offset, uint64_t bytes);

@@ -67,7 +67,7 @@ static bool worth(const struct account *a)
 		if (may_be_victim(&a->logs[i]) && mostly_dead(&a->logs[i]))
 			return true;
 	return (a->log_count > COMPACT_SMALL_LOGS_MAX && count_small(a) > COMPACT_SMALL_LOGS_MAX) ||
-	       (a->log_count > 1 && a->logs[0].stub);
+	       (a->log_count > 1 && a->logs[0].end == 0 && !a->logs[0].damaged);
 }
 
 bool compaction_is_victim(const struct compaction *c, uint32_t log)
@@ -343,7 +343,7 @@ static const struct folder *folder_from(const struct account *a, uint32_t id)
 
 /*
  * The next message that lies in a victim, from a folder and UID on.  Lets others run on its way through a large folder, so
- * everything is looked up afresh by number; what comes and goes meanwhile is none of ours, since victims are sealed.
+ * everything is looked up afresh by number.
  */
 static bool next_row(const struct compaction *c, uint32_t *folder_io, uint64_t *uid_io, struct row *row_out)
 {
@@ -371,13 +371,15 @@ static bool next_row(const struct compaction *c, uint32_t *folder_io, uint64_t *
 	return false;
 }
 
-static enum err relocate(struct compaction *c)
+static enum err relocate_pass(struct compaction *c, bool *found_out)
 {
 	uint32_t folder = 0;
 	uint64_t uid = 1;
 	struct row row;
+	*found_out = false;
 	while (next_row(c, &folder, &uid, &row)) {
 		enum err e = add_item(c, folder, &row);
+		*found_out = true;
 		if (e)
 			return e;
 		fiber_breathe();
@@ -385,6 +387,20 @@ static enum err relocate(struct compaction *c)
 			return ERR_FENCED;
 	}
 	return commit_items(c);
+}
+
+/*
+ * Until a pass finds nothing.  Victims are sealed, but a COPY that was committed before the relocation of the message that it
+ * copies names a body in a victim, and may stand in a folder that the pass had left behind.  One that is built after a
+ * relocation was applied names the new place, so an empty pass stays true.
+ */
+static enum err relocate(struct compaction *c)
+{
+	bool found = true;
+	enum err e = OK;
+	while (!e && found)
+		e = relocate_pass(c, &found);
+	return e;
 }
 
 /* ---- the job ---- */
@@ -474,25 +490,21 @@ static enum err compact_account(struct account *a)
 	return e;
 }
 
+/* The account is pinned since it was considered: one that was lost and read anew meanwhile is another, with a job of its own. */
 static void compact_job(void *arg)
 {
 	struct upkeep *u = upkeep_self();
-	struct account *a;
-	uint64_t id = (uint64_t)(uintptr_t)arg;
-	enum err e = u->stopping ? ERR_BUSY : account_open(id, &a);
-	if (e && (a = account_known(id)) != NULL)
-		a->compacting = false;
-	else if (!e) {
-		if (a->state == ACCOUNT_OWNED && !a->read_only)
-			e = compact_account(a);
-		a->compacting = false;
-		if (e)
-			a->compact_again_ms = clock_now_ms() + COMPACT_AGAIN_MS;
-		metric_inc(e ? &jobs_failed : &jobs_done);
-		if (e && e != ERR_BUSY && e != ERR_AGAIN)
-			log_event(LOG_WARN, "store.compaction_given_up", LOG_U64("account", id), LOG_ERR(e));
-		account_close(a);
-	}
+	struct account *a = arg;
+	enum err e = u->stopping ? ERR_BUSY : OK;
+	if (!e && a->state == ACCOUNT_OWNED && !a->read_only)
+		e = compact_account(a);
+	a->compacting = false;
+	if (e)
+		a->compact_again_ms = clock_now_ms() + COMPACT_AGAIN_MS;
+	metric_inc(e ? &jobs_failed : &jobs_done);
+	if (e && e != ERR_BUSY && e != ERR_AGAIN)
+		log_event(LOG_WARN, "store.compaction_given_up", LOG_U64("account", a->id), LOG_ERR(e));
+	account_unpin(a);
 	u->compactions--;
 	if (--u->jobs == 0)
 		waitq_wake_all(&u->done);
@@ -505,8 +517,11 @@ void compact_consider(struct account *a)
 		return;
 	if (clock_now_ms() < a->compact_again_ms)
 		return;
-	if (fiber_start("store.compact", compact_job, (void *)(uintptr_t)a->id) != OK)
+	account_pin(a);
+	if (fiber_start("store.compact", compact_job, a) != OK) {
+		account_unpin(a);
 		return;
+	}
 	a->compacting = true;
 	u->compactions++;
 	u->jobs++;

@@ -96,11 +96,12 @@ static enum err reader_guid(struct guid_reader *r, const struct row *row, uint64
 		if (e != OK)
 			return e;
 	}
-	if (r->window.ptr && (at.record_offset < r->window.offset || at.record_offset + RECORD_HEADER_BYTES > r->window.offset + r->window.len))
+	if (r->window.ptr && (at.record_offset < r->window.offset ||
+			      at.record_offset + RECORD_HEADER_BYTES > r->window.offset + r->window.len))
 		window_release(&r->window);
 	e = window_need(&r->window, source_fd(r->file), at.record_offset, r->window.ptr ? RECORD_HEADER_BYTES : guess);
-	if (e == OK && (!window_record(&r->window, at.record_offset, &record) || record.type != RECORD_MESSAGE || !message_get(&record, &m) ||
-	                m.fixed.uid != at.uid))
+	if (e == OK && (!window_record(&r->window, at.record_offset, &record) || record.type != RECORD_MESSAGE ||
+			!message_get(&record, &m) || m.fixed.uid != at.uid))
 		e = ERR_CORRUPT;
 	if (e == OK)
 		memcpy(guid_out, m.fixed.guid, GUID_BYTES);
@@ -139,9 +140,12 @@ static enum err expunge_read(struct account *a, struct expunge_change *ec)
 }
 
 /* As many as fit into one commit: one command is one commit (invariant 13), and a million UIDs fit. */
-enum err account_expunge(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, size_t *removed_out)
+enum err account_expunge(struct account *account, uint32_t folder, const uint32_t *uids, size_t count,
+			 size_t *removed_out)
 {
-	struct expunge_change ec = { .c = { .build = expunge_build, .frees = true }, .folder = folder, .uids = uids, .count = count };
+	struct expunge_change ec = {
+		.c = { .build = expunge_build, .frees = true }, .folder = folder, .uids = uids, .count = count
+	};
 	enum err e;
 
 	ASSERT(account->refs > 0);

@@ -107,11 +107,11 @@ enum err fence_make(int dir_fd, uint32_t number, int *fd_out)
 static bool cut_heads(const struct fence_cut *cut, uint32_t number, struct buf *heads)
 {
 	struct open_record open = { .fixed = { .format = FORMAT_VERSION,
-		                               .account_id = cut->account_id,
-		                               .log = number,
-		                               .salt = cut->salt,
-		                               .take = cut->take,
-		                               .wall_ms = cut->wall_ms } };
+					       .account_id = cut->account_id,
+					       .log = number,
+					       .salt = cut->salt,
+					       .take = cut->take,
+					       .wall_ms = cut->wall_ms } };
 	struct cut_record record = { .fixed = { .count = cut->count, .flags = cut->flags }, .ends = cut->ends };
 
 	memcpy(open.fixed.incarnation, cut->incarnation, sizeof(open.fixed.incarnation));
@@ -130,15 +130,16 @@ static uint32_t count_records(struct slice heads)
 	return n;
 }
 
-enum err fence_cut(int dir_fd, int fd, uint32_t number, const struct fence_cut *cut, struct buf *heads, struct commit_header *header_out)
+enum err fence_cut(int dir_fd, int fd, uint32_t number, const struct fence_cut *cut, struct buf *heads,
+		   struct commit_header *header_out)
 {
 	char bytes[COMMIT_HEADER_BYTES], own[LOG_NAME_BYTES], next[LOG_NAME_BYTES];
 
 	if (number == LOG_NUMBER_MAX || !cut_heads(cut, number, heads))
 		return ERR_LIMIT;
 	*header_out = (struct commit_header){ .sequence = cut->sequence,
-		                              .bytes = COMMIT_HEADER_BYTES + heads->len,
-		                              .records = count_records(buf_slice(heads)) };
+					      .bytes = COMMIT_HEADER_BYTES + heads->len,
+					      .records = count_records(buf_slice(heads)) };
 	commit_header_put(header_out, buf_slice(heads), cut->salt, number, 0, bytes);
 	struct iovec iov[2] = { { bytes, sizeof(bytes) }, { heads->ptr, heads->len } };
 	int r = file_commit(fd, iov, 2, 0);
@@ -155,7 +156,8 @@ enum err fence_look(int dir_fd, int fd, const char *own_name, const char *next_n
 {
 	struct file_info own, named;
 
-	/* the next name first: had the own one been asked first, both could have changed in between (model: M_LOOKORDER) */
+	/* the next name first: had the own one been asked first, both could have changed in between (model:
+	 * M_LOOKORDER) */
 	if (file_exists(dir_fd, next_name) != 0)
 		return ERR_FENCED;
 	if (file_stat(fd, &own) < 0 || own.links == 0)

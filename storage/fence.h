@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fence.h - at most one process can have an account's writes acknowledged, by the store alone.
+ * fence.h - at most one process can have an account's writes acknowledged, by the store alone (invariant 4).
  *
  * For the room only.  Any process may believe at any moment that it owns an account; the rules below make that harmless.  They
  * are those of research/model/fence.pml, which searched them with pauses of any length between any two steps, crashes and
@@ -41,15 +41,16 @@
 struct fence_names {
 	uint32_t *logs;
 	uint32_t count, cap;
-	uint32_t newest;   /* 0: none */
-	bool bodies;       /* there are B files */
-	bool too_many;     /* more than LOGS_MAX */
+	uint32_t newest; /* 0: none */
+	bool bodies;     /* there are B files */
+	bool too_many;   /* more than LOGS_MAX */
 };
 /* F1. ERR_IO, ERR_CORRUPT (too many logs). Release in any case. */
 enum err fence_list(int dir_fd, struct fence_names *names_out);
 void fence_names_release(struct fence_names *names);
 
-/* F2 to F4. ERR_FENCED: somebody else was there; nothing was written. ERR_FULL, ERR_IO. The descriptor is the caller's to close. */
+/* F2 to F4. ERR_FENCED: somebody else was there; nothing was written. ERR_FULL, ERR_IO. The descriptor is the
+ * caller's to close. */
 enum err fence_make(int dir_fd, uint32_t number, int *fd_out);
 
 /* F6: what the cut says, and who says it. */
@@ -57,14 +58,15 @@ struct fence_cut {
 	uint64_t account_id, salt, sequence, take;
 	const uint8_t *incarnation; /* 16 bytes */
 	int64_t wall_ms;
-	uint32_t flags;             /* CUT_... */
+	uint32_t flags; /* CUT_... */
 	uint32_t count;
 	const struct cut_end *ends; /* newest first */
 	struct slice more;          /* whole records to go with it (INBOX of a new account), or empty */
 };
-/* Writes and syncs the first commit of log `number`, then looks. *header_out and `heads` (initialised, emptied) are as written.
- * ERR_FENCED, ERR_FULL, ERR_IO: let go of the log. */
-enum err fence_cut(int dir_fd, int fd, uint32_t number, const struct fence_cut *cut, struct buf *heads, struct commit_header *header_out);
+/* Writes and syncs the first commit of log `number`, then looks. *header_out and `heads` (initialised, emptied) are
+ * as written. ERR_FENCED, ERR_FULL, ERR_IO: let go of the log. */
+enum err fence_cut(int dir_fd, int fd, uint32_t number, const struct fence_cut *cut, struct buf *heads,
+		   struct commit_header *header_out);
 
 /* F8. OK or ERR_FENCED. `next_name` is the name after the own one; it and `own_name` are names of logs. */
 enum err fence_look(int dir_fd, int fd, const char *own_name, const char *next_name);

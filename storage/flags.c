@@ -62,7 +62,8 @@ static bool named_before(const struct flags_change *fc, size_t i)
 }
 
 /* The keywords' bits; names that are new get numbers and facts. */
-static enum err flags_keywords(const struct flags_change *fc, const struct account *a, struct commit *commit, struct keyword_set *set_out)
+static enum err flags_keywords(const struct flags_change *fc, const struct account *a, struct commit *commit,
+			       struct keyword_set *set_out)
 {
 	uint32_t next = keywords_next(a->keywords);
 
@@ -74,7 +75,8 @@ static enum err flags_keywords(const struct flags_change *fc, const struct accou
 				continue; /* no message can have it, or its bit is set already */
 			if (next >= KEYWORDS_MAX)
 				return ERR_LIMIT;
-			struct fact_record fact = { .fixed = { .kind = FACT_KEYWORD, .value = next }, .data = fc->keywords[i] };
+			struct fact_record fact = { .fixed = { .kind = FACT_KEYWORD, .value = next },
+						    .data = fc->keywords[i] };
 			if (!fact_put(commit_heads(commit), 0, &fact))
 				return ERR_LIMIT;
 			number = next++;
@@ -123,11 +125,17 @@ static bool keywords_new(const struct flags_change *fc, const struct account *a)
 	return false;
 }
 
-enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how, uint32_t flags,
-                       const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out)
+enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,
+		       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out)
 {
-	struct flags_change fc = { .c = { .build = flags_build, .later_sync = true, .frees = true }, .folder = folder, .uids = uids, .count = count,
-		                   .how = how, .flags = flags & ROW_FLAGS, .keywords = keywords, .keyword_count = keyword_count };
+	struct flags_change fc = { .c = { .build = flags_build, .later_sync = true, .frees = true },
+				   .folder = folder,
+				   .uids = uids,
+				   .count = count,
+				   .how = how,
+				   .flags = flags & ROW_FLAGS,
+				   .keywords = keywords,
+				   .keyword_count = keyword_count };
 
 	ASSERT(account->refs > 0);
 	for (size_t i = 0; i < keyword_count; i++)

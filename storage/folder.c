@@ -49,6 +49,7 @@ struct folder *folder_add(struct account *a, uint32_t id, struct slice name)
 	memmove(a->folders + at + 1, a->folders + at, (a->folder_count - at) * sizeof(struct folder *));
 	a->folders[at] = f;
 	a->folder_count++;
+	folder_names_changed(a);
 	return f;
 }
 
@@ -65,6 +66,7 @@ void folder_drop(struct account *a, struct folder *f)
 	uint32_t at = folder_slot(a, f->id);
 
 	ASSERT(at < a->folder_count && a->folders[at] == f);
+	folder_names_changed(a);
 	a->folder_count--;
 	memmove(a->folders + at, a->folders + at + 1, (a->folder_count - at) * sizeof(struct folder *));
 	f->gone = true;
@@ -98,9 +100,44 @@ struct folder *folder_by_name(const struct account *a, struct slice name)
 	return NULL;
 }
 
+void folder_names_changed(struct account *a)
+{
+	free(a->by_name);
+	a->by_name = NULL;
+}
+
+static int name_order(const void *x, const void *y)
+{
+	const struct folder *a = *(struct folder *const *)x, *b = *(struct folder *const *)y;
+
+	return slice_cmp(folder_name(a), folder_name(b));
+}
+
+const struct folder *folder_after(struct account *a, const struct folder *last)
+{
+	uint32_t low = 0, high = a->folder_count;
+
+	if (a->folder_count == 0)
+		return NULL;
+	if (!a->by_name) {
+		a->by_name = xmalloc(a->folder_count * sizeof(void *));
+		memcpy(a->by_name, a->folders, a->folder_count * sizeof(void *));
+		qsort(a->by_name, a->folder_count, sizeof(void *), name_order);
+	}
+	while (last && low < high) { /* the first one above the last one's name */
+		uint32_t mid = low + (high - low) / 2;
+		if (slice_cmp(folder_name(a->by_name[mid]), folder_name(last)) <= 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < a->folder_count ? a->by_name[low] : NULL;
+}
+
 bool folder_is_below(struct slice name, struct slice top)
 {
-	return name.len >= top.len && memcmp(name.ptr, top.ptr, top.len) == 0 && (name.len == top.len || name.ptr[top.len] == '/');
+	return name.len >= top.len && memcmp(name.ptr, top.ptr, top.len) == 0 &&
+	       (name.len == top.len || name.ptr[top.len] == '/');
 }
 
 /* ---- vanished ---- */
@@ -200,7 +237,8 @@ void subscription_set(struct account *a, struct slice name, bool on)
 {
 	char *p = subscription_find(a, name);
 
-	if (on && !p && name.len > 0 && !memchr(name.ptr, 0, name.len) && a->subscriptions_bytes + name.len < SUBSCRIPTIONS_BYTES_MAX) {
+	if (on && !p && name.len > 0 && !memchr(name.ptr, 0, name.len) &&
+	    a->subscriptions_bytes + name.len < SUBSCRIPTIONS_BYTES_MAX) {
 		a->subscriptions = xrealloc(a->subscriptions, a->subscriptions_bytes + name.len + 1);
 		memcpy(a->subscriptions + a->subscriptions_bytes, name.ptr, name.len);
 		a->subscriptions[a->subscriptions_bytes + name.len] = 0;

@@ -31,9 +31,13 @@ struct vanished;
 struct folder *folder_add(struct account *a, uint32_t id, struct slice name);
 /* Takes it out of the account. Its memory goes when no view shows it any more. */
 void folder_drop(struct account *a, struct folder *f);
-void folder_free(struct folder *f); /* no view is open */
+void folder_free(struct folder *f);                                        /* no view is open */
 struct folder *folder_by_name(const struct account *a, struct slice name); /* INBOX in any case */
 void folder_set_name(struct folder *f, struct slice name);
+/* Names or folders have changed: what was sorted by name is forgotten. */
+void folder_names_changed(struct account *a);
+/* The folder that follows in order of name (bytewise); NULL: the first. NULL at the end. */
+const struct folder *folder_after(struct account *a, const struct folder *last);
 /* Is `name` at or below `top`? */
 bool folder_is_below(struct slice name, struct slice top);
 

@@ -15,8 +15,15 @@
 static void info_fill(const struct folder *f, struct folder_info *info_out)
 {
 	*info_out = (struct folder_info){
-		.id = f->id, .uidvalidity = f->uidvalidity, .uidnext = f->uidnext, .messages = rows_count(&f->rows), .unseen = f->unseen,
-		.modseq = f->modseq, .bytes = rows_bytes(&f->rows), .name = slice_of(f->name, f->name_bytes), .subscribed = f->subscribed,
+		.id = f->id,
+		.uidvalidity = f->uidvalidity,
+		.uidnext = f->uidnext,
+		.messages = rows_count(&f->rows),
+		.unseen = f->unseen,
+		.modseq = f->modseq,
+		.bytes = rows_bytes(&f->rows),
+		.name = slice_of(f->name, f->name_bytes),
+		.subscribed = f->subscribed,
 		.special_use = f->special_use,
 	};
 }
@@ -41,25 +48,18 @@ enum err folder_info(struct account *account, uint32_t folder, struct folder_inf
 	return OK;
 }
 
-/* In order of name: the least name above the last one's. The cursor is the last one's id. */
+/* The cursor is the last one's id. */
 bool folder_next(struct account *account, uint32_t *cursor_io, struct folder_info *info_out)
 {
-	const struct folder *last = *cursor_io ? account_folder(account, *cursor_io) : NULL, *best = NULL;
+	const struct folder *f = *cursor_io ? account_folder(account, *cursor_io) : NULL;
 
-	if (*cursor_io && !last)
+	if (*cursor_io && !f)
 		return false; /* deleted while the caller waited; he begins again */
-	for (uint32_t i = 0; i < account->folder_count; i++) {
-		const struct folder *f = account->folders[i];
-		struct slice name = slice_of(f->name, f->name_bytes);
-		if (last && slice_cmp(name, slice_of(last->name, last->name_bytes)) <= 0)
-			continue;
-		if (!best || slice_cmp(name, slice_of(best->name, best->name_bytes)) < 0)
-			best = f;
-	}
-	if (!best)
+	f = folder_after(account, f);
+	if (!f)
 		return false;
-	*cursor_io = best->id;
-	info_fill(best, info_out);
+	*cursor_io = f->id;
+	info_fill(f, info_out);
 	return true;
 }
 
@@ -78,7 +78,8 @@ static bool name_good(struct slice name)
 	if (name.len == 0 || name.len > FOLDER_NAME_BYTES_MAX || name.ptr[0] == '/' || name.ptr[name.len - 1] == '/')
 		return false;
 	for (size_t i = 0; i < name.len; i++)
-		if ((unsigned char)name.ptr[i] < ' ' || name.ptr[i] == 0x7f || (name.ptr[i] == '/' && name.ptr[i - 1] == '/'))
+		if ((unsigned char)name.ptr[i] < ' ' || name.ptr[i] == 0x7f ||
+		    (name.ptr[i] == '/' && name.ptr[i - 1] == '/'))
 			return false;
 	return true;
 }

@@ -18,7 +18,8 @@ uint64_t format_seed(uint64_t salt, uint64_t log, uint64_t offset)
 	return hash64(slice_of(place, sizeof(place)), 0);
 }
 
-void commit_header_put(struct commit_header *header, struct slice heads, uint64_t salt, uint64_t log, uint64_t offset, void *out)
+void commit_header_put(struct commit_header *header, struct slice heads, uint64_t salt, uint64_t log, uint64_t offset,
+		       void *out)
 {
 	ASSERT(offset % 8 == 0 && heads.len % 8 == 0 && header->bytes % 8 == 0);
 	ASSERT(header->bytes >= COMMIT_HEADER_BYTES + heads.len);
@@ -31,7 +32,8 @@ void commit_header_put(struct commit_header *header, struct slice heads, uint64_
 	memcpy(out, header, sizeof(*header));
 }
 
-bool commit_header_get(const void *bytes, uint64_t salt, uint64_t log, uint64_t offset, struct commit_header *header_out)
+bool commit_header_get(const void *bytes, uint64_t salt, uint64_t log, uint64_t offset,
+		       struct commit_header *header_out)
 {
 	struct commit_header *h = header_out;
 
@@ -39,8 +41,9 @@ bool commit_header_get(const void *bytes, uint64_t salt, uint64_t log, uint64_t 
 	if (h->magic != COMMIT_MAGIC || h->header_hash != hash64(header_hashed(h), format_seed(salt, log, offset)))
 		return false;
 	/* a right hash speaks for an owner, not for his arithmetic */
-	return h->bytes % 8 == 0 && h->heads_bytes % 8 == 0 && h->bytes >= COMMIT_HEADER_BYTES + (uint64_t)h->heads_bytes &&
-	       h->previous_end <= offset && h->synced_end <= offset && h->bytes <= UINT64_MAX - offset &&
+	return h->bytes % 8 == 0 && h->heads_bytes % 8 == 0 &&
+	       h->bytes >= COMMIT_HEADER_BYTES + (uint64_t)h->heads_bytes && h->previous_end <= offset &&
+	       h->synced_end <= offset && h->bytes <= UINT64_MAX - offset &&
 	       h->records <= h->heads_bytes / RECORD_HEADER_BYTES;
 }
 
@@ -54,11 +57,13 @@ bool commit_heads_good(const struct commit_header *header, struct slice heads)
 	return heads.len == header->heads_bytes && hash64(heads, 0) == header->heads_hash;
 }
 
-size_t commit_header_find(struct slice bytes, uint64_t salt, uint64_t log, uint64_t offset, struct commit_header *header_out)
+size_t commit_header_find(struct slice bytes, uint64_t salt, uint64_t log, uint64_t offset,
+			  struct commit_header *header_out)
 {
 	ASSERT(offset % 8 == 0);
 	for (size_t i = 0; i + COMMIT_HEADER_BYTES <= bytes.len; i += 8)
-		if (get_le32(bytes.ptr + i) == COMMIT_MAGIC && commit_header_get(bytes.ptr + i, salt, log, offset + i, header_out))
+		if (get_le32(bytes.ptr + i) == COMMIT_MAGIC &&
+		    commit_header_get(bytes.ptr + i, salt, log, offset + i, header_out))
 			return i;
 	return SIZE_MAX;
 }
@@ -80,10 +85,10 @@ bool record_get(struct slice bytes, struct record *record_out)
 	if (h.bytes < sizeof(h) || h.bytes % 8 != 0 || h.bytes > bytes.len || h.hash != record_hash(bytes.ptr, h.bytes))
 		return false;
 	*record_out = (struct record){ .type = h.type,
-		                       .flags = h.flags,
-		                       .version = h.version,
-		                       .bytes = h.bytes,
-		                       .payload = slice_of(bytes.ptr + sizeof(h), h.bytes - sizeof(h)) };
+				       .flags = h.flags,
+				       .version = h.version,
+				       .bytes = h.bytes,
+				       .payload = slice_of(bytes.ptr + sizeof(h), h.bytes - sizeof(h)) };
 	return true;
 }
 
@@ -127,8 +132,8 @@ bool log_name_number(const char *name, uint32_t *log_out)
 void account_path(uint64_t account_id, char path_out[ACCOUNT_PATH_BYTES])
 {
 	const uint64_t h = hash64(slice_of(&account_id, sizeof(account_id)), 0);
-	int n = snprintf(path_out, ACCOUNT_PATH_BYTES, "a/%02x/%02x/%016llx", (unsigned)(h >> 56), (unsigned)(h >> 48) & 0xff,
-	                 (unsigned long long)account_id);
+	int n = snprintf(path_out, ACCOUNT_PATH_BYTES, "a/%02x/%02x/%016llx", (unsigned)(h >> 56),
+			 (unsigned)(h >> 48) & 0xff, (unsigned long long)account_id);
 
 	ASSERT(n > 0 && n < ACCOUNT_PATH_BYTES);
 }

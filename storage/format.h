@@ -80,10 +80,10 @@
 #define COMMIT_HEADER_BYTES 64u
 struct commit_header {
 	uint32_t magic;
-	uint16_t version;      /* FORMAT_VERSION */
-	uint16_t flags;        /* none yet */
-	uint64_t sequence;     /* counts commits of the account; the MODSEQ of what it changes */
-	uint64_t bytes;        /* of the whole commit */
+	uint16_t version;  /* FORMAT_VERSION */
+	uint16_t flags;    /* none yet */
+	uint64_t sequence; /* counts commits of the account; the MODSEQ of what it changes */
+	uint64_t bytes;    /* of the whole commit */
 	uint32_t heads_bytes;
 	uint32_t records;
 	uint64_t previous_end; /* where the last commit before it ended in this log */
@@ -92,26 +92,29 @@ struct commit_header {
 	uint64_t header_hash;  /* hash64 of the 56 bytes above, seeded (see format_seed) */
 };
 static_assert_c(sizeof(struct commit_header) == COMMIT_HEADER_BYTES, "drawn");
-static_assert_c(offsetof(struct commit_header, heads_bytes) == 24 && offsetof(struct commit_header, previous_end) == 32 &&
-                offsetof(struct commit_header, header_hash) == 56, "drawn");
+static_assert_c(offsetof(struct commit_header, heads_bytes) == 24 &&
+			offsetof(struct commit_header, previous_end) == 32 &&
+			offsetof(struct commit_header, header_hash) == 56,
+		"drawn");
 
 /* ---- records ---- */
 
 enum record_type {
-	RECORD_OPEN = 1,    /* first of every log, but for stubs */
-	RECORD_CUT = 2,     /* second of every log: where the older ones end */
+	RECORD_OPEN = 1, /* first of every log, but for stubs */
+	RECORD_CUT = 2,  /* second of every log: where the older ones end */
 	RECORD_FOLDER = 3,
 	RECORD_BODY = 4,
 	RECORD_MESSAGE = 5,
 	RECORD_FLAGS = 6,
 	RECORD_EXPUNGE = 7,
 	RECORD_FACT = 8,
-	RECORD_SEAL = 9,    /* last of a log: nothing follows */
-	RECORD_STUB = 10,   /* the only record of a stub */
-	RECORD_MOVED = 11   /* last of an account that has moved to another store; written by no version yet */
+	RECORD_SEAL = 9,  /* last of a log: nothing follows */
+	RECORD_STUB = 10, /* the only record of a stub */
+	RECORD_MOVED = 11 /* last of an account that has moved to another store; written by no version yet */
 };
 #define RECORD_IGNORABLE 1u /* skip it if you do not know it */
-#define RECORD_RELOCATED 2u /* said again by compaction: it bears its own MODSEQ and changes nothing that sessions see */
+/* said again by compaction: it bears its own MODSEQ and changes nothing that sessions see */
+#define RECORD_RELOCATED 2u
 
 #define RECORD_HEADER_BYTES 16u
 struct record_header {
@@ -119,7 +122,8 @@ struct record_header {
 	uint8_t flags;
 	uint8_t version; /* of the payload's layout: 1 */
 	uint32_t bytes;  /* with this header and padding */
-	uint64_t hash;   /* hash64 of the payload, seeded with the 8 bytes above: a record read alone can be trusted alone */
+	/* hash64 of the payload, seeded with the 8 bytes above: a record read alone can be trusted alone */
+	uint64_t hash;
 };
 static_assert_c(sizeof(struct record_header) == RECORD_HEADER_BYTES, "drawn");
 
@@ -127,16 +131,17 @@ static_assert_c(sizeof(struct record_header) == RECORD_HEADER_BYTES, "drawn");
 
 /* open: node name */
 struct open_fixed {
-	uint16_t format;       /* FORMAT_VERSION */
+	uint16_t format; /* FORMAT_VERSION */
 	uint16_t node_bytes;
 	uint32_t zero;
-	uint64_t required;     /* features that a reader must know; none yet */
+	uint64_t required; /* features that a reader must know; none yet */
 	uint64_t account_id;
-	uint64_t log;          /* its own number */
-	uint64_t salt;         /* of the account, the same in all its logs; the seed of the header that holds it takes 0 for it */
+	uint64_t log; /* its own number */
+	/* of the account, the same in all its logs; the seed of the header that holds it takes 0 for it */
+	uint64_t salt;
 	uint8_t incarnation[16]; /* of the process that made the log */
-	uint64_t take;         /* counts that process's takes of accounts */
-	int64_t wall_ms;       /* when */
+	uint64_t take;           /* counts that process's takes of accounts */
+	int64_t wall_ms;         /* when */
 };
 static_assert_c(sizeof(struct open_fixed) == 72, "drawn");
 
@@ -156,12 +161,12 @@ static_assert_c(sizeof(struct cut_fixed) == 8 && sizeof(struct cut_end) == 16, "
 /* folder: name, name2. Names are UTF-8, levels separated by '/'. */
 enum folder_op {
 	FOLDER_CREATE = 1,
-	FOLDER_RENAME = 2,      /* `name` and everything below it becomes `name2` */
+	FOLDER_RENAME = 2, /* `name` and everything below it becomes `name2` */
 	FOLDER_DELETE = 3,
-	FOLDER_SUBSCRIBE = 4,   /* by name, which need not exist */
+	FOLDER_SUBSCRIBE = 4, /* by name, which need not exist */
 	FOLDER_UNSUBSCRIBE = 5,
 	FOLDER_SET_USE = 6,
-	FOLDER_STATE = 7        /* relocated: all of a folder as it is now; makes it if missing */
+	FOLDER_STATE = 7 /* relocated: all of a folder as it is now; makes it if missing */
 };
 enum { UIDL_FORMULA_HEX = 1 /* %08x of the UID, then %08x of UIDVALIDITY */ };
 #define FOLDER_FLAG_SUBSCRIBED 1u
@@ -171,7 +176,7 @@ struct folder_fixed {
 	uint8_t uidl_formula;
 	uint16_t name_bytes, name2_bytes;
 	uint16_t flags;
-	uint32_t folder;         /* its id, never reused */
+	uint32_t folder; /* its id, never reused */
 	uint32_t uidvalidity;
 	uint32_t uidnext;
 	uint32_t special_use;    /* FOLDER_USE_... of folder.h */
@@ -182,15 +187,15 @@ static_assert_c(sizeof(struct folder_fixed) == 40, "drawn");
 
 /* body: dots (u64 each), parts (struct part_disk each), envelope, structure, preview, sort and thread keys, each in the
  * encoding of structure_version; version 0 has none of them. Then, behind all heads, the bytes. */
-#define BODY_EXTERNAL 1u      /* the bytes are B.<guid> */
-#define BODY_DOTS_UNKNOWN 2u  /* more than BODY_DOTS_MAX lines begin with a dot: scan */
+#define BODY_EXTERNAL 1u     /* the bytes are B.<guid> */
+#define BODY_DOTS_UNKNOWN 2u /* more than BODY_DOTS_MAX lines begin with a dot: scan */
 #define STRUCTURE_NONE 0u
 struct body_fixed {
-	uint8_t guid[GUID_BYTES];  /* = EMAILID */
-	uint64_t bytes;            /* wire octets, CRLF, ending in CRLF */
-	uint64_t data_distance;    /* from the record's first byte to the body's; 0 = external */
-	uint64_t hash;             /* hash64 of the bytes, seed 0 */
-	uint64_t header_bytes;     /* up to and including the empty line */
+	uint8_t guid[GUID_BYTES]; /* = EMAILID */
+	uint64_t bytes;           /* wire octets, CRLF, ending in CRLF */
+	uint64_t data_distance;   /* from the record's first byte to the body's; 0 = external */
+	uint64_t hash;            /* hash64 of the bytes, seed 0 */
+	uint64_t header_bytes;    /* up to and including the empty line */
 	uint32_t flags;
 	uint32_t dot_count;
 	uint16_t structure_version;
@@ -202,32 +207,34 @@ struct body_fixed {
 };
 static_assert_c(sizeof(struct body_fixed) == 80, "drawn");
 struct part_disk {
-	uint64_t header_offset;  /* relative to the body */
+	uint64_t header_offset; /* relative to the body */
 	uint64_t body_offset;
 	uint64_t body_bytes;
-	uint64_t decoded_bytes;  /* UINT64_MAX = not known */
+	uint64_t decoded_bytes; /* UINT64_MAX = not known */
 	uint32_t lines;
-	uint16_t parent;         /* index; its own for the root */
+	uint16_t parent; /* index; its own for the root */
 	uint8_t encoding, kind;
 	uint64_t zero;
 };
 static_assert_c(sizeof(struct part_disk) == 48, "drawn");
 
-/* message: keyword mask (u64 each, bit = number in the account's table), prefix, literal UIDL, envelope sender, envelope recipient */
+/* message: keyword mask (u64 each, bit = number in the account's table), prefix, literal UIDL, envelope sender,
+ * envelope recipient */
 struct message_fixed {
 	uint8_t guid[GUID_BYTES]; /* of its body, wherever that is */
 	uint32_t folder, uid;
-	uint32_t flags;           /* FLAG_... of store.h */
+	uint32_t flags; /* FLAG_... of store.h */
 	uint16_t keyword_words;
 	uint16_t uidl_bytes;
-	uint64_t bytes;           /* wire octets: prefix + body */
-	uint64_t modseq;          /* relocated: as it is now; else 0 = the commit's sequence */
+	uint64_t bytes;  /* wire octets: prefix + body */
+	uint64_t modseq; /* relocated: as it is now; else 0 = the commit's sequence */
 	int64_t internal_date_s, save_date_s;
-	uint64_t thread_id;       /* THREADID; 0 = not computed */
+	uint64_t thread_id; /* THREADID; 0 = not computed */
 	int16_t internal_date_zone_min;
 	uint16_t from_bytes, rcpt_bytes, zero;
 	uint32_t prefix_bytes;
-	uint32_t body_log, body_offset; /* where the body's record was when this was written; 0 = in this commit. Only a hint: the GUID decides */
+	/* where the body's record was when this was written; 0 = in this commit. Only a hint: the GUID decides */
+	uint32_t body_log, body_offset;
 	uint32_t body_flags; /* BODY_EXTERNAL, if its body is */
 };
 static_assert_c(sizeof(struct message_fixed) == 96, "drawn");
@@ -238,8 +245,8 @@ struct flags_fixed {
 	uint32_t folder;
 	uint32_t set, clear;
 	uint16_t keyword_words;
-	uint16_t flags;      /* FLAGS_CLEAR_KEYWORDS */
-	uint64_t modseq;     /* as above */
+	uint16_t flags;  /* FLAGS_CLEAR_KEYWORDS */
+	uint64_t modseq; /* as above */
 	uint32_t range_count, zero;
 };
 static_assert_c(sizeof(struct flags_fixed) == 32, "drawn");
@@ -258,7 +265,7 @@ static_assert_c(sizeof(struct expunge_fixed) == 24, "drawn");
 
 /* fact: data */
 enum fact_kind {
-	FACT_KEYWORD = 1,        /* value = number in the table, data = the keyword */
+	FACT_KEYWORD = 1, /* value = number in the table, data = the keyword */
 	FACT_LAST_UIDVALIDITY = 2,
 	FACT_NEXT_FOLDER = 3,    /* the next folder id to be given is at least value */
 	FACT_UIDNEXT = 4,        /* folder; at least value */
@@ -303,21 +310,26 @@ static inline uint64_t format_pad8(uint64_t n) { return (n + 7) & ~(uint64_t)7; 
 /* The seed of a header's hash. For the commit at offset 0 the salt counts as 0, since that commit tells it. */
 uint64_t format_seed(uint64_t salt, uint64_t log, uint64_t offset);
 /* Fills magic, version, hashes; the other fields are the caller's. `out` has room for COMMIT_HEADER_BYTES. */
-void commit_header_put(struct commit_header *header, struct slice heads, uint64_t salt, uint64_t log, uint64_t offset, void *out);
-/* True if these bytes are the header of a commit of this log at this offset: magic, hash, and lengths that make sense. */
-bool commit_header_get(const void *bytes, uint64_t salt, uint64_t log, uint64_t offset, struct commit_header *header_out);
+void commit_header_put(struct commit_header *header, struct slice heads, uint64_t salt, uint64_t log, uint64_t offset,
+		       void *out);
+/* True if these bytes are the header of a commit of this log at this offset: magic, hash, and lengths that make
+ * sense. */
+bool commit_header_get(const void *bytes, uint64_t salt, uint64_t log, uint64_t offset,
+		       struct commit_header *header_out);
 bool commit_header_known(const struct commit_header *header); /* version and flags are ours; else: read-only */
 bool commit_heads_good(const struct commit_header *header, struct slice heads);
-/* Looks for a header in bytes that lie at `offset` (a multiple of 8) of the log; the index of the first, or SIZE_MAX. */
-size_t commit_header_find(struct slice bytes, uint64_t salt, uint64_t log, uint64_t offset, struct commit_header *header_out);
+/* Looks for a header in bytes that lie at `offset` (a multiple of 8) of the log; the index of the first, or
+ * SIZE_MAX. */
+size_t commit_header_find(struct slice bytes, uint64_t salt, uint64_t log, uint64_t offset,
+			  struct commit_header *header_out);
 
 /* ---- records: encode and decode ---- */
 
 struct record {
 	uint16_t type;
 	uint8_t flags, version;
-	uint32_t bytes;    /* of the whole record */
-	size_t offset;     /* where it begins in the heads */
+	uint32_t bytes; /* of the whole record */
+	size_t offset;  /* where it begins in the heads */
 	struct slice payload;
 };
 /* Walks the heads of a commit; *offset_io begins at 0. RECORD_NEXT_.... */
@@ -368,7 +380,8 @@ struct fact_record {
 	struct slice data;
 };
 
-/* Each appends one record; lengths and counts in `fixed` are filled from the slices, other counts are the caller's. `flags` are RECORD_... bits. */
+/* Each appends one record; lengths and counts in `fixed` are filled from the slices, other counts are the caller's.
+ * `flags` are RECORD_... bits. */
 bool open_put(struct buf *heads, const struct open_record *r);
 bool cut_put(struct buf *heads, const struct cut_record *r);
 bool folder_put(struct buf *heads, unsigned flags, const struct folder_record *r);
@@ -380,7 +393,8 @@ bool fact_put(struct buf *heads, unsigned flags, const struct fact_record *r);
 bool seal_put(struct buf *heads, const struct seal_fixed *r);
 bool stub_put(struct buf *heads, const struct stub_fixed *r);
 
-/* The distance to a body's bytes is known only when all heads are: sets it in the body record at `offset` of the heads, and its hash anew. */
+/* The distance to a body's bytes is known only when all heads are: sets it in the body record at `offset` of the
+ * heads, and its hash anew. */
 void body_set_distance(struct buf *heads, size_t offset, uint64_t distance);
 
 /* Each takes a record of its type apart; false if the payload is malformed. Heads must be aligned to 8 in memory. */

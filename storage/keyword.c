@@ -151,5 +151,6 @@ size_t keyword_set_words(const struct keyword_set *set)
 
 size_t keywords_memory_bytes(const struct keywords *k)
 {
-	return k ? sizeof(*k) + k->set_cap * sizeof(*k->sets) + ((size_t)4 << k->index_bits) + k->count * (size_t)32 : 0;
+	return k ? sizeof(*k) + k->set_cap * sizeof(*k->sets) + ((size_t)4 << k->index_bits) + k->count * (size_t)32
+		 : 0;
 }

@@ -18,7 +18,7 @@
 
 struct window {
 	int fd;
-	uint64_t limit;  /* nothing is read at or behind it */
+	uint64_t limit; /* nothing is read at or behind it */
 	char *ptr;
 	size_t cap, len;
 	uint64_t offset; /* of ptr[0] */
@@ -94,7 +94,8 @@ static void bad_add(struct scanner *s, uint64_t start, uint64_t end, uint64_t he
 	uint64_t uids = heads_bytes / FORMAT_MESSAGE_BYTES_MIN;
 
 	ASSERT(start < end);
-	if (s->bad_len == LOG_BAD_RANGES_MAX) { /* too many to tell apart: what lies between goes with them in the report */
+	/* too many to tell apart: what lies between goes with them in the report */
+	if (s->bad_len == LOG_BAD_RANGES_MAX) {
 		struct bad_range *last = &s->bad[s->bad_len - 1];
 		last->end = max_u64(last->end, end);
 		last->uids += uids;
@@ -139,7 +140,8 @@ static bool pending_data_good(struct scanner *s, const struct pending *p)
 		struct body_record body;
 		if (r.type != RECORD_BODY || r.version != 1)
 			continue;
-		if (!body_get(&r, &body) || !body_good(s, p->offset + COMMIT_HEADER_BYTES + r.offset, &body, pending_end(p)))
+		if (!body_get(&r, &body) ||
+		    !body_good(s, p->offset + COMMIT_HEADER_BYTES + r.offset, &body, pending_end(p)))
 			return false;
 	}
 	return true;
@@ -214,7 +216,8 @@ static void queue_add(struct scanner *s, uint64_t offset, const struct commit_he
 	const char *heads;
 
 	while (s->queue_len > 0 && pending_end(&s->queue[s->queue_len - 1]) > header->previous_end) {
-		s->end = s->queue[s->queue_len - 1].offset; /* disowned: its write failed and the owner went on behind it */
+		/* disowned: its write failed and the owner went on behind it */
+		s->end = s->queue[s->queue_len - 1].offset;
 		free(s->queue[--s->queue_len].heads);
 	}
 	s->marked = max_u64(s->marked, header->synced_end);
@@ -245,7 +248,8 @@ static bool first_salt(struct scanner *s, const struct commit_header *header)
 	size_t at = 0;
 
 	if (!heads || !commit_heads_good(header, slice_of(heads, header->heads_bytes)) ||
-	    record_next(slice_of(heads, header->heads_bytes), &at, &r) != RECORD_NEXT_OK || r.type != RECORD_OPEN || !open_get(&r, &open))
+	    record_next(slice_of(heads, header->heads_bytes), &at, &r) != RECORD_NEXT_OK || r.type != RECORD_OPEN ||
+	    !open_get(&r, &open))
 		return false;
 	s->salt = open.fixed.salt;
 	return true;
@@ -266,8 +270,8 @@ static bool header_search(struct scanner *s, uint64_t offset, uint64_t *offset_o
 		if (n < COMMIT_HEADER_BYTES && !window_get(&s->window, offset, COMMIT_HEADER_BYTES))
 			return false;
 		n = (size_t)(s->window.offset + s->window.len - offset);
-		size_t i = commit_header_find(slice_of(s->window.ptr + (offset - s->window.offset), n), s->salt, s->scan->number, offset,
-		                              header_out);
+		size_t i = commit_header_find(slice_of(s->window.ptr + (offset - s->window.offset), n), s->salt,
+					      s->scan->number, offset, header_out);
 		if (i != SIZE_MAX) {
 			*offset_out = offset + i;
 			return true;
@@ -298,8 +302,8 @@ static void scan_report(struct scanner *s)
 {
 	for (size_t i = 0; i < s->bad_len; i++) {
 		struct bad_range b = s->bad[i];
-		/* Whoever cut the log here had read a whole commit up to the limit. He may have stepped over a tear before it, which is
-		 * no damage now because of the cut. */
+		/* Whoever cut the log here had read a whole commit up to the limit. He may have stepped over a tear
+		 * before it, which is no damage now because of the cut. */
 		bool damage = s->marked > b.start || b.end >= s->scan->limit;
 		if (damage)
 			s->result->damaged_bytes += b.end - b.start;
@@ -314,30 +318,24 @@ static void scan_report(struct scanner *s)
 static void scan_tail(struct scanner *s)
 {
 	uint64_t at = s->end;
+	uint64_t end = s->scan->limit != UINT64_MAX ? s->scan->limit : s->window.limit;
 
-	if (s->scan->limit != UINT64_MAX) {
-		s->result->bytes = s->scan->limit;
-		if (at < s->scan->limit)
-			bad_add(s, at, s->scan->limit, s->scan->limit - at);
-		return;
-	}
-	struct file_info info;
-	if (file_stat(s->scan->fd, &info) < 0) {
-		s->window.failed = true;
-		return;
-	}
-	s->result->bytes = info.bytes;
-	if (info.bytes > at)
-		bad_add(s, at, info.bytes, info.bytes - at);
+	s->result->bytes = end;
+	if (at < end)
+		bad_add(s, at, end, end - at);
 }
 
 enum err log_scan(const struct log_scan *scan, struct log_scan_result *result_out)
 {
 	struct scanner s = { .scan = scan, .result = result_out, .salt = scan->salt, .end = scan->from };
+	struct file_info info;
 
 	ASSERT(scan->from % 8 == 0 && scan->from <= scan->limit);
 	*result_out = (struct log_scan_result){ .end = scan->from };
-	s.window = (struct window){ .fd = scan->fd, .limit = scan->limit };
+	if (file_stat(scan->fd, &info) < 0)
+		return ERR_IO;
+	/* the file as it is now: what is appended while we read is none of ours */
+	s.window = (struct window){ .fd = scan->fd, .limit = min_u64(scan->limit, info.bytes) };
 	if (scan->limit != UINT64_MAX)
 		s.synced = scan->limit; /* who cut it here had read and synced it */
 	scan_commits(&s);
@@ -361,12 +359,11 @@ static void first_take(struct log_first *f, uint32_t number, const struct commit
 	struct cut_record cut;
 	struct stub_fixed stub;
 	size_t at = 0;
-	int next;
 
 	f->unknown = !commit_header_known(header);
 	f->sequence = header->sequence;
 	f->commit_bytes = header->bytes;
-	while ((next = record_next(heads, &at, &r)) == RECORD_NEXT_OK) {
+	while (record_next(heads, &at, &r) == RECORD_NEXT_OK) {
 		if (r.type == RECORD_STUB && stub_get(&r, &stub) && stub.log == number) {
 			f->kind = LOG_FILE_STUB;
 		} else if (r.type == RECORD_OPEN && open_get(&r, &open)) {

@@ -36,13 +36,13 @@ struct log_scan {
 
 struct log_scan_result {
 	uint64_t salt;
-	uint64_t end;          /* of the last commit that counts; `from` if there is none behind it */
-	uint64_t last_offset;  /* of that commit, its header's hash and sequence; 0 if there is none */
+	uint64_t end;         /* of the last commit that counts; `from` if there is none behind it */
+	uint64_t last_offset; /* of that commit, its header's hash and sequence; 0 if there is none */
 	uint64_t last_hash, last_sequence;
 	uint64_t commits;
 	uint64_t torn_bytes, damaged_bytes;
-	uint64_t bytes;        /* of the file, as far as it was seen (below the limit) */
-	bool sealed;           /* that commit holds a seal */
+	uint64_t bytes; /* of the file, as far as it was seen (below the limit) */
+	bool sealed;    /* that commit holds a seal */
 };
 enum err log_scan(const struct log_scan *scan, struct log_scan_result *result_out);
 
@@ -54,13 +54,13 @@ enum log_file_kind {
 };
 struct log_first {
 	enum log_file_kind kind;
-	uint64_t bytes;        /* of the file; 0 = empty */
+	uint64_t bytes; /* of the file; 0 = empty */
 	uint64_t salt, sequence, account_id, take;
 	uint8_t incarnation[16];
-	bool unknown;          /* needs features or records that this program does not know */
+	bool unknown; /* needs features or records that this program does not know */
 	uint64_t commit_bytes;
 	uint32_t cut_count;
-	struct cut_end *cut;   /* xmalloc: the caller frees */
+	struct cut_end *cut; /* xmalloc: the caller frees */
 };
 enum err log_first_read(int fd, uint32_t number, struct log_first *first_out);
 void log_first_release(struct log_first *first);

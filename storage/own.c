@@ -40,7 +40,8 @@ static void log_add(struct account *a, uint32_t number, uint64_t end, uint64_t i
 }
 
 /* The log is ours: what is appended from now on goes there. */
-static void log_owned(struct account *a, struct account_live *live, uint32_t number, int fd, uint64_t end, uint64_t inode)
+static void log_owned(struct account *a, struct account_live *live, uint32_t number, int fd, uint64_t end,
+		      uint64_t inode)
 {
 	if (live->log_fd >= 0)
 		file_close(live->log_fd);
@@ -54,11 +55,18 @@ static void log_owned(struct account *a, struct account_live *live, uint32_t num
 }
 
 /* F6 to F8: writes the cut of what memory says, and takes it into memory as any other commit. Closes fd on failure. */
-static enum err cut_and_own(struct account *a, struct account_live *live, uint32_t number, int fd, uint32_t flags, struct slice more)
+static enum err cut_and_own(struct account *a, struct account_live *live, uint32_t number, int fd, uint32_t flags,
+			    struct slice more)
 {
 	struct store_shard *s = store_self();
-	struct fence_cut cut = { .account_id = a->id, .salt = a->salt, .sequence = a->sequence + 1, .take = ++s->takes,
-		                 .incarnation = s->incarnation, .wall_ms = clock_wall_ms(), .flags = flags, .more = more };
+	struct fence_cut cut = { .account_id = a->id,
+				 .salt = a->salt,
+				 .sequence = a->sequence + 1,
+				 .take = ++s->takes,
+				 .incarnation = s->incarnation,
+				 .wall_ms = clock_wall_ms(),
+				 .flags = flags,
+				 .more = more };
 	struct cut_end *ends = recover_ends(a, &cut.count);
 	struct commit_header header;
 	struct file_info info;
@@ -85,14 +93,18 @@ static enum err cut_and_own(struct account *a, struct account_live *live, uint32
 /* What a new account begins with. Also one whose first owner was stopped before he had written anything. */
 static bool account_begin(struct account *a, struct buf *more)
 {
-	struct folder_record inbox = { .fixed = { .op = FOLDER_CREATE, .uidl_formula = UIDL_FORMULA_HEX, .folder = FOLDER_INBOX,
-		                                  .flags = FOLDER_FLAG_SUBSCRIBED, .uidnext = 1 },
-		                       .name = SLICE_LIT("INBOX") };
+	struct folder_record inbox = { .fixed = { .op = FOLDER_CREATE,
+						  .uidl_formula = UIDL_FORMULA_HEX,
+						  .folder = FOLDER_INBOX,
+						  .flags = FOLDER_FLAG_SUBSCRIBED,
+						  .uidnext = 1 },
+				       .name = SLICE_LIT("INBOX") };
 
 	while (a->salt == 0)
 		random_bytes(&a->salt, sizeof(a->salt));
 	inbox.fixed.uidvalidity = (uint32_t)max_u64((uint64_t)a->last_uidvalidity + 1, (uint64_t)clock_wall_s());
-	return account_folder(a, FOLDER_INBOX) || folder_put(more, 0, &inbox);
+	const struct folder *f = account_folder(a, FOLDER_INBOX);
+	return (f && f->uidvalidity) || folder_put(more, 0, &inbox); /* an unborn account's is in memory only */
 }
 
 static enum err cut_and_begin(struct account *a, struct account_live *live, uint32_t number, int fd, uint32_t flags)
@@ -117,7 +129,8 @@ static enum err make_first(struct account *a, struct account_live *live)
 }
 
 /* F11 */
-static enum err load_sealed(struct account *a, struct account_live *live, const struct fence_names *names, int newest_fd)
+static enum err load_sealed(struct account *a, struct account_live *live, const struct fence_names *names,
+			    int newest_fd)
 {
 	char own[LOG_NAME_BYTES], next[LOG_NAME_BYTES];
 	enum err e = recover_run(a, live->dir_fd, names, UINT32_MAX, file_shared());
@@ -153,7 +166,8 @@ static enum err load_takeover(struct account *a, struct account_live *live, cons
 }
 
 /* No log can be made. With the folder to ourselves nobody else can write, so what is there may be shown. */
-static enum err load_read_only(struct account *a, struct account_live *live, const struct fence_names *names, enum err why)
+static enum err load_read_only(struct account *a, struct account_live *live, const struct fence_names *names,
+			       enum err why)
 {
 	enum err e;
 
@@ -165,6 +179,7 @@ static enum err load_read_only(struct account *a, struct account_live *live, con
 		return e;
 	a->state = ACCOUNT_SEALED;
 	a->read_only = true;
+	a->starved = why == ERR_FULL;
 	log_event(LOG_ALARM, "store.read_only", LOG_U64("account", a->id), LOG_ERR(why));
 	return OK;
 }
@@ -218,7 +233,16 @@ static enum err load_existing(struct account *a, struct account_live *live, cons
 	return e;
 }
 
-enum err own_load(struct account *a)
+/* INBOX, empty; UIDVALIDITY is given, and INBOX made, by the first commit. Polling what was never used costs no disk. */
+static enum err load_unborn(struct account *a)
+{
+	if (!folder_add(a, FOLDER_INBOX, SLICE_LIT("INBOX")))
+		UNREACHABLE();
+	a->state = ACCOUNT_SEALED;
+	return OK;
+}
+
+static enum err load_directory(struct account *a)
 {
 	struct account_live *live;
 	struct fence_names names;
@@ -228,9 +252,23 @@ enum err own_load(struct account *a)
 		return e;
 	e = fence_list(live->dir_fd, &names); /* F1 */
 	if (e == OK)
-		e = names.newest == 0 ? make_first(a, live) : load_existing(a, live, &names);
+		e = names.newest == 0 ? load_unborn(a) : load_existing(a, live, &names);
 	fence_names_release(&names);
 	account_live_put(live);
+	return e;
+}
+
+enum err own_load(struct account *a)
+{
+	char path[ACCOUNT_PATH_BYTES];
+	enum err e;
+
+	account_path(a->id, path);
+	int there = file_exists(store_self()->data_fd, path);
+	if (there < 0)
+		e = err_from_errno(-there);
+	else
+		e = there ? load_directory(a) : load_unborn(a);
 	if (e != OK)
 		log_event(LOG_ERROR, "store.load", LOG_U64("account", a->id), LOG_ERR(e));
 	return e;
@@ -258,6 +296,18 @@ static enum err newest_unchanged(const struct account *a, const struct account_l
 	return e;
 }
 
+/* An account's first log. */
+static enum err own_make(struct account *a, struct account_live *live)
+{
+	enum err e = make_first(a, live);
+
+	if (e == ERR_FENCED)
+		own_lost(a, "somebody else made it");
+	else if (e != OK)
+		own_lost(a, "its first log could not be written"); /* the name may be there: load again */
+	return e;
+}
+
 enum err own_take(struct account *a, struct account_live *live)
 {
 	struct fence_names names;
@@ -266,7 +316,9 @@ enum err own_take(struct account *a, struct account_live *live)
 	enum err e;
 	int fd;
 
-	ASSERT(a->state == ACCOUNT_SEALED && a->log_count > 0);
+	ASSERT(a->state == ACCOUNT_SEALED);
+	if (account_unborn(a))
+		return own_make(a, live);
 	e = fence_list(live->dir_fd, &names); /* F1 */
 	number = names.newest + 1;
 	if (e == OK && names.newest != a->logs[a->log_count - 1].number)
@@ -280,7 +332,8 @@ enum err own_take(struct account *a, struct account_live *live)
 		made = true;
 		e = newest_unchanged(a, live); /* F5 */
 		if (e == OK)
-			e = cut_and_own(a, live, number, fd, 0, slice_of(NULL, 0)); /* F6, F8; memory is already the replay (F7) */
+			/* F6, F8; memory is already the replay (F7) */
+			e = cut_and_own(a, live, number, fd, 0, slice_of(NULL, 0));
 		else
 			file_close(fd);
 	}
@@ -296,8 +349,11 @@ enum err own_take(struct account *a, struct account_live *live)
 /* One commit of records without data, outside of the queue: who calls leads. */
 static enum err append_alone(struct account *a, struct account_live *live, struct buf *heads)
 {
-	struct commit_header header = { .sequence = a->sequence + 1, .bytes = COMMIT_HEADER_BYTES + heads->len, .records = 1,
-		                        .previous_end = live->previous_end, .synced_end = live->synced_end };
+	struct commit_header header = { .sequence = a->sequence + 1,
+					.bytes = COMMIT_HEADER_BYTES + heads->len,
+					.records = 1,
+					.previous_end = live->previous_end,
+					.synced_end = live->synced_end };
 	char bytes[COMMIT_HEADER_BYTES];
 	uint32_t own = a->logs[a->log_count - 1].number;
 
@@ -320,7 +376,9 @@ static enum err append_alone(struct account *a, struct account_live *live, struc
 
 enum err own_seal(struct account *a, struct account_live *live, enum seal_reason reason)
 {
-	struct seal_fixed seal = { .reason = reason, .wall_ms = clock_wall_ms(), .messages = a->messages, .bytes = a->bytes };
+	struct seal_fixed seal = {
+		.reason = reason, .wall_ms = clock_wall_ms(), .messages = a->messages, .bytes = a->bytes
+	};
 	uint64_t end = live->synced_end;
 	struct buf heads;
 	enum err e;

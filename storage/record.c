@@ -19,7 +19,9 @@ struct put {
 static bool put_begin(struct put *p, struct buf *heads, enum record_type type, unsigned flags, size_t payload_bytes)
 {
 	size_t bytes = (size_t)format_pad8(RECORD_HEADER_BYTES + payload_bytes);
-	struct record_header h = { .type = (uint16_t)type, .flags = (uint8_t)flags, .version = 1, .bytes = (uint32_t)bytes };
+	struct record_header h = {
+		.type = (uint16_t)type, .flags = (uint8_t)flags, .version = 1, .bytes = (uint32_t)bytes
+	};
 
 	ASSERT(heads->len % 8 == 0);
 	if (bytes > UINT32_MAX || !(p->record = buf_room(heads, bytes)))
@@ -112,13 +114,14 @@ bool body_put(struct buf *heads, unsigned flags, const struct body_record *r)
 	size_t dots = f.dot_count * sizeof(uint64_t), parts = f.part_count * sizeof(struct part_disk);
 	struct put p;
 
-	ASSERT(r->preview.len <= UINT16_MAX && r->envelope.len <= UINT32_MAX && r->structure.len <= UINT32_MAX && r->keys.len <= UINT32_MAX);
+	ASSERT(r->preview.len <= UINT16_MAX && r->envelope.len <= UINT32_MAX && r->structure.len <= UINT32_MAX &&
+	       r->keys.len <= UINT32_MAX);
 	f.envelope_bytes = (uint32_t)r->envelope.len;
 	f.structure_bytes = (uint32_t)r->structure.len;
 	f.preview_bytes = (uint16_t)r->preview.len;
 	f.keys_bytes = (uint32_t)r->keys.len;
 	if (!put_begin(&p, heads, RECORD_BODY, flags,
-	               sizeof(f) + dots + parts + r->envelope.len + r->structure.len + r->preview.len + r->keys.len))
+		       sizeof(f) + dots + parts + r->envelope.len + r->structure.len + r->preview.len + r->keys.len))
 		return false;
 	put_bytes(&p, &f, sizeof(f));
 	put_bytes(&p, r->dots, dots);
@@ -148,12 +151,14 @@ bool message_put(struct buf *heads, unsigned flags, const struct message_record 
 	size_t words = f.keyword_words * sizeof(uint64_t);
 	struct put p;
 
-	ASSERT(r->prefix.len <= UINT32_MAX && r->uidl.len <= UINT16_MAX && r->from.len <= UINT16_MAX && r->rcpt.len <= UINT16_MAX);
+	ASSERT(r->prefix.len <= UINT32_MAX && r->uidl.len <= UINT16_MAX && r->from.len <= UINT16_MAX &&
+	       r->rcpt.len <= UINT16_MAX);
 	f.prefix_bytes = (uint32_t)r->prefix.len;
 	f.uidl_bytes = (uint16_t)r->uidl.len;
 	f.from_bytes = (uint16_t)r->from.len;
 	f.rcpt_bytes = (uint16_t)r->rcpt.len;
-	if (!put_begin(&p, heads, RECORD_MESSAGE, flags, sizeof(f) + words + r->prefix.len + r->uidl.len + r->from.len + r->rcpt.len))
+	if (!put_begin(&p, heads, RECORD_MESSAGE, flags,
+		       sizeof(f) + words + r->prefix.len + r->uidl.len + r->from.len + r->rcpt.len))
 		return false;
 	put_bytes(&p, &f, sizeof(f));
 	put_bytes(&p, r->keywords, words);
@@ -166,7 +171,8 @@ bool message_put(struct buf *heads, unsigned flags, const struct message_record 
 
 bool flags_put(struct buf *heads, unsigned flags, const struct flags_record *r)
 {
-	size_t words = r->fixed.keyword_words * sizeof(uint64_t), ranges = r->fixed.range_count * sizeof(struct uid_range);
+	size_t words = r->fixed.keyword_words * sizeof(uint64_t),
+	       ranges = r->fixed.range_count * sizeof(struct uid_range);
 	struct put p;
 
 	if (!put_begin(&p, heads, RECORD_FLAGS, flags, sizeof(r->fixed) + 2 * words + ranges))
@@ -180,7 +186,8 @@ bool flags_put(struct buf *heads, unsigned flags, const struct flags_record *r)
 
 bool expunge_put(struct buf *heads, unsigned flags, const struct expunge_record *r)
 {
-	size_t ranges = r->fixed.range_count * sizeof(struct uid_range), guids = (size_t)r->fixed.guid_count * GUID_BYTES;
+	size_t ranges = r->fixed.range_count * sizeof(struct uid_range),
+	       guids = (size_t)r->fixed.guid_count * GUID_BYTES;
 	struct put p;
 
 	if (!put_begin(&p, heads, RECORD_EXPUNGE, flags, sizeof(r->fixed) + ranges + guids))
@@ -329,8 +336,8 @@ bool message_get(const struct record *r, struct message_record *out)
 	out->uidl = take_slice(&t, f->uidl_bytes);
 	out->from = take_slice(&t, f->from_bytes);
 	out->rcpt = take_slice(&t, f->rcpt_bytes);
-	return take_end(&t) && f->uid > 0 && f->folder > 0 && f->bytes >= f->prefix_bytes && f->bytes <= INT64_MAX &&
-	       uidl_good(out->uidl);
+	return take_end(&t) && f->uid > 0 && f->uid < UINT32_MAX && f->folder > 0 && f->bytes >= f->prefix_bytes &&
+	       f->bytes <= INT64_MAX && uidl_good(out->uidl);
 }
 
 static bool ranges_ascend(const struct uid_range *ranges, uint32_t count)

@@ -26,9 +26,9 @@ METRIC_COUNTER(metric_replayed, "store_replayed_commits_total", "Commits read fr
 
 struct older {
 	uint32_t number;
-	int fd;        /* -1: absent, or closed again to save descriptors */
+	int fd; /* -1: absent, or closed again to save descriptors */
 	bool absent;
-	bool pinned;   /* the newest whole cut says where it ends */
+	bool pinned; /* the newest whole cut says where it ends */
 	struct log_first first;
 	uint64_t end;
 	uint64_t inode;
@@ -50,7 +50,7 @@ struct recover {
 	struct older *logs; /* ascending */
 	uint32_t count;
 	const struct log_first *cut; /* the newest whole one; NULL: none */
-	uint64_t raise;     /* UIDNEXT, of every folder */
+	uint64_t raise;              /* UIDNEXT, of every folder */
 	enum err failed;
 };
 
@@ -93,7 +93,8 @@ static enum err open_all(struct recover *rc)
 			rc->cut = &o->first;
 		if (rc->a->salt == 0)
 			rc->a->salt = o->first.salt;
-		/* a replay of very many logs opens them by name again, and whoever called us looks before he shows anything (F7) */
+		/* a replay of very many logs opens them by name again, and whoever called us looks before he shows
+		 * anything (F7) */
 		if (o->fd >= 0 && rc->count - i >= RECOVER_OPEN_LOGS_MAX) {
 			file_close(o->fd);
 			o->fd = -1;
@@ -115,8 +116,8 @@ static uint64_t pinned_end(const struct log_first *cut, uint32_t number)
 static void damage_event(const struct account *a, uint32_t log, uint64_t start, uint64_t end, const char *what)
 {
 	metric_inc(&metric_damaged);
-	log_event(LOG_ALARM, "store.damage", LOG_U64("account", a->id), LOG_U64("log", log), LOG_U64("start", start), LOG_U64("end", end),
-	          LOG_Z("what", what));
+	log_event(LOG_ALARM, "store.damage", LOG_U64("account", a->id), LOG_U64("log", log), LOG_U64("start", start),
+		  LOG_U64("end", end), LOG_Z("what", what));
 }
 
 static void repair_add(struct account *a, uint32_t log, uint64_t start, uint64_t end, bool damage)
@@ -143,7 +144,8 @@ static void settle_ends(struct recover *rc)
 	for (uint32_t i = rc->count; i > 0; i--) {
 		struct older *o = &rc->logs[i - 1];
 		o->pinned = below_cut;
-		o->end = below_cut ? pinned_end(rc->cut, o->number) : o->first.bytes; /* without a pin: found by the replay */
+		/* without a pin: found by the replay */
+		o->end = below_cut ? pinned_end(rc->cut, o->number) : o->first.bytes;
 		if (o->absent || o->first.kind == LOG_FILE_STUB)
 			o->end = 0;
 		else if (o->first.kind == LOG_FILE_FENCE && o->pinned)
@@ -189,9 +191,10 @@ static void fill_logs(struct recover *rc)
 	for (uint32_t i = 0; i < rc->count; i++) {
 		struct older *o = &rc->logs[i];
 		if (!o->absent)
-			a->logs[a->log_count++] = (struct log){
-				.number = o->number, .stub = o->first.kind == LOG_FILE_STUB, .end = o->end, .inode = o->inode
-			};
+			a->logs[a->log_count++] = (struct log){ .number = o->number,
+								.stub = o->first.kind == LOG_FILE_STUB,
+								.end = o->end,
+								.inode = o->inode };
 	}
 }
 
@@ -206,7 +209,7 @@ static void replay_commit(void *arg, uint64_t offset, const struct commit_header
 	metric_inc(&metric_replayed);
 	if (e != OK)
 		log_event(LOG_ALARM, "store.unknown_record", LOG_U64("account", rc->a->id), LOG_U64("log", o->number),
-		          LOG_U64("offset", offset), LOG_ERR(e));
+			  LOG_U64("offset", offset), LOG_ERR(e));
 }
 
 static void replay_bad(void *arg, uint64_t start, uint64_t end, uint64_t uids, bool damage)
@@ -232,8 +235,8 @@ static void judge_found(struct recover *rc)
 			damage_event(rc->a, f->log, f->start, f->end, "bytes that had been synced");
 		} else {
 			metric_inc(&metric_torn);
-			log_event(LOG_WARN, "store.tear", LOG_U64("account", rc->a->id), LOG_U64("log", f->log), LOG_U64("start", f->start),
-			          LOG_U64("end", f->end));
+			log_event(LOG_WARN, "store.tear", LOG_U64("account", rc->a->id), LOG_U64("log", f->log),
+				  LOG_U64("start", f->start), LOG_U64("end", f->end));
 		}
 		repair_add(rc->a, f->log, f->start, f->end, f->damage);
 		rc->raise += f->uids;
@@ -251,8 +254,12 @@ static bool replay_wanted(const struct recover *rc, const struct older *o)
 static enum err replay_log(struct recover *rc, struct older *o)
 {
 	void *args[2] = { rc, o };
-	struct log_scan scan = { .number = o->number, .salt = rc->a->salt, .limit = o->pinned ? o->end : UINT64_MAX,
-		                 .commit = replay_commit, .bad = replay_bad, .arg = args };
+	struct log_scan scan = { .number = o->number,
+				 .salt = rc->a->salt,
+				 .limit = o->pinned ? o->end : UINT64_MAX,
+				 .commit = replay_commit,
+				 .bad = replay_bad,
+				 .arg = args };
 	struct log_scan_result result;
 	struct log *log = account_log(rc->a, o->number);
 	const uint32_t found = rc->found_count;
@@ -270,7 +277,8 @@ static enum err replay_log(struct recover *rc, struct older *o)
 	e = log_scan(&scan, &result);
 	if (e != OK)
 		return e;
-	/* F5: read, then synced: an older owner's write may have come between. What lies below a pin was synced by whoever pinned it. */
+	/* F5: read, then synced: an older owner's write may have come between. What lies below a pin was synced by
+	 * whoever pinned it. */
 	if (rc->sync && !o->pinned && file_sync(o->fd) < 0)
 		return ERR_IO;
 	ASSERT(log != NULL);
@@ -302,9 +310,11 @@ static void finish_provisional(struct account *a, struct folder *f, bool damage)
 
 	if (damage || f->id == FOLDER_INBOX) {
 		int n = snprintf(name, sizeof(name), "Recovered %u", f->id);
+		folder_names_changed(a);
 		folder_set_name(f, f->id == FOLDER_INBOX ? SLICE_LIT("INBOX") : slice_of(name, (size_t)n));
 		/* the old one is not known: all its UIDs are new to clients */
-		a->last_uidvalidity = f->uidvalidity = (uint32_t)max_u64((uint64_t)a->last_uidvalidity + 1, (uint64_t)clock_wall_s());
+		a->last_uidvalidity = f->uidvalidity = (uint32_t)max_u64((uint64_t)a->last_uidvalidity + 1,
+									 (uint64_t)clock_wall_s());
 		a->next_folder = (uint32_t)max_u64(a->next_folder, (uint64_t)f->id + 1);
 		f->provisional = false;
 		f->restate = true;
@@ -340,7 +350,8 @@ static void finish(struct recover *rc)
 		a->folders[i]->uidnext = (uint32_t)min_u64(a->folders[i]->uidnext + rc->raise, UINT32_MAX);
 }
 
-/* Without the salt no commit but the first of a log can be told from a message that looks like one. Was there anything behind it? */
+/* Without the salt no commit but the first of a log can be told from a message that looks like one. Was there
+ * anything behind it? */
 static enum err check_salt(struct recover *rc)
 {
 	_Alignas(8) char bytes[KIB(4)];
@@ -354,7 +365,8 @@ static enum err check_salt(struct recover *rc)
 		int64_t n = file_read(o->fd, bytes, sizeof(bytes), 0);
 		for (int64_t at = 8; at + 8 <= n; at += 8)
 			if (get_le32(bytes + at) == COMMIT_MAGIC || o->first.bytes > sizeof(bytes)) {
-				damage_event(rc->a, o->number, 0, o->first.bytes, "the account's salt is lost; see penfold fsck");
+				damage_event(rc->a, o->number, 0, o->first.bytes,
+					     "the account's salt is lost; see penfold fsck");
 				return ERR_CORRUPT;
 			}
 	}
@@ -433,13 +445,16 @@ enum err recover_peek_sealed(int dir_fd, uint32_t number, bool *sealed_out, int 
 		return err_from_errno(-*fd_out);
 	e = log_first_read(*fd_out, number, &first);
 	log_first_release(&first);
-	if (e != OK || first.kind != LOG_FILE_LOG || first.bytes < seal_bytes + first.commit_bytes || first.bytes % 8 != 0)
+	if (e != OK || first.kind != LOG_FILE_LOG || first.bytes < seal_bytes + first.commit_bytes ||
+	    first.bytes % 8 != 0)
 		return e;
 	if (file_read(*fd_out, bytes, seal_bytes, first.bytes - seal_bytes) != (int64_t)seal_bytes)
 		return ERR_IO;
-	*sealed_out = commit_header_get(bytes, first.salt, number, first.bytes - seal_bytes, &header) && header.bytes == seal_bytes &&
-	              commit_heads_good(&header, slice_of(bytes + COMMIT_HEADER_BYTES, header.heads_bytes)) &&
-	              record_get(slice_of(bytes + COMMIT_HEADER_BYTES, header.heads_bytes), &r) && r.type == RECORD_SEAL && seal_get(&r, &seal);
+	*sealed_out = commit_header_get(bytes, first.salt, number, first.bytes - seal_bytes, &header) &&
+		      header.bytes == seal_bytes &&
+		      commit_heads_good(&header, slice_of(bytes + COMMIT_HEADER_BYTES, header.heads_bytes)) &&
+		      record_get(slice_of(bytes + COMMIT_HEADER_BYTES, header.heads_bytes), &r) &&
+		      r.type == RECORD_SEAL && seal_get(&r, &seal);
 	return OK;
 }
 
@@ -447,9 +462,13 @@ bool recover_put_repairs(const struct account *a, struct buf *heads)
 {
 	for (uint32_t i = 0; i < a->folder_count; i++) {
 		const struct folder *f = a->folders[i];
-		struct folder_record state = { .fixed = { .op = FOLDER_STATE, .folder = f->id, .uidvalidity = f->uidvalidity,
-			                                  .uidnext = f->uidnext, .uidl_formula = UIDL_FORMULA_HEX, .modseq = f->modseq },
-			                       .name = slice_of(f->name, f->name_bytes) };
+		struct folder_record state = { .fixed = { .op = FOLDER_STATE,
+							  .folder = f->id,
+							  .uidvalidity = f->uidvalidity,
+							  .uidnext = f->uidnext,
+							  .uidl_formula = UIDL_FORMULA_HEX,
+							  .modseq = f->modseq },
+					       .name = slice_of(f->name, f->name_bytes) };
 		if (f->restate && !folder_put(heads, 0, &state))
 			return false;
 		struct fact_record fact = { .fixed = { .kind = FACT_UIDNEXT, .folder = f->id, .value = f->uidnext } };
@@ -459,7 +478,7 @@ bool recover_put_repairs(const struct account *a, struct buf *heads)
 	for (uint32_t i = 0; i < a->repair_count; i++) {
 		const uint64_t range[3] = { a->repairs[i].log, a->repairs[i].start, a->repairs[i].end };
 		struct fact_record fact = { .fixed = { .kind = FACT_SET_ASIDE, .value = a->repairs[i].damage },
-			                    .data = slice_of(range, sizeof(range)) };
+					    .data = slice_of(range, sizeof(range)) };
 		if (!fact_put(heads, RECORD_IGNORABLE, &fact))
 			return false;
 	}

@@ -18,11 +18,12 @@
 #include "storage/account_private.h"
 #include "storage/fence.h"
 
-/* Of the logs below number `below` in the listing. `sync`: what is read must be durable: we are about to cut it (F5), or the store is
- * shared and its owner may not have synced it yet. */
+/* Of the logs below number `below` in the listing. `sync`: what is read must be durable: we are about to cut it
+ * (F5), or the store is shared and its owner may not have synced it yet. */
 enum err recover_run(struct account *a, int dir_fd, const struct fence_names *names, uint32_t below, bool sync);
 
-/* Is the newest log whole and sealed, by its last commit? Reads the end of the file only. *fd_out is open (or -1 on an error). */
+/* Is the newest log whole and sealed, by its last commit? Reads the end of the file only. *fd_out is open (or -1 on
+ * an error). */
 enum err recover_peek_sealed(int dir_fd, uint32_t number, bool *sealed_out, int *fd_out);
 
 /* The records of a->repairs, for the first commit after the load; false: the buffer is full. */

@@ -142,7 +142,7 @@ static bool row_get(struct reader *r, struct row *row, struct slice *uidl_out)
 		memcpy(&h, hash.ptr, 3);
 	row->rcpt_hash = h & 0xffffffu;
 	*uidl_out = row->flags & ROW_UIDL ? get_text(r, UIDL_BYTES_MAX) : slice_of(NULL, 0);
-	return !r->bad && row->uid > before.uid && (!(row->flags & ROW_UIDL) || uidl_out->len > 0);
+	return !r->bad && row->uid > before.uid && row->uid < UINT32_MAX && (!(row->flags & ROW_UIDL) || uidl_out->len > 0);
 }
 
 /* ---- encode ---- */
@@ -371,13 +371,28 @@ static int write_new(int dir_fd, struct state_header *h, struct slice body)
 	return r < 0 ? r : file_rename(dir_fd, STATE_NEW_NAME, dir_fd, STATE_NAME);
 }
 
+/*
+ * Is a new one worth writing?  What has been appended since the last one must be replayed by the next load, which is cheap as
+ * long as it is little beside the file itself: so a large account is not written whole again for one message.
+ */
+static bool worth(const struct account *a)
+{
+	const struct log *covered = account_log(a, a->state_log);
+	uint64_t since = 0;
+	if (a->state_end == 0 || !covered || covered->stub)
+		return true;
+	for (uint32_t i = a->log_count; i > 0 && a->logs[i - 1].number >= a->state_log; i--)
+		since += a->logs[i - 1].number == a->state_log ? a->logs[i - 1].end - min_u64(a->state_end, a->logs[i - 1].end) : a->logs[i - 1].end;
+	return since > a->state_bytes / STATE_WORTH_PART;
+}
+
 void state_save(struct account *a, int dir_fd)
 {
 	struct state_header h;
 	struct buf body;
 	ASSERT(a->state != ACCOUNT_LOADING);
-	/* what made it read-only must be met again by the next load */
-	if (a->last.log == 0 || a->state == ACCOUNT_LOST || a->read_only)
+	/* what made it read-only, or is still to be repaired, must be met again by the next load */
+	if (a->last.log == 0 || a->state == ACCOUNT_LOST || a->read_only || a->repair_count > 0 || !worth(a))
 		return;
 	const struct log_position at = a->last;
 	buf_init(&body, STATE_BYTES_MAX);
@@ -387,6 +402,7 @@ void state_save(struct account *a, int dir_fd)
 		if (r >= 0) {
 			a->state_log = at.log;
 			a->state_end = at.end;
+			a->state_bytes = sizeof(h) + body.len;
 			metric_inc(&saved);
 		} else
 			log_event(LOG_WARN, "store.state_not_written", LOG_U64("account", a->id), LOG_ERRNO(-r));
@@ -466,6 +482,7 @@ enum err state_load(struct account *a, int dir_fd)
 		a->last = (struct log_position){ (uint32_t)h.log, h.offset, h.end, h.header_hash, h.sequence };
 		a->state_log = (uint32_t)h.log;
 		a->state_end = h.end;
+		a->state_bytes = bytes;
 	} else
 		metric_inc(&ignored);
 	free(all);

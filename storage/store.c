@@ -37,9 +37,11 @@ void store_config_default(struct store_config *config_out)
 
 /* ---- the folder: once per process ---- */
 
-static int folder_fd = -1, format_fd = -1; /* written by store_lock and store_unlock only, before and after the shards */
+/* written by store_lock and store_unlock only, before and after the shards */
+static int folder_fd = -1, format_fd = -1;
 
-/* What a crash during the very first start may have left: part of the text, or zeros. It was synced before anything else was made. */
+/* What a crash during the very first start may have left: part of the text, or zeros. It was synced before anything
+ * else was made. */
 static bool format_torn(const char *text, size_t bytes)
 {
 	static const char whole[] = FORMAT_FILE_TEXT;
@@ -65,7 +67,8 @@ static enum err format_check(void)
 		return OK;
 	if (n == 0 || format_torn(text, (size_t)n))
 		return file_commit(format_fd, &iov, 1, 0) < 0 ? ERR_IO : OK;
-	log_event(LOG_ERROR, "store.format", LOG_STR("found", slice_of(text, (size_t)n)), LOG_Z("expected", FORMAT_FILE_TEXT));
+	log_event(LOG_ERROR, "store.format", LOG_STR("found", slice_of(text, (size_t)n)),
+		  LOG_Z("expected", FORMAT_FILE_TEXT));
 	return ERR_CONFIG;
 }
 
@@ -233,7 +236,7 @@ void store_stop(void)
 	shard_free(s);
 }
 
-bool store_disk_low(void)
+static bool disk_free(uint64_t *bytes_out)
 {
 	struct store_shard *s = store_self();
 	struct file_space space;
@@ -241,9 +244,32 @@ bool store_disk_low(void)
 
 	if (s->free_bytes_at_ms == 0 || now - s->free_bytes_at_ms >= DISK_LOOK_MS) {
 		if (file_space(s->data_fd, &space) < 0)
-			return false; /* a write will tell */
+			return false;
 		s->free_bytes = space.free_bytes;
 		s->free_bytes_at_ms = max_u64(now, 1);
 	}
-	return s->free_bytes < s->config.reserve_bytes;
+	*bytes_out = s->free_bytes;
+	return true;
+}
+
+bool store_disk_low(void)
+{
+	uint64_t bytes;
+
+	return disk_free(&bytes) && bytes < store_self()->config.reserve_bytes; /* not known: a write will tell */
+}
+
+bool store_disk_has_room(void)
+{
+	uint64_t bytes;
+
+	return disk_free(&bytes) && bytes >= DISK_ROOM_BYTES;
+}
+
+/* A fast disk takes more than the reserve between two looks; what other shards write is guessed to be as much. */
+void store_wrote(uint64_t bytes)
+{
+	struct store_shard *s = store_self();
+
+	s->free_bytes -= min_u64(s->free_bytes, bytes * shard_count());
 }

@@ -31,21 +31,21 @@ struct body_writer;
 
 struct store_config {
 	const char *data_path;
-	uint64_t warm_bytes_max;     /* of all shards together: accounts kept in memory without sessions */
-	uint64_t seal_bytes;         /* a log is sealed at this size (64 MiB) */
-	uint64_t memory_body_bytes;  /* up to here a message is gathered in memory (256 KiB) */
-	uint64_t file_body_bytes;    /* above it the spool file is the body (1 MiB) */
-	uint64_t message_bytes_max;  /* 150 MB */
-	uint64_t reserve_bytes;      /* free space below which only deletions are written (64 MiB) */
-	uint32_t flags_sync_ms;      /* STORE is synced within this (1000); 0 = before OK */
-	uint32_t commit_ms_max;      /* a commit not begun by then is refused */
-	uint32_t scrub_days;         /* every log is read once in so many days (14); 0 = off */
-	uint32_t log_fds_max;        /* descriptors kept open for logs, of all shards together */
+	uint64_t warm_bytes_max;    /* of all shards together: accounts kept in memory without sessions */
+	uint64_t seal_bytes;        /* a log is sealed at this size (64 MiB) */
+	uint64_t memory_body_bytes; /* up to here a message is gathered in memory (256 KiB) */
+	uint64_t file_body_bytes;   /* above it the spool file is the body (1 MiB) */
+	uint64_t message_bytes_max; /* 150 MB */
+	uint64_t reserve_bytes;     /* free space below which only deletions are written (64 MiB) */
+	uint32_t flags_sync_ms;     /* STORE is synced within this (1000); 0 = before OK */
+	uint32_t commit_ms_max;     /* a commit not begun by then is refused */
+	uint32_t scrub_days;        /* every log is read once in so many days (14); 0 = off */
+	uint32_t log_fds_max;       /* descriptors kept open for logs, of all shards together */
 };
 void store_config_default(struct store_config *config_out);
 
-/* Once per process, from the main thread, before the shards start: locks the folder, checks its format, makes it durable (syncfs).
- * ERR_IN_USE: another process has it. Blocking. */
+/* Once per process, from the main thread, before the shards start: locks the folder, checks its format, makes it
+ * durable (syncfs). ERR_IN_USE: another process has it. Blocking. */
 enum err store_lock(const struct store_config *config);
 void store_unlock(void);
 /* On each shard, on a fiber. */
@@ -67,7 +67,7 @@ struct account_usage {
 	bool read_only;
 };
 void account_usage(const struct account *account, struct account_usage *usage_out); /* now */
-uint64_t account_number(const struct account *account);                              /* its id; now */
+uint64_t account_number(const struct account *account);                             /* its id; now */
 
 /* ---- bodies: a message on its way in, shared by all its recipients ---- */
 
@@ -77,16 +77,18 @@ enum body_policy {
 };
 /* Begins a body; may be called on any shard. */
 enum err body_begin(enum body_policy policy, struct body_writer **writer_out);
-/* Adds bytes, cut anywhere. Spills to a spool file above memory_body_bytes. Later. ERR_LIMIT above message_bytes_max; the writer stays
- * in error after any failure and must be ended by body_abort. */
+/* Adds bytes, cut anywhere. Spills to a spool file above memory_body_bytes. Later. ERR_LIMIT above
+ * message_bytes_max; the writer stays in error after any failure and must be ended by body_abort. */
 enum err body_write(struct body_writer *writer, struct slice bytes);
-/* Completes: ends with CRLF (added if missing), has its GUID, hash, header length, dot offsets. The writer is gone either way. Later. */
+/* Completes: ends with CRLF (added if missing), has its GUID, hash, header length, dot offsets. The writer is gone
+ * either way. Later. */
 enum err body_end(struct body_writer *writer, struct body **body_out);
 void body_abort(struct body_writer *writer);
 struct body *body_ref(struct body *body); /* any thread */
 void body_unref(struct body *body);       /* any thread; the last one frees memory and spool file */
 uint64_t body_bytes(const struct body *body);
-/* The header block, up to and including the empty line; in memory while the body lives, cut at BODY_HEADER_KEPT_BYTES. Now. */
+/* The header block, up to and including the empty line; in memory while the body lives, cut at
+ * BODY_HEADER_KEPT_BYTES. Now. */
 struct slice body_header(const struct body *body);
 
 /* ---- changes ---- */
@@ -96,15 +98,16 @@ enum { FLAG_SEEN = 1, FLAG_ANSWERED = 2, FLAG_FLAGGED = 4, FLAG_DELETED = 8, FLA
 
 struct append {
 	uint32_t folder;
-	struct body *body;               /* not consumed */
-	struct slice prefix;             /* this copy's own header lines, CRLF, before the body: Return-Path, Delivered-To, Received */
+	struct body *body; /* not consumed */
+	/* this copy's own header lines, CRLF, before the body: Return-Path, Delivered-To, Received */
+	struct slice prefix;
 	uint32_t flags;
-	int64_t internal_date_s;         /* 0 = now */
+	int64_t internal_date_s; /* 0 = now */
 	int16_t internal_date_zone_min;
-	struct slice envelope_from;      /* without angle brackets; empty = null sender */
+	struct slice envelope_from; /* without angle brackets; empty = null sender */
 	struct slice envelope_rcpt;
-	struct slice uidl;               /* literal UIDL (import), else empty */
-	uint32_t uid;                    /* import: this UID, which must be >= UIDNEXT; else 0 */
+	struct slice uidl;                    /* literal UIDL (import), else empty */
+	uint32_t uid;                         /* import: this UID, which must be >= UIDNEXT; else 0 */
 	uint64_t quota_bytes, quota_messages; /* judged under the commit; 0 = none */
 };
 struct appended {
@@ -115,22 +118,25 @@ struct appended {
 enum err account_append(struct account *account, const struct append *items, size_t count, struct appended *out);
 
 struct copy {
-	uint32_t from, to;               /* folders */
-	const uint32_t *uids;            /* ascending */
+	uint32_t from, to;    /* folders */
+	const uint32_t *uids; /* ascending */
 	size_t count;
-	bool move;                       /* and expunge them from where they were, in the same commit */
+	bool move;                            /* and expunge them from where they were, in the same commit */
 	uint64_t quota_bytes, quota_messages; /* as above; a move adds nothing */
 };
-/* Copies messages inside an account: their bodies are named, not copied. out[i].uid = 0: that message was gone. One commit. Later. */
+/* Copies messages inside an account: their bodies are named, not copied. out[i].uid = 0: that message was gone. One
+ * commit. Later. */
 enum err account_copy(struct account *account, const struct copy *copy, struct appended *out);
 
-/* Removes messages by UID (ascending). UIDs that are gone already are skipped; *removed_out counts the others. Later. */
-enum err account_expunge(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, size_t *removed_out);
+/* Removes messages by UID (ascending). UIDs that are gone already are skipped; *removed_out counts the others.
+ * Later. */
+enum err account_expunge(struct account *account, uint32_t folder, const uint32_t *uids, size_t count,
+			 size_t *removed_out);
 
 enum flags_how { FLAGS_ADD, FLAGS_REMOVE, FLAGS_SET };
 /* Changes flags of messages by UID. Shown at once, synced within flags_sync_ms. Later. */
 enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,
-                       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out);
+		       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out);
 
 /* ---- folders ---- */
 
@@ -143,17 +149,21 @@ struct folder_info {
 	uint32_t special_use; /* 0 or one of FOLDER_USE_... in folder.h */
 };
 enum err folder_find(struct account *account, struct slice name, struct folder_info *info_out); /* now */
-enum err folder_info(struct account *account, uint32_t folder, struct folder_info *info_out);    /* now */
+enum err folder_info(struct account *account, uint32_t folder, struct folder_info *info_out);   /* now */
 /* Walks folders in order of name; *cursor_io begins at 0. False at the end. Now. */
 bool folder_next(struct account *account, uint32_t *cursor_io, struct folder_info *info_out);
-enum err folder_create(struct account *account, struct slice name, uint32_t special_use, uint32_t *folder_out); /* later */
-enum err folder_delete(struct account *account, uint32_t folder);                                                /* later */
-enum err folder_rename(struct account *account, uint32_t folder, struct slice new_name); /* the whole tree below it; later */
-enum err folder_subscribe(struct account *account, struct slice name, bool on);          /* later */
+/* later */
+enum err folder_create(struct account *account, struct slice name, uint32_t special_use, uint32_t *folder_out);
+/* later */
+enum err folder_delete(struct account *account, uint32_t folder);
+/* the whole tree below it; later */
+enum err folder_rename(struct account *account, uint32_t folder, struct slice new_name);
+enum err folder_subscribe(struct account *account, struct slice name, bool on); /* later */
 
 /* ---- views: a folder as it was at one moment ---- */
 
-/* Pins the newest version. Messages that arrive or vanish later do not change it, and bodies it names stay readable. Later. */
+/* Pins the newest version. Messages that arrive or vanish later do not change it, and bodies it names stay
+ * readable. Later. */
 enum err view_open(struct account *account, uint32_t folder, struct view **view_out);
 /* SDPS: only messages whose envelope recipient has this local part. Later. */
 enum err view_open_for(struct account *account, uint32_t folder, struct slice rcpt_local_part, struct view **view_out);
@@ -175,14 +185,14 @@ size_t view_uidl(const struct view *view, uint32_t index, char out[UIDL_BYTES_MA
 
 /* Where a message's wire bytes are. Valid until message_close; bytes never change meanwhile (invariant 3). */
 struct message_source {
-	struct slice prefix;       /* in memory */
-	int fd;                    /* body: this file ... */
-	uint64_t offset, bytes;    /* ... this range */
-	const char *body;          /* the same bytes in memory, verified; NULL: only in the file (large messages) */
-	uint64_t header_bytes;     /* of the body: up to and including the empty line */
-	const uint64_t *dots;      /* offsets, relative to the body, of lines that begin with '.' */
+	struct slice prefix;    /* in memory */
+	int fd;                 /* body: this file ... */
+	uint64_t offset, bytes; /* ... this range */
+	const char *body;       /* the same bytes in memory, verified; NULL: only in the file (large messages) */
+	uint64_t header_bytes;  /* of the body: up to and including the empty line */
+	const uint64_t *dots;   /* offsets, relative to the body, of lines that begin with '.' */
 	uint32_t dot_count;
-	bool dots_unknown;         /* too many to list: scan */
+	bool dots_unknown; /* too many to list: scan */
 	struct slice envelope_from, envelope_rcpt;
 	int64_t internal_date_s;
 	int16_t internal_date_zone_min;

@@ -105,13 +105,20 @@ enum err stub_victims(struct compaction *c, int dir_fd)
 	return r < 0 ? err_from_errno(-r) : OK;
 }
 
+/* The lowest name is a stub, or the empty log of somebody who slept. */
+static bool lowest_is_empty(const struct account *a)
+{
+	return a->log_count > 1 && a->logs[0].end == 0 && !a->logs[0].damaged;
+}
+
 void stub_sweep(struct account *a, int dir_fd)
 {
 	char name[LOG_NAME_BYTES];
-	while (a->state == ACCOUNT_OWNED && a->log_count > 1 && a->logs[0].stub) {
-		log_name(a->logs[0].number, name);
+	while (a->state == ACCOUNT_OWNED && lowest_is_empty(a)) {
+		uint32_t number = a->logs[0].number;
+		log_name(number, name);
 		int r = file_unlink(dir_fd, name);
-		if ((r < 0 && r != -ENOENT) || a->log_count < 2 || !a->logs[0].stub)
+		if ((r < 0 && r != -ENOENT) || a->logs[0].number != number)
 			return;
 		memmove(a->logs, a->logs + 1, --a->log_count * sizeof(*a->logs));
 	}

@@ -115,7 +115,8 @@ static void sweep_bodies(struct account *a, int dir_fd)
 static bool sweep_may(const struct account *a)
 {
 	/* after damage, what names a body may be in the damaged range */
-	return a->state == ACCOUNT_OWNED && !a->read_only && a->repair_count == 0 && a->linking == 0 && !a->sweeping && !views_open(a);
+	return a->state == ACCOUNT_OWNED && !a->read_only && a->repair_count == 0 && a->linking == 0 && !a->sweeping &&
+	       !views_open(a);
 }
 
 void sweep_after_takeover(struct account *a, struct account_live *live, const struct fence_names *names)

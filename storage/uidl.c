@@ -29,19 +29,6 @@ struct literals {
 	uint64_t seed;
 };
 
-/* Eight hex digits, lower case: nibbles are spread over bytes, then all are turned into digits at once. */
-static void put_hex8(char out[8], uint32_t value)
-{
-	uint64_t x = value;
-	x = ((x & 0xffff0000u) << 16) | (x & 0xffffu);
-	x = ((x & 0x0000ff000000ff00ull) << 8) | (x & 0x000000ff000000ffull);
-	x = ((x & 0x00f000f000f000f0ull) << 4) | (x & 0x000f000f000f000full);
-	uint64_t letters = ((x + 0x0606060606060606ull) >> 4) & 0x0101010101010101ull;
-	x += 0x3030303030303030ull + letters * ('a' - '9' - 1);
-	x = __builtin_bswap64(x);
-	memcpy(out, &x, 8);
-}
-
 void uidl_formula(uint32_t uid, uint32_t uidvalidity, char out[UIDL_FORMULA_BYTES])
 {
 	put_hex8(out, uid);

@@ -22,6 +22,7 @@ struct view *rows_pin(struct rows *r, uint32_t uidvalidity)
 	v->count = rows_count(r);
 	v->bytes = rows_bytes(r);
 	v->uidvalidity = uidvalidity;
+	put_hex8(v->uidvalidity_hex, uidvalidity);
 	list_push_back(&r->views, &v->link);
 	return v;
 }
@@ -123,7 +124,8 @@ size_t view_uidl(const struct view *view, uint32_t index, char out[UIDL_BYTES_MA
 		memcpy(out, literal.ptr, literal.len);
 		return literal.len;
 	}
-	uidl_formula(row->uid, view->uidvalidity, out);
+	put_hex8(out, row->uid);
+	memcpy(out + 8, view->uidvalidity_hex, 8);
 	return UIDL_FORMULA_BYTES;
 }
 

@@ -107,6 +107,7 @@ struct view {
 	struct link link;       /* of rows->views */
 	uint64_t number;
 	uint32_t count, uidvalidity;
+	char uidvalidity_hex[8]; /* the second half of every UIDL by the formula: a listing is little else */
 	uint64_t bytes;
 	uint32_t *filter;       /* SDPS: indices into the version, ascending; NULL = all */
 	/* where the last look-up was: the next is mostly its neighbour */

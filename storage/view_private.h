@@ -11,6 +11,8 @@
 
 #include "storage/view.h"
 
+#include <string.h>
+
 struct page {
 	uint32_t refs; /* leaves and held rows */
 	uint16_t used, cap;
@@ -55,6 +57,19 @@ struct held {
 
 void version_unref(struct version *v);
 void page_unref(struct page *p);
+
+/* Eight hex digits, lower case: nibbles are spread over bytes, then all are turned into digits at once. */
+static inline void put_hex8(char out[8], uint32_t value)
+{
+	uint64_t x = value;
+	x = ((x & 0xffff0000u) << 16) | (x & 0xffffu);
+	x = ((x & 0x0000ff000000ff00ull) << 8) | (x & 0x000000ff000000ffull);
+	x = ((x & 0x00f000f000f000f0ull) << 4) | (x & 0x000f000f000f000full);
+	uint64_t letters = ((x + 0x0606060606060606ull) >> 4) & 0x0101010101010101ull;
+	x += 0x3030303030303030ull + letters * ('a' - '9' - 1);
+	x = __builtin_bswap64(x);
+	memcpy(out, &x, 8);
+}
 
 /* uidl.c */
 void rows_uidl_forget(struct rows *r, uint32_t uid);

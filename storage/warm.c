@@ -17,7 +17,7 @@ static void save(struct account *a)
 
 	if (a->last.log == a->state_log && a->last.end == a->state_end)
 		return;
-	if (a->repair_count > 0 || account_live_get(a, &live) != OK)
+	if (account_unborn(a) || a->repair_count > 0 || account_live_get(a, &live) != OK)
 		return;
 	state_save(a, live->dir_fd);
 	account_live_put(live);
@@ -32,7 +32,8 @@ static void let_go(struct account *a)
 	a->busy = &queue;
 	(void)commit_flush(a);
 	if (a->state != ACCOUNT_LOST)
-		(void)commit_seal(a, SEAL_LET_GO); /* failing, it is left unsealed, or cut by a next log: the next load sees to it */
+		/* failing, it is left unsealed, or cut by a next log: the next load sees to it */
+		(void)commit_seal(a, SEAL_LET_GO);
 	if (a->state == ACCOUNT_SEALED)
 		save(a);
 	a->busy = NULL;
@@ -99,11 +100,10 @@ void warm_stop(void)
 		fiber_sleep(STORE_STOP_LOOK_MS);
 		drain(s);
 	}
-	LIST_FOREACH(&s->accounts.order, it)
-	{
+	LIST_FOREACH (&s->accounts.order, it) {
 		struct account *a = CONTAINER_OF(CONTAINER_OF(it, struct table_node, order), struct account, node);
 		log_event(LOG_ERROR, "store.still_open", LOG_U64("account", a->id), LOG_U64("sessions", a->refs),
-		          LOG_U64("jobs", a->warm.pins - a->refs));
+			  LOG_U64("jobs", a->warm.pins - a->refs));
 		(void)commit_flush(a);
 		(void)commit_seal(a, SEAL_LET_GO);
 	}

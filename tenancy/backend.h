@@ -13,7 +13,9 @@
 
 /* What must be known without asking. */
 struct directory_overview {
-	bool apop_offered; /* a tenant keeps reversible secrets */
+	bool apop_offered;          /* a tenant keeps reversible secrets */
+	uint32_t login_delay_max_s; /* see directory_extremes */
+	int32_t expire_days_min;
 };
 
 struct directory_backend {

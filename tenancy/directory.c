@@ -23,7 +23,9 @@ static struct {
 	char default_domain[DOMAIN_BYTES_MAX];
 	struct slice default_domain_name;
 	struct directory_config config;
-	bool apop_offered;   /* atomic */
+	bool apop_offered;   /* atomic, as the next two */
+	uint32_t login_delay_max_s;
+	int32_t expire_days_min;
 	uint64_t changes;    /* atomic */
 	uint64_t version;    /* the poll's own */
 	/* shard 0 */
@@ -131,6 +133,12 @@ bool directory_apop_offered(void)
 	return __atomic_load_n(&directory.apop_offered, __ATOMIC_RELAXED);
 }
 
+struct directory_extremes directory_extremes(void)
+{
+	return (struct directory_extremes){ __atomic_load_n(&directory.login_delay_max_s, __ATOMIC_RELAXED),
+					    __atomic_load_n(&directory.expire_days_min, __ATOMIC_RELAXED) };
+}
+
 /* ---- changes ---- */
 
 /* Blocking. */
@@ -143,6 +151,8 @@ static enum err look_for_changes(void)
 		return e;
 	directory.version = version;
 	__atomic_store_n(&directory.apop_offered, overview.apop_offered, __ATOMIC_RELAXED);
+	__atomic_store_n(&directory.login_delay_max_s, overview.login_delay_max_s, __ATOMIC_RELAXED);
+	__atomic_store_n(&directory.expire_days_min, overview.expire_days_min, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&directory.changes, 1, __ATOMIC_RELAXED);
 	directory_cache_drop(directory.cache);
 	return OK;

@@ -60,6 +60,14 @@ enum err directory_rcpt(struct slice address, struct subject **subject_out);
 /* Tells whether a domain is served at all (for the words of a refusal). Later. */
 enum err directory_domain(struct slice domain, bool *served_out);
 
+/* The largest and smallest of all tenants' policies, for those who must announce them before they know whose client it is
+ * (RFC 2449 sections 6.5 and 6.7). Now. */
+struct directory_extremes {
+	uint32_t login_delay_max_s;
+	int32_t expire_days_min; /* -1 = NEVER for all */
+};
+struct directory_extremes directory_extremes(void);
+
 /* For figures and tests: what the cache did since the start. Now. */
 struct directory_stats {
 	uint64_t hits, misses, joined, stale_served, failed; /* joined: waited for another's query of the same key */

@@ -24,6 +24,7 @@ struct entry {
 	struct fact *fact;   /* NULL: no such name */
 	uint64_t generation; /* of the cache when the question was asked */
 	uint64_t retry_ms;   /* stale, and not to be asked for before this time; 0 = now */
+	uint32_t touched;    /* the stripe's `kept` when it last moved to the front */
 	uint32_t key_len;
 	char key[];
 };
@@ -51,6 +52,7 @@ struct stripe {
 	struct table table;
 	struct lru known, unknown;
 	struct list flights;
+	uint32_t kept; /* answers kept so far */
 	struct directory_cache_stats stats;
 } __attribute__((aligned(64)));
 
@@ -168,9 +170,21 @@ static void keep(struct stripe *s, struct slice key, struct fact *fact, uint64_t
 		entry_free(e);
 		return;
 	}
-	/* 12 bytes a slot of the table, at least a quarter of them free; the allocator's own 16 */
-	lru_add(lru_of(s, e), &e->lru, sizeof(*e) + key.len + 32 + (fact ? fact->bytes : 0));
+	e->touched = ++s->kept;
+	/* 12 bytes a slot of the table, up to three slots an entry, and what the allocator rounds up */
+	lru_add(lru_of(s, e), &e->lru, sizeof(*e) + key.len + 64 + (fact ? fact->bytes : 0));
 	lru_trim(lru_of(s, e));
+}
+
+/* To the front, but not at every use: moving costs four lines of cold memory, and until an eighth of the entries have been
+ * replaced since the last time its place can hardly matter. */
+static void touch(struct stripe *s, struct entry *e)
+{
+	struct lru *lru = lru_of(s, e);
+	if (s->kept - e->touched > lru->count / 8) {
+		e->touched = s->kept;
+		lru_touch(lru, &e->lru);
+	}
 }
 
 static struct flight *flight_of(struct stripe *s, struct slice key)
@@ -267,7 +281,7 @@ enum err directory_cache_get(struct directory_cache *cache, enum fact_kind kind,
 	pthread_mutex_lock(&s->lock);
 	struct entry *e = find(s, key);
 	if (LIKELY(e && (e->generation == generation || (e->retry_ms && clock_now_ms() < e->retry_ms)))) {
-		lru_touch(lru_of(s, e), &e->lru);
+		touch(s, e);
 		s->stats.hits++;
 		enum err known = answer(e, fact_out);
 		pthread_mutex_unlock(&s->lock);

@@ -37,7 +37,8 @@ static const char *const sql[ST_COUNT] = {
 		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL",
 	[ST_PASSWORDS] = "SELECT stored FROM credentials WHERE account_id = ?1 ORDER BY id LIMIT ?2",
 	[ST_VERSION] = "PRAGMA data_version",
-	[ST_OVERVIEW] = "SELECT EXISTS (SELECT 1 FROM tenants WHERE plain_passwords = 1)",
+	[ST_OVERVIEW] = "SELECT coalesce(max(plain_passwords), 0), coalesce(max(login_delay_s), 0),"
+			" coalesce(min(expire_days) FILTER (WHERE expire_days >= 0), -1) FROM tenants",
 	[ST_PURGE] = "SELECT min(id) FROM removed_accounts WHERE purge = 1 AND id > ?1",
 };
 
@@ -45,6 +46,7 @@ struct conn {
 	struct conn *next;
 	sqlite3 *db;
 	uint32_t epoch; /* of the file that it has open */
+	unsigned ticks; /* of DIRECTORY_STEPS_MAX, in this query */
 	sqlite3_stmt *statements[ST_COUNT];
 };
 
@@ -72,10 +74,11 @@ static void conn_close(struct conn *c)
 	free(c);
 }
 
+/* SQLite counts a prepared statement's steps over all of its runs, so that one tick may fall into any query: the second tells. */
 static int too_long(void *arg)
 {
-	(void)arg;
-	return 1;
+	struct conn *c = arg;
+	return ++c->ticks > 1;
 }
 
 static struct conn *conn_open(struct sqlite_directory *d, uint32_t epoch, char why[SCHEMA_WHY_BYTES])
@@ -86,7 +89,7 @@ static struct conn *conn_open(struct sqlite_directory *d, uint32_t epoch, char w
 		conn_close(c);
 		return NULL;
 	}
-	sqlite3_progress_handler(c->db, DIRECTORY_STEPS_MAX, too_long, NULL);
+	sqlite3_progress_handler(c->db, DIRECTORY_STEPS_MAX, too_long, c);
 	for (size_t i = 0; i < ST_COUNT; i++) {
 		c->statements[i] = schema_prepare(c->db, sql[i]);
 		if (!c->statements[i]) {
@@ -120,8 +123,10 @@ static struct conn *conn_take(struct sqlite_directory *d)
 	if (c)
 		d->free = c->next;
 	pthread_mutex_unlock(&d->lock);
-	if (c && c->epoch == epoch)
+	if (c && c->epoch == epoch) {
+		c->ticks = 0;
 		return c;
+	}
 	conn_close(c);
 	c = conn_open(d, epoch, why);
 	if (!c)
@@ -343,6 +348,7 @@ static enum err changes(void *self, uint64_t *version_out, struct directory_over
 	if (e)
 		return e;
 	struct conn *c = d->watcher;
+	c->ticks = 0;
 	sqlite3_stmt *st = c->statements[ST_VERSION];
 	e = first_row(st);
 	uint64_t version = e ? 0 : (uint64_t)c->epoch << 32 | (uint32_t)sqlite3_column_int64(st, 0);
@@ -351,7 +357,8 @@ static enum err changes(void *self, uint64_t *version_out, struct directory_over
 		st = c->statements[ST_OVERVIEW];
 		e = first_row(st);
 		if (!e)
-			d->overview.apop_offered = sqlite3_column_int(st, 0) != 0;
+			d->overview = (struct directory_overview){ sqlite3_column_int(st, 0) != 0, (uint32_t)sqlite3_column_int(st, 1),
+								   sqlite3_column_int(st, 2) };
 		done(st);
 	}
 	if (e) {

@@ -15,6 +15,7 @@
 #define TABLE_ENTRIES_MAX ((size_t)1 << 30)   /* a table's tags are 32 bits: above it they would tell too little */
 #define LOG_LINE_BYTES_MAX 2048               /* on the caller's stack, and below PIPE_BUF so that a pipe takes it whole */
 #define LOG_VALUE_BYTES_MAX 512               /* of one value, escaped: what a client sent leaves room for the other fields */
+#define DESCRIPTORS_LEAST 128              /* kept for rings, the directory, listeners, spool files */
 #define LOG_RING_LINES_MAX ((size_t)65536)    /* 2 KiB each; a default of 512 rides out a second of a slow disk */
 #define METRIC_CELLS_MAX 65536                /* 8-byte cells of all metrics together, per thread: 512 KiB */
 #define SETTINGS_FILE_BYTES_MAX MIB(1)        /* a configuration is written by hand; a larger file is the wrong file */
@@ -47,6 +48,7 @@
 #define SEND_PIPE_BYTES MIB(1)             /* the shard's pipe: spliced in about 150 us; the kernel's limit for users */
 #define SEND_AHEAD_BYTES MIB(2)            /* read ahead for a large send that meets a cold file; page cache, not ours */
 #define SEND_TURN_BYTES_MAX MIB(2)         /* spliced by all sends of a shard in one loop turn: about 300 us */
+#define FILE_READ_NOW_BYTES_MAX KIB(64)    /* tried from the page cache at once: longer copies would hold the shard */
 #define FILE_LIST_BYTES_MAX MIB(16)        /* names of one directory, kept while they are told: 400,000 spool files */
 #define FILE_OFFLOAD_WAIT_MS_MAX 60000     /* a file call waits this long for an offload thread: like a slow disk */
 #define OFFLOAD_THREADS_DEFAULT 4          /* hashes on the cores that shards leave idle */
@@ -93,6 +95,7 @@
 #define LIVES_FDS_MIN 64u                    /* of a shard, however few log_fds_max leaves */
 #define KEEPERS_MAX 32u                      /* fibers that seal accounts to be let go, at once, on a shard */
 #define SEAL_BYTES_MAX ((uint64_t)1 << 30)   /* seal_bytes at most: what begins in a log begins below LOG_BYTES_MAX */
+#define DISK_ROOM_BYTES MIB(1)               /* free before an account that found a full disk is tried again */
 #define DISK_LOOK_MS 200u                    /* how old the knowledge of free space may be */
 #define ENVELOPE_BYTES_MAX 1024u             /* a stored envelope address; RFC 5321 allows 256, SMTPUTF8 in UTF-8 more */
 #define PREFIX_BYTES_MAX KIB(64)             /* one copy's own header lines */
@@ -113,6 +116,7 @@
 #define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */
 #define SOURCE_FDS_MIN 4u                    /* descriptors a shard may keep, whatever log_fds_max says */
 #define STATE_BYTES_MAX MIB(512)             /* of a state file: thirty million messages; larger accounts replay */
+#define STATE_WORTH_PART 16u                 /* a new one is written when the logs have grown by this part of the last */
 #define COMPACT_DEAD_BYTES_MIN MIB(1)        /* less is not worth the syncs */
 #define COMPACT_SMALL_BYTES MIB(1)           /* logs under this are small: ... */
 #define COMPACT_SMALL_LOGS_MAX 16u           /* ... when there are more, the oldest are merged */
@@ -126,6 +130,7 @@
 #define COMPACT_BYTES_PER_MS KIB(64)         /* a job's pace: 64 MB/s */
 #define COMPACT_JOBS_MAX 2u                  /* at once on a shard */
 #define COMPACT_AGAIN_MS 10000u              /* after a job was given up */
+#define COMPACT_PAUSE_MS 1000u               /* after one that ended well: an account's jobs do not follow each other */
 #define COMPACT_HELD_WAIT_MS 2000u           /* for a view to let go of what it holds; then the job is given up until later */
 #define SOURCE_CONDEMNED_MAX 1024u           /* damaged bodies that a shard remembers */
 #define VERIFY_READ_BYTES KIB(256)           /* of a body at once, for fsck and the scrubber */
@@ -158,7 +163,7 @@
 #define DIRECTORY_ASK_MS 2000                  /* default deadline of a look-up */
 #define DIRECTORY_RETRY_MS 500                 /* after a failed look-up stale answers serve so long without asking again */
 #define DIRECTORY_BUSY_MS 500                  /* SQLite's wait for another process's lock; readers under WAL hardly ever meet one */
-#define DIRECTORY_STEPS_MAX 2000000            /* virtual machine steps of one query; a look-up takes some hundred */
+#define DIRECTORY_STEPS_MAX 2000000            /* virtual machine steps of one query, twice that at most; a look-up takes some hundred */
 #define VERIFIED_CACHE_BYTES MIB(32)           /* default; 32 bytes a login: a million */
 #define VERIFIED_TTL_S 900                     /* default; longer than the usual polling interval */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */
@@ -174,9 +179,10 @@
 #define NET_WATCH_MS 1000                  /* how often a session whose handler waits looks whether its client is still there */
 #define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */
 #define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */
+#define NET_LAG_NS_MAX 5000000             /* a shard that lags more hands fresh connections to another (invariant 8) */
 #define NET_RETRY_MS 5                     /* no stack and no place in the queue of fibers: when to ask again */
 #define NET_BIND_WAIT_MS 2000              /* for an address that a killed process's ring still holds: some milliseconds */
-#define NET_BIND_PAUSE_MS 20
+#define NET_BIND_PAUSE_MS 20               /* between two tries: a hundred of them, most starts need one */
 #define NET_STOP_WARN_MS 10000             /* a session that does not end is named in the log after so long */
 #define LINE_SWALLOW_BYTES_MAX MIB(1)      /* of a line that is too long: then it is no slip, and the connection ends */
 #define INPUT_SMALL_BYTES 256              /* unread input: nearly every command; pooled, held only while there is some */
@@ -226,6 +232,7 @@
 #define POP3_PHRASE_BYTES_MAX 256              /* one status line of ours, numbers filled in; RFC 2449 allows 512 */
 #define POP3_AUTH_TRIES_MAX 5                  /* default; wrong passwords in one connection */
 #define POP3_BAD_COMMANDS_MAX 20               /* default; senseless lines in a row: no client, or one of another protocol */
+#define POP3_LOGIN_IDLE_MS_MAX 60000u          /* default; before login nobody thinks for long, and a stranger holds a connection */
 #define POP3_IDLE_MS_MAX 600000u               /* default; RFC 1939 section 3: at least 10 minutes */
 #define POP3_COPY_BYTES KIB(8)                 /* on the stack: message bytes copied at a time; stuffed, still within REPLY_SLACK_BYTES */
 #define POP3_RANGE_BYTES_MIN KIB(16)           /* dot lines closer than this on average: copying costs less than the ranges */

@@ -143,6 +143,10 @@ struct io_backend {
 	int (*stat)(void *be, int fd, struct file_info *info_out);                        /* any thread */
 	int (*stat_name)(void *be, int dir_fd, const char *name, struct file_info *info_out); /* any thread */
 
+	/* NULL, or: as much as is in memory, without ever waiting for the disk; a count (0: nothing, or the end) or -errno, which means: ask
+	 * by IO_READ. Spares a read of what is cached the way through the queue, and its fiber a turn of the loop. */
+	int64_t (*read_now)(void *be, int fd, void *buf, size_t bytes, uint64_t offset);
+
 	/* Calls that block. Any thread. */
 	int (*list)(void *be, int dir_fd, bool (*each)(void *arg, const char *name, bool is_dir), void *arg);
 	int (*syncfs)(void *be, int fd);
@@ -184,6 +188,7 @@ int sys_list(void *be, int dir_fd, bool (*each)(void *arg, const char *name, boo
 int sys_syncfs(void *be, int fd);
 int sys_truncate(void *be, int fd, uint64_t bytes);
 int sys_copy_range(void *be, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset, uint64_t bytes);
+int64_t sys_read_now(void *be, int fd, void *buf, size_t bytes, uint64_t offset);
 int sys_pipe_open(void *be, int fds_out[2], size_t bytes);
 int64_t sys_splice_now(void *be, int from_fd, uint64_t from_offset, int to_fd, uint64_t bytes, unsigned flags);
 bool sys_cached(void *be, int fd, uint64_t offset, uint64_t bytes);

@@ -74,7 +74,10 @@ void file_close(int fd)
 
 int64_t file_read(int fd, void *buf, size_t bytes, uint64_t offset)
 {
+	struct shard *s = shard_current;
 	size_t got = 0;
+	if (s->backend->read_now && bytes <= FILE_READ_NOW_BYTES_MAX)
+		got = (size_t)max_i64(s->backend->read_now(s->be, fd, buf, bytes, offset), 0);
 	while (got < bytes) {
 		struct io_request r = { .kind = IO_READ, .fd = fd, .ptr = (char *)buf + got, .len = min_size(bytes - got, READ_ONCE_BYTES),
 			                .offset = offset + got };

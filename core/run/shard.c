@@ -135,6 +135,8 @@ unsigned shard_index(void)
 void shard_set_local(enum shard_slot slot, void *p) { shard_current->local[slot] = p; }
 void *shard_local(enum shard_slot slot) { return shard_current->local[slot]; }
 
+uint64_t shard_lag_ns(unsigned shard) { return STAT_GET(shard_at(shard)->lag_ns); }
+
 void shard_stats(unsigned shard, struct shard_stats *out)
 {
 	struct shard *s = shard_at(shard);

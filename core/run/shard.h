@@ -75,5 +75,7 @@ struct shard_stats {
 	uint64_t stale_completions; /* late or duplicate ones, dropped */
 };
 void shard_stats(unsigned shard, struct shard_stats *out);
+/* lag_ns alone: cheap enough for every connection. Any thread, now. */
+uint64_t shard_lag_ns(unsigned shard);
 
 #endif

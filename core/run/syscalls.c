@@ -124,6 +124,14 @@ int64_t sys_splice_now(void *be, int from_fd, uint64_t from_offset, int to_fd, u
 	return n < 0 ? -errno : n;
 }
 
+int64_t sys_read_now(void *be, int fd, void *buf, size_t bytes, uint64_t offset)
+{
+	(void)be;
+	struct iovec iov = { buf, bytes };
+	ssize_t n = preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+	return n < 0 ? -errno : n;
+}
+
 /* cachestat(2), Linux 6.5: not in the C library of Debian 12, the same number on all architectures. */
 #ifndef __NR_cachestat
 #define __NR_cachestat 451

@@ -443,5 +443,6 @@ const struct io_backend io_backend_uring = {
 	.wake = uring_wake,
 	.prefetch = uring_prefetch,
 	.stats = uring_stats,
+	.read_now = sys_read_now,
 	IO_BACKEND_SYSCALLS,
 };

@@ -20,11 +20,10 @@ struct pop3_config {
 	const char *host_name;      /* in the greeting and APOP's timestamp */
 	const char *implementation; /* CAPA IMPLEMENTATION, one word: "Penfold-0.1" */
 	const char *language;       /* what LANG * chooses; a tag that LANG lists */
+	uint32_t login_idle_ms_max; /* before login */
 	uint32_t idle_ms_max;       /* auto-logout; RFC 1939 wants 10 minutes at least */
 	uint32_t auth_tries_max;    /* wrong passwords in one connection, then it is closed */
 	uint32_t bad_commands_max;  /* senseless lines in a row, then it is closed */
-	uint32_t login_delay_max_s; /* the largest of any tenant, for CAPA before login */
-	int32_t expire_days_min;    /* the smallest of any tenant, for CAPA before login; -1 = NEVER */
 };
 void pop3_config_default(struct pop3_config *config_out);
 /* Copies; strings are kept by pointer.  Before the shards start. */

@@ -8,6 +8,7 @@
 #include "net/pop3/pop3_private.h"
 
 #include "core/run/fiber.h"
+#include "tenancy/directory.h"
 
 enum step pop3_bad(struct pop3_session *p, enum pop3_word w)
 {
@@ -252,8 +253,9 @@ static enum step stls_command(struct pop3_session *p, const struct pop3_line *l)
 static void capa_policies(struct pop3_session *p)
 {
 	bool before = p->state == POP3_AUTHORIZATION;
-	uint32_t delay_s = before ? pop3_settings.login_delay_max_s : p->subject->login_delay_s;
-	int32_t days = before ? pop3_settings.expire_days_min : p->subject->expire_days;
+	struct directory_extremes any = directory_extremes();
+	uint32_t delay_s = before ? any.login_delay_max_s : p->subject->login_delay_s;
+	int32_t days = before ? any.expire_days_min : p->subject->expire_days;
 	reply_printf(&p->s.reply, "LOGIN-DELAY %u%s\r\n", delay_s, before && delay_s ? " USER" : "");
 	if (days < 0)
 		REPLY_LIT(&p->s.reply, "EXPIRE NEVER\r\n");

@@ -14,11 +14,11 @@ METRIC_COUNTER(logins, "pop3_logins_total", "POP3 sessions that entered TRANSACT
 METRIC_COUNTER(messages_deleted, "pop3_messages_deleted_total", "messages deleted by QUIT");
 METRIC_COUNTER(updates_failed, "pop3_updates_failed_total", "QUITs whose deletions could not be made durable");
 
-struct pop3_config pop3_settings = { "localhost", "Penfold", "en", POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX, 0, -1 };
+struct pop3_config pop3_settings = { "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX };
 
 void pop3_config_default(struct pop3_config *config_out)
 {
-	*config_out = (struct pop3_config){ "localhost", "Penfold", "en", POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX, 0, -1 };
+	*config_out = (struct pop3_config){ "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX, POP3_BAD_COMMANDS_MAX };
 }
 
 void pop3_configure(const struct pop3_config *config) { pop3_settings = *config; }
@@ -28,7 +28,7 @@ void pop3_configure(const struct pop3_config *config) { pop3_settings = *config;
 static enum step greet(struct session *s)
 {
 	struct pop3_session *p = pop3_of(s);
-	session_set_idle(s, pop3_settings.idle_ms_max);
+	session_set_idle(s, pop3_settings.login_idle_ms_max);
 	reply_printf(&s->reply, "+OK %s Penfold POP3 ready", pop3_settings.host_name);
 	if (auth_apop_offered()) {
 		random_bytes(p->stamp, sizeof p->stamp);
@@ -85,6 +85,7 @@ enum step pop3_enter(struct pop3_session *p)
 	if (e != OK)
 		return turn_away(p, e, e == ERR_BUSY && !p->lock.held);
 	p->state = POP3_TRANSACTION;
+	session_set_idle(&p->s, pop3_settings.idle_ms_max);
 	p->name = slice_of(NULL, 0);
 	arena_release(&p->s.arena); /* a parked session is its struct */
 	metric_inc(&logins);
@@ -234,7 +235,7 @@ const struct proto pop3_proto = {
 	.session_bytes = sizeof(struct pop3_session),
 	.line_bytes_max = POP3_LINE_BYTES_MAX,
 	.lf_ends_line = true, /* nothing follows a command that could be taken for another */
-	.idle_ms_max = POP3_IDLE_MS_MAX,
+	.idle_ms_max = POP3_LOGIN_IDLE_MS_MAX,
 	.alpn = "pop3", /* IANA: RFC 2595 */
 	.open = greet,
 	.line = take_line,

@@ -10,6 +10,9 @@
 
 #include <errno.h>
 #include <jansson.h>
+#ifdef PENFOLD_JEMALLOC
+#include <jemalloc/jemalloc.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,13 +53,36 @@ static json_t *shard_json(unsigned index)
 			 (json_int_t)net.lines, "bytes_in", (json_int_t)net.bytes_in, "bytes_out", (json_int_t)net.bytes_out);
 }
 
+#ifdef PENFOLD_JEMALLOC
+static json_int_t jemalloc_bytes(const char *name)
+{
+	size_t value = 0, bytes = sizeof value;
+	return mallctl(name, &value, &bytes, NULL, 0) == 0 ? (json_int_t)value : -1;
+}
+#endif
+
+/* What the allocator says: in use by us, in pages that hold some of it, and resident. */
+static json_t *memory_json(void)
+{
+#ifdef PENFOLD_JEMALLOC
+	uint64_t epoch = 1;
+	size_t bytes = sizeof epoch;
+	(void)mallctl("epoch", &epoch, &bytes, &epoch, bytes); /* else the figures are those of the last time */
+	return json_pack("{s:s, s:I, s:I, s:I, s:I}", "allocator", "jemalloc", "allocated_bytes", jemalloc_bytes("stats.allocated"), "active_bytes",
+			 jemalloc_bytes("stats.active"), "metadata_bytes", jemalloc_bytes("stats.metadata"), "resident_bytes",
+			 jemalloc_bytes("stats.resident"));
+#else
+	return json_pack("{s:s}", "allocator", "libc");
+#endif
+}
+
 static json_t *stats_json(void)
 {
 	json_t *metrics = json_object(), *shards = json_array();
 	metrics_walk(add_metric, metrics);
 	for (unsigned i = 0; i < shard_count(); i++)
 		json_array_append_new(shards, shard_json(i));
-	return json_pack("{s:o, s:o}", "metrics", metrics, "shards", shards);
+	return json_pack("{s:o, s:o, s:o}", "metrics", metrics, "shards", shards, "memory", memory_json());
 }
 
 /* ---- the server's side ---- */

@@ -62,6 +62,15 @@ static void print_shards(json_t *stats)
 	}
 }
 
+static void print_memory(json_t *stats)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach(json_object_get(stats, "memory"), name, value)
+		if (json_is_integer(value))
+			printf("memory.%-41s %" JSON_INTEGER_FORMAT "\n", name, json_integer_value(value));
+}
+
 static int cmd_stats(struct cli *cli, int argc, char **argv)
 {
 	char *answer;
@@ -82,6 +91,7 @@ static int cmd_stats(struct cli *cli, int argc, char **argv)
 		return cli_print_json(stats);
 	print_metrics(stats);
 	print_shards(stats);
+	print_memory(stats);
 	json_decref(stats);
 	return CLI_OK;
 }

@@ -186,7 +186,7 @@ struct key {
 static const struct key keys[] = {
 	{ "shards", KEY_U32, offsetof(struct raw, shards), offsetof(struct config, shards), 0, 1, SHARDS_MAX },
 	B(io, splice_min_bytes, 0, 0, MIB(1024)),
-	N(io, offload_threads, 2, 1, 64),
+	N(io, offload_threads, 0, 1, 64),
 	N(io, offload_queue_max, 1024, 16, 1 << 20),
 	B(store, warm_bytes_max, MIB(256), MIB(1), MIB(1 << 20)),
 	B(store, seal_bytes, MIB(64), MIB(1), MIB(2048)),
@@ -308,6 +308,16 @@ static enum err take_listener_tls(struct settings *s, const struct raw_listener 
 	return OK;
 }
 
+/* Where a key stands, for messages about what only a start can tell. */
+static char *place_of(const struct settings *s, const char *path, const char *key)
+{
+	char *where = NULL;
+	unsigned line = settings_line(s, key);
+	int len = line ? asprintf(&where, "%s:%u: %s", path, line, key) : asprintf(&where, "%s: %s", path, key);
+	ASSERT(len >= 0);
+	return where;
+}
+
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
@@ -320,6 +330,7 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 					       raw->listeners[i].address);
 		config->listeners[i].protocol = (enum config_protocol)raw->listeners[i].protocol;
 		config->listeners[i].address = xstrdup(raw->listeners[i].address);
+		config->listeners[i].where = place_of(s, config->path, key);
 		config->listeners_count = i + 1;
 		enum err e = take_listener_tls(s, &raw->listeners[i], i + 1, config, &addr, &config->listeners[i]);
 		if (e != OK)
@@ -363,6 +374,9 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		config->admin_socket = xmalloc(strlen(config->data) + 16);
 		sprintf(config->admin_socket, "%s/penfold.sock", config->data);
 	}
+	config->where_data = place_of(s, config->path, "data");
+	config->where_user = place_of(s, config->path, "user");
+	config->where_admin_socket = place_of(s, config->path, "admin_socket");
 	config->log_level = settings_line(s, "log.level") ? (enum log_level)raw->log.level : LOG_INFO;
 	config->log_form = settings_line(s, "log.form") ? (enum log_form)raw->log.form : LOG_FORM_KEYS;
 	config->io.backend = xstrdup(raw->io.backend == BACKEND_IO_URING ? "io_uring" : "auto");
@@ -405,8 +419,13 @@ void config_release(struct config *config)
 {
 	if (!config)
 		return;
-	for (unsigned i = 0; i < config->listeners_count; i++)
+	for (unsigned i = 0; i < config->listeners_count; i++) {
 		free(config->listeners[i].address);
+		free(config->listeners[i].where);
+	}
+	free(config->where_data);
+	free(config->where_user);
+	free(config->where_admin_socket);
 	free(config->listeners);
 	free(config->path);
 	free(config->data);

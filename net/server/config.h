@@ -17,7 +17,7 @@ enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
 
 struct config_listener {
 	enum config_protocol protocol;
-	char *address;
+	char *address, *where; /* where: "penfold.yaml:3: listeners[1].address", for messages */
 	enum config_tls tls;
 	bool tls13_only, plaintext;
 };
@@ -27,6 +27,7 @@ struct config {
 	char *data;
 	unsigned shards; /* 0 = one per core */
 	char *default_domain, *hostname, *user, *admin_socket;
+	char *where_data, *where_user, *where_admin_socket; /* "penfold.yaml:1: data" */
 	struct config_listener *listeners;
 	unsigned listeners_count;
 	enum log_level log_level;

@@ -62,6 +62,7 @@ static void configure_pop3(const struct config *c)
 	pop3_config_default(&pop3);
 	pop3.host_name = c->hostname;
 	pop3.implementation = "Penfold-" PENFOLD_VERSION;
+	pop3.login_idle_ms_max = c->pop3.login_idle_s * 1000;
 	pop3.idle_ms_max = c->pop3.idle_s * 1000;
 	pop3.auth_tries_max = c->pop3.auth_failures_max;
 	pop3_configure(&pop3);
@@ -87,27 +88,47 @@ static int64_t wall_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* A connection is a descriptor: take all that the system lets us have. */
-static void raise_descriptor_limit(void)
+/* A connection is a descriptor: take all that the system lets us have; returns how many that is. */
+static uint64_t raise_descriptor_limit(void)
 {
 	struct rlimit r;
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+		return DESCRIPTORS_LEAST;
+	if (r.rlim_cur < r.rlim_max) {
+		rlim_t soft = r.rlim_cur;
 		r.rlim_cur = r.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &r);
+		if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+			r.rlim_cur = soft;
 	}
+	return r.rlim_cur;
+}
+
+/* Connections first, a quarter for the store's logs, some for everything else (DESIGN section 4). */
+static void share_descriptors(const struct config *c, struct store_config *store)
+{
+	struct net_settings net;
+	uint64_t all = raise_descriptor_limit(), quarter = all / 4;
+	uint64_t most = all > quarter + DESCRIPTORS_LEAST ? all - quarter - DESCRIPTORS_LEAST : DESCRIPTORS_LEAST;
+	if (store->log_fds_max > quarter)
+		store->log_fds_max = (uint32_t)quarter;
+	net_settings_default(&net);
+	net.connections_max = (uint32_t)min_u64(most, c->net.connections_max ? c->net.connections_max : UINT32_MAX);
+	net.stall_ms_max = c->net.stall_s * 1000;
+	net_configure(&net);
 }
 
 /* Started as root with `user` set: the data folder is opened as that user, the ports are bound as root, and then root is
  * given up for good.  A ring keeps the credentials of its birth, so this is over before the shards begin. */
-static enum err find_user(const char *user, struct passwd **pw_out)
+static enum err find_user(const struct config *c, struct passwd **pw_out)
 {
+	const char *user = c->user;
 	*pw_out = NULL;
 	if (!user || geteuid() != 0)
 		return OK;
 	*pw_out = getpwnam(user);
 	if (*pw_out)
 		return OK;
-	log_event(LOG_ERROR, "server.user_unknown", LOG_Z("user", user));
+	log_event(LOG_ERROR, "server.user_unknown", LOG_Z("where", c->where_user), LOG_Z("user", user), LOG_Z("expected", "a user of this system"));
 	return ERR_CONFIG;
 }
 
@@ -128,38 +149,53 @@ static enum err act_as(const struct passwd *pw, bool for_good)
 	return ERR_CONFIG;
 }
 
-static enum err make_data(const char *path, const struct passwd *pw)
+static enum err refuse_data(const struct config *c, int error)
 {
+	log_event(LOG_ERROR, "server.data_unusable", LOG_Z("where", c->where_data), LOG_Z("data", c->data), LOG_ERRNO(error),
+		  LOG_Z("expected", "a folder that this user may write"));
+	return ERR_CONFIG;
+}
+
+static enum err make_data(const struct config *c, const struct passwd *pw)
+{
+	const char *path = c->data;
 	int r = mkdir(path, 0700);
 	if (r == 0 && pw)
 		r = chown(path, pw->pw_uid, pw->pw_gid);
 	if (r == 0 || errno == EEXIST)
 		return OK;
-	log_event(LOG_ERROR, "server.data_unusable", LOG_Z("data", path), LOG_ERRNO(errno));
-	return ERR_CONFIG;
+	return refuse_data(c, errno);
 }
 
-static enum err check_data(const char *path)
+static enum err check_data(const struct config *c)
 {
+	const char *path = c->data;
 	struct stat st;
 	errno = 0;
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) && eaccess(path, R_OK | W_OK | X_OK) == 0)
 		return OK;
-	log_event(LOG_ERROR, "server.data_unusable", LOG_Z("data", path), LOG_ERRNO(errno ? errno : ENOTDIR),
-		  LOG_Z("expected", "a folder that this user may write"));
-	return ERR_CONFIG;
+	return refuse_data(c, errno ? errno : ENOTDIR);
+}
+
+static enum err lock_data(const struct config *c, const struct store_config *store)
+{
+	enum err e = store_lock(store);
+	if (e == ERR_IN_USE)
+		log_event(LOG_ERROR, "server.data_in_use", LOG_Z("where", c->where_data), LOG_Z("data", c->data),
+			  LOG_Z("hint", "another server or tool works on this folder"));
+	else if (e != OK && e != ERR_CONFIG) /* a foreign format has been told */
+		log_event(LOG_ERROR, "server.data_unusable", LOG_Z("where", c->where_data), LOG_Z("data", c->data), LOG_ERR(e));
+	return e;
 }
 
 static enum err bind_all(const struct config *c, unsigned shards, const struct passwd *pw)
 {
 	struct listener_config *configs = xcalloc(c->listeners_count + 1, sizeof *configs);
-	char *where = xmalloc(64 * ((size_t)c->listeners_count + 1));
 	char *admin = xmalloc(strlen(c->admin_socket) + 8);
 	for (unsigned i = 0; i < c->listeners_count; i++) {
-		snprintf(where + 64 * (size_t)i, 64, "listeners[%u].address", i + 1);
 		configs[i].proto = c->listeners[i].protocol == CONFIG_POP3 ? &pop3_proto : &lmtp_proto;
 		configs[i].address = c->listeners[i].address;
-		configs[i].where = where + 64 * (size_t)i;
+		configs[i].where = c->listeners[i].where;
 		configs[i].tls = c->listeners[i].tls == CONFIG_TLS_IMPLICIT	? LISTEN_TLS_IMPLICIT
 				 : c->listeners[i].tls == CONFIG_TLS_STARTTLS ? LISTEN_TLS_STARTTLS
 									       : LISTEN_TLS_NONE;
@@ -169,12 +205,11 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 	sprintf(admin, "unix:%s", c->admin_socket);
 	configs[c->listeners_count].proto = &admin_proto;
 	configs[c->listeners_count].address = admin;
-	configs[c->listeners_count].where = "admin_socket";
+	configs[c->listeners_count].where = c->where_admin_socket;
 	enum err e = listeners_bind(configs, c->listeners_count + 1, shards);
 	if (e == OK && (chmod(c->admin_socket, 0600) != 0 || (pw && chown(c->admin_socket, pw->pw_uid, pw->pw_gid) != 0)))
 		log_event(LOG_WARN, "server.admin_socket", LOG_Z("path", c->admin_socket), LOG_ERRNO(errno));
 	free(configs);
-	free(where);
 	free(admin);
 	return e;
 }
@@ -239,13 +274,20 @@ static void reload(void *arg)
 
 /* ---- start to end ---- */
 
+/* One more than there are cores: jobs that wait for the disk do not keep a core from hashing. */
+static unsigned offload_threads(const struct config *c)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	return c->io.offload_threads ? c->io.offload_threads : (unsigned)(cores > 0 ? cores : 1) + 1;
+}
+
 static enum err serve_shards(struct server *server, unsigned shards)
 {
 	const struct config *c = server->config;
 	struct shards_config run = {
 		.count = shards,
 		.pin = c->io.pin,
-		.offload_threads = c->io.offload_threads,
+		.offload_threads = offload_threads(c),
 		.offload_queue_max = c->io.offload_queue_max,
 		.backend = c->io.backend,
 		.splice_min_bytes = c->io.splice_min_bytes,
@@ -276,7 +318,7 @@ static enum err serve_locked(struct server *server, unsigned shards)
 				    .hash_queue_max = c->auth.hash_queue_max,
 				    .hash_wait_ms_max = c->auth.hash_wait_ms_max,
 				    /* one thread stays free of hashes, so that look-ups do not stand behind them */
-				    .hash_parallel_max = c->io.offload_threads > 1 ? c->io.offload_threads - 1 : 1 };
+				    .hash_parallel_max = offload_threads(c) > 1 ? offload_threads(c) - 1 : 1 };
 	enum err e = directory_open(&directory);
 	if (e != OK)
 		return e;
@@ -298,21 +340,21 @@ int serve(const struct config *config)
 	log_set_clock(wall_ms);
 	log_set_level(config->log_level);
 	log_set_form(config->log_form);
-	raise_descriptor_limit();
 	store_part(config, &server.store);
+	share_descriptors(config, &server.store);
 	configure_pop3(config);
 	configure_lmtp(config);
 
 	struct passwd *pw;
-	enum err e = find_user(config->user, &pw);
+	enum err e = find_user(config, &pw);
 	if (e == OK)
-		e = make_data(config->data, pw);
+		e = make_data(config, pw);
 	if (e == OK)
 		e = act_as(pw, false);
 	if (e == OK)
-		e = check_data(config->data);
+		e = check_data(config);
 	if (e == OK)
-		e = store_lock(&server.store);
+		e = lock_data(config, &server.store);
 	if (e != OK)
 		return 2;
 	if (pw && seteuid(0) != 0)
@@ -329,5 +371,5 @@ int serve(const struct config *config)
 	}
 	tls_close_process();
 	store_unlock();
-	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE ? 2 : 1;
+	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE || e == ERR_DENIED ? 2 : 1;
 }

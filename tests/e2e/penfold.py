@@ -11,27 +11,102 @@ The binary is build/penfold, or $PENFOLD. Ports are free ones of loopback. Every
 import json
 import os
 import poplib
+import random
+import re
 import signal
 import smtplib
 import socket
 import subprocess
+import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get('PENFOLD', os.path.join(TOP, 'build', 'penfold'))
 DOMAIN = 'demo.example'
 PASSWORD = 'secret word'  # passwords may contain spaces
+CHEAP_HASH = '{SHA256-CRYPT}$5$rounds=1000$penfoldtestsalt$EkePfaULlJiZfBHyXVj5RZDmbxvGpeJTH1ECgOmzau4'  # of PASSWORD; costs little
+
+
+# What delivery puts in front of a message, to the byte: a message may itself begin with a blank, or with lines like these.
+TRACE = re.compile(rb'Return-Path: <[^\r\n]*>\r\nDelivered-To: [^\r\n]+\r\nReceived: from [^\r\n]+\r\n\tby [^\r\n]+ with (?:UTF8)?LMTP id [^\r\n ]+'
+                   rb'\r\n\tfor <[^\r\n]+>; \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000\r\n')
 
 
 def free_ports(count):
-    """Ports that were free a moment ago; kept open together so that they differ."""
-    socks = [socket.socket() for _ in range(count)]
-    for s in socks:
-        s.bind(('127.0.0.1', 0))
-    ports = [s.getsockname()[1] for s in socks]
-    for s in socks:
-        s.close()
+    """Ports that were free a moment ago, from below those that the kernel gives to clients: a server that is started again
+    must find its port as it left it."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(24000, 25000)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
+
+
+def without_trace(message):
+    """The message as it was handed over: without the lines that delivery put in front of it."""
+    trace = TRACE.match(message)
+    assert trace, message[:400]
+    return message[trace.end():]
+
+
+def read_all(s):
+    """What comes until the other side closes."""
+    out = b''
+    while True:
+        chunk = s.recv(65536)
+        if not chunk:
+            return out
+        out += chunk
+
+
+def settled(check, seconds=1.5):
+    """Tries a check until it holds or the time is over: a running server sees changes within a second (and a busy machine's
+    processes need a moment to start)."""
+    end = time.time() + seconds
+    while True:
+        try:
+            return check()
+        except (AssertionError, OSError, poplib.error_proto, smtplib.SMTPException):
+            if time.time() > end:
+                raise
+            time.sleep(0.05)
+
+
+class Memory:
+    """The server's resident anonymous memory while a block runs: what it grew by at most, sampled."""
+
+    def __init__(self, p):
+        self.pid = p.process.pid
+        self.before = self.most = self.now()
+
+    def now(self):
+        with open(f'/proc/{self.pid}/status') as f:
+            return int(re.search(r'RssAnon:\s+(\d+)', f.read())[1])
+
+    def grown_kib(self):
+        return self.most - self.before
+
+    def __enter__(self):
+        self.ending = threading.Event()
+
+        def sample():
+            while not self.ending.wait(0.02):
+                self.most = max(self.most, self.now())
+        self.thread = threading.Thread(target=sample, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.ending.set()
+        self.thread.join()
+        self.most = max(self.most, self.now())
 
 
 class Lmtp(smtplib.LMTP):
@@ -100,8 +175,11 @@ listeners:
             return
         self.run('tenant', 'add', 'demo')
         self.run('domain', 'add', DOMAIN, '--tenant', 'demo')
-        for name in self.accounts:
-            self.add_account(name)
+        if len(self.accounts) <= 2:
+            for name in self.accounts:
+                self.add_account(name)
+        else:
+            self.import_accounts(self.accounts)
 
     def start(self, wait=True, env=None):
         log = open(self.log_path, 'ab')
@@ -165,6 +243,10 @@ listeners:
     def add_account(self, name, password=PASSWORD):
         self.run('account', 'add', self.address(name), '--password-stdin', stdin=password.encode() + b'\n')
 
+    def import_accounts(self, names):
+        """Many at once."""
+        self.run('account', 'import', stdin=''.join(f'{self.address(n)}:{CHEAP_HASH}\n' for n in names).encode())
+
     def address(self, name):
         return name if '@' in name else f'{name}@{DOMAIN}'
 
@@ -178,8 +260,8 @@ listeners:
             for r, (code, text) in l.replies(sender, [self.address(n) for n in names], message).items():
                 assert code == 250, (r, code, text)
 
-    def pop3(self, name, password=PASSWORD):
-        return Pop3(self.pop3_port, self.address(name), password)
+    def pop3(self, name, password=PASSWORD, **more):
+        return Pop3(self.pop3_port, self.address(name), password, **more)
 
     def raw(self, port=None):
         s = socket.create_connection(('127.0.0.1', port or self.pop3_port), 10)
@@ -190,10 +272,13 @@ listeners:
 class Pop3:
     """poplib with whole messages as bytes; usable in a with statement (QUIT at its end, close on an error)."""
 
-    def __init__(self, port, user, password, timeout=30):
+    def __init__(self, port, user, password, timeout=30, utf8=False):
         poplib._MAXLINE = 1 << 30
         self.pop = poplib.POP3('127.0.0.1', port, timeout=timeout)
+        self.pop.encoding = 'UTF-8'
         try:
+            if utf8:
+                self.pop.utf8()
             self.pop.user(user)
             self.pop.pass_(password)
         except Exception:

@@ -77,7 +77,7 @@ static void reset_is_noticed_in_a_handler(void **state)
 	uint64_t began = now_ms();
 	client_reset(fd);
 	EVENTUALLY(TOY_GET(closed) == 1);
-	assert_true(now_ms() - began < 3000);
+	assert_true(now_ms() - began < 8000); /* its own end would come after 10 s */
 	assert_int_equal(TOY_GET(dying), 1);
 	toy_stop(t);
 }
@@ -119,7 +119,7 @@ static void lingering_is_bounded(void **state)
 	EXPECT(fd, "hello\r\nbye\r\n");
 	client_expect_end(fd); /* our side is ended at once */
 	EVENTUALLY(toy_stats(t).open == 0);
-	assert_in_range(now_ms() - began, NET_LINGER_MS_MAX - 100, NET_LINGER_MS_MAX + 2000);
+	assert_in_range(now_ms() - began, NET_LINGER_MS_MAX - 100, NET_LINGER_MS_MAX + 6000);
 	close(fd);
 
 	fd = client_open(t);
@@ -212,6 +212,32 @@ static void idle_session_is_told_and_ended(void **state)
 	toy_stop(t);
 }
 
+/* A client that sends a byte now and then but never a line is as idle as one that says nothing. */
+static void line_without_end_is_idle(void **state)
+{
+	(void)state;
+	struct toy_server *t = toy_start(1);
+	for (int too_long = 0; too_long < 2; too_long++) {
+		int fd = client_open(t);
+		EXPECT(fd, "hello\r\n");
+		SEND(fd, "idle 400\r\n");
+		EXPECT(fd, "ok\r\n");
+		char flood[8192];
+		memset(flood, 'x', sizeof(flood));
+		if (too_long)
+			assert_int_equal(send(fd, flood, sizeof(flood), 0), sizeof(flood));
+		uint64_t began = now_ms();
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		while (poll(&p, 1, 50) == 0 && now_ms() - began < 10000)
+			SEND(fd, "x");
+		EXPECT(fd, "timeout\r\n");
+		assert_in_range(now_ms() - began, 390, 5000);
+		close(fd);
+	}
+	EVENTUALLY(TOY_GET(how[END_IDLE]) == 2);
+	toy_stop(t);
+}
+
 /* Who takes nothing is dropped; who takes a little now and then is not; both hold a bounded piece of memory. */
 static void stalled_reader_is_dropped(void **state)
 {
@@ -223,11 +249,11 @@ static void stalled_reader_is_dropped(void **state)
 	SEND(slow, "big 1000000\r\n");
 	uint64_t began = now_ms();
 	char some[65536];
-	while (TOY_GET(how[END_STALLED]) == 0 && now_ms() - began < 5000) {
+	while (TOY_GET(how[END_STALLED]) == 0 && now_ms() - began < 10000) {
 		assert_true(recv(slow, some, sizeof(some), 0) > 0);
 		usleep(20000);
 	}
-	assert_in_range(now_ms() - began, 400, 2500);
+	assert_in_range(now_ms() - began, 400, 8000);
 	for (int i = 0; i < 50; i++) {
 		assert_true(recv(slow, some, sizeof(some), 0) > 0);
 		usleep(10000);
@@ -280,7 +306,7 @@ static void thousand_slow_readers(void **state)
 	              (unsigned long long)worst);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	assert_true(held < (uint64_t)SLOW * (REPLY_BYTES_MAX + REPLY_SLACK_BYTES));
-	assert_true(worst < 1000); /* most of it while the kernel's buffers of all the others fill */
+	assert_true(worst < 2000); /* most of it while the kernel's buffers of all the others fill */
 #endif
 	for (int i = 0; i < SLOW; i++)
 		close(fd[i]);
@@ -316,7 +342,7 @@ static void stop_tells_and_joins(void **state)
 	EXPECT(busy, "slept\r\nstopping\r\n"); /* its command ends first */
 	client_expect_end(busy);
 	toy_stop(t); /* the slow reader is cut off after the grace */
-	assert_in_range(now_ms() - began, 500, 5000);
+	assert_in_range(now_ms() - began, 500, 10000);
 	assert_int_equal(toy_counts.closed, 5);
 	assert_int_equal(toy_counts.how[END_STOP], 5);
 	close(parked);
@@ -324,6 +350,33 @@ static void stop_tells_and_joins(void **state)
 	close(half);
 	close(data);
 	close(slow);
+}
+
+/* Invariant 8: what a lagging shard accepts is served by the other. By the kernel's choice alone about half would stay. */
+static void a_lagging_shard_gives_away_what_is_new(void **state)
+{
+	(void)state;
+	enum { CLIENTS = 40 };
+	struct toy_server *t = toy_start(2);
+	int busy = client_open(t), fd[CLIENTS], elsewhere = 0;
+	EXPECT(busy, "hello\r\n");
+	SEND(busy, "move 0\r\n");
+	for (int i = 0; i < 60; i++)
+		SEND(busy, "spin 25\r\n");
+	usleep(100000);
+	for (int i = 0; i < CLIENTS; i++) {
+		char answer[4] = { 0 };
+		fd[i] = client_open(t);
+		EXPECT(fd[i], "hello\r\n");
+		SEND(fd[i], "where 0\r\n");
+		assert_int_equal(recv(fd[i], answer, 3, MSG_WAITALL), 3);
+		elsewhere += answer[0] == '1';
+	}
+	assert_in_range(elsewhere, CLIENTS * 9 / 10, CLIENTS);
+	for (int i = 0; i < CLIENTS; i++)
+		close(fd[i]);
+	close(busy);
+	toy_stop(t);
 }
 
 /* Stopping while sessions move to and fro loses none. */
@@ -542,9 +595,11 @@ int main(void)
 		cmocka_unit_test(lingering_is_bounded),
 		cmocka_unit_test(file_ranges),
 		cmocka_unit_test(idle_session_is_told_and_ended),
+		cmocka_unit_test(line_without_end_is_idle),
 		cmocka_unit_test(stalled_reader_is_dropped),
 		cmocka_unit_test(thousand_slow_readers),
 		cmocka_unit_test(stop_tells_and_joins),
+		cmocka_unit_test(a_lagging_shard_gives_away_what_is_new),
 		cmocka_unit_test(stop_while_moving),
 		cmocka_unit_test(kill_in_and_outside_of_handlers),
 		cmocka_unit_test(too_many_connections_are_refused),

@@ -14,6 +14,8 @@
  *     data N          reads N raw bytes, then "sum S of N"; "slowdata N" waits 1 ms for each piece
  *     move K          moves to shard K, then "moved TO from FROM"
  *     drop            forgets unread input: "dropped B"
+ *     spin MS         holds the shard, as no command should: "spun"
+ *     where 0         the shard it is on
  *     idle MS         session_set_idle
  *     peer            the client's address
  *     quit            "bye", STEP_CLOSE;  abort: STEP_ABORT
@@ -156,6 +158,12 @@ static inline enum step toy_numbered(struct session *s, struct slice verb, uint6
 		t->from = shard_index();
 		session_move_to(s, (unsigned)n);
 		return STEP_MOVE;
+	} else if (slice_eq(verb, SLICE_LIT("spin"))) {
+		for (uint64_t until_ns = clock_fresh_ns() + n * 1000000; clock_fresh_ns() < until_ns;)
+			;
+		REPLY_LIT(&s->reply, "spun\r\n");
+	} else if (slice_eq(verb, SLICE_LIT("where"))) {
+		reply_printf(&s->reply, "%u\r\n", shard_index());
 	} else if (slice_eq(verb, SLICE_LIT("idle"))) {
 		session_set_idle(s, (uint32_t)n);
 		REPLY_LIT(&s->reply, "ok\r\n");

@@ -364,13 +364,44 @@ FIBER_TEST(under_load)
 	help_end();
 }
 
+/* Somebody else takes the account while a job is about to begin: its commit does not pass the look, so nothing becomes a stub (F12). */
+FIBER_TEST(a_fenced_owner_stubs_nothing)
+{
+	help_begin(test_folder());
+	struct account *a = help_open(10);
+	struct file_info before, after;
+	for (uint32_t i = 1; i <= 12; i++)
+		deliver(a, FOLDER_INBOX, i, BYTES);
+	struct view *v;
+	assert_int_equal(view_open(a, FOLDER_INBOX, &v), OK); /* keeps the job away for now */
+	expunge_range(a, FOLDER_INBOX, 2, 12);
+	assert_int_equal(commit_seal(a, SEAL_LET_GO), OK);
+	deliver(a, FOLDER_INBOX, 13, 100);
+	settle(a);
+	int dir = account_dir(10), next = file_create_excl(dir, "L.3", 0600);
+	assert_true(next >= 0);
+	file_close(next);
+	assert_int_equal(file_stat_name(dir, "L.1", &before), 0);
+	a->compact_again_ms = 0;
+	view_close(v);
+	for (int i = 0; i < 3000 && a->compacting; i++)
+		fiber_sleep(2);
+	assert_int_equal(a->state, ACCOUNT_LOST);
+	assert_int_equal(file_stat_name(dir, "L.1", &after), 0);
+	assert_int_equal(after.inode, before.inode);
+	assert_int_equal(after.bytes, before.bytes);
+	file_close(dir);
+	account_close(a);
+	help_crash();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_emptied_maildrop_costs_nothing), cmocka_unit_test(what_is_left_stays_as_it_was),
 		cmocka_unit_test(copies_keep_sharing),               cmocka_unit_test(a_log_in_the_middle),
 		cmocka_unit_test(small_logs_are_merged),             cmocka_unit_test(a_view_keeps_what_it_shows),
-		cmocka_unit_test(under_load),
+		cmocka_unit_test(under_load),                        cmocka_unit_test(a_fenced_owner_stubs_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,7 +111,22 @@ static void folders_by_id_and_name(void **state)
 	assert_int_equal(folder_by_name(&a, SLICE_LIT("inBox"))->id, 1);
 	assert_int_equal(folder_by_name(&a, SLICE_LIT("f7"))->id, 7);
 	assert_null(folder_by_name(&a, SLICE_LIT("F7")));
+	/* in order of name: INBOX, f10, f11, ..., f2, f20 ... */
+	const struct folder *f = NULL;
+	unsigned count = 0;
+	char last[32] = "";
+	while ((f = folder_after(&a, f)) != NULL) {
+		char name[32];
+		sprintf(name, "%.*s", f->name_bytes, f->name);
+		assert_true(strcmp(last, name) < 0);
+		strcpy(last, name);
+		count++;
+	}
+	assert_int_equal(count, 50);
 	folder_drop(&a, account_folder(&a, 7));
+	assert_string_equal(last, "f9");
+	f = folder_after(&a, account_folder(&a, 6));
+	assert_int_equal(f->id, 8);
 	assert_null(account_folder(&a, 7));
 	assert_int_equal(a.folder_count, 49);
 	assert_true(folder_is_below(SLICE_LIT("a/b"), SLICE_LIT("a")));

@@ -178,6 +178,7 @@ FIBER_TEST(a_lying_cache)
 	assert_true(rows_flags(&inbox->rows, 3, FLAG_DELETED, 0, 3));
 	struct account_live *live;
 	assert_int_equal(account_live_get(a, &live), OK);
+	a->state_end = 0; /* else it is not worth a new one */
 	state_save(a, live->dir_fd);
 	struct fsck_totals t = check(26, false);
 	assert_int_equal(t.findings[FINDING_STATE_WRONG], 1);

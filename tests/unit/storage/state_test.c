@@ -253,6 +253,35 @@ FIBER_TEST(stale_and_foreign)
 	help_end();
 }
 
+static uint64_t state_inode(int dir_fd)
+{
+	struct file_info info;
+	assert_int_equal(file_stat_name(dir_fd, STATE_NAME, &info), 0);
+	return info.inode;
+}
+
+/* A new one is written when the logs have grown by a part of the last, or when that does not count any more. */
+FIBER_TEST(written_when_worth_it)
+{
+	int fd = make(test_folder(), 16);
+	struct account *a = load(fd, 16, false);
+	uint64_t was = state_inode(fd);
+	a->state_bytes = 1000000; /* as if it were large */
+	state_save(a, fd);
+	assert_int_equal(state_inode(fd), was);
+	a->logs[a->log_count - 1].end += 100000;
+	state_save(a, fd);
+	assert_int_not_equal(state_inode(fd), was);
+	was = state_inode(fd);
+	a->state_bytes = 1000000;
+	account_log(a, a->state_log)->stub = true;
+	state_save(a, fd);
+	assert_int_not_equal(state_inode(fd), was);
+	unload(a);
+	file_close(fd);
+	help_end();
+}
+
 /* What a large folder costs: printed, and bounded. */
 FIBER_TEST(a_large_folder_is_small_on_disk)
 {
@@ -291,7 +320,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_what_a_replay_says), cmocka_unit_test(wrong_at_every_byte), cmocka_unit_test(nonsense_with_right_hashes),
-		cmocka_unit_test(stale_and_foreign), cmocka_unit_test(a_large_folder_is_small_on_disk),
+		cmocka_unit_test(stale_and_foreign), cmocka_unit_test(written_when_worth_it),
+		cmocka_unit_test(a_large_folder_is_small_on_disk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

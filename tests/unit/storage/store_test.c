@@ -362,10 +362,50 @@ FIBER_TEST(an_unchanged_poll_reads_nothing)
 	help_end();
 }
 
+/* Who only looks leaves no trace: no directory, no log, no sync. The first message is the account's birth, also under an open view. */
+FIBER_TEST(an_account_is_born_by_its_first_change)
+{
+	struct shard_stats before, after;
+	struct folder_info inbox;
+	char path[ACCOUNT_PATH_BYTES];
+	struct view *v, *w;
+
+	help_begin(test_folder());
+	account_path(9, path);
+	shard_stats(0, &before);
+	struct account *a = help_open(9);
+	assert_int_equal(view_open(a, FOLDER_INBOX, &v), OK);
+	assert_int_equal(view_count(v), 0);
+	assert_int_equal(folder_find(a, SLICE_LIT("inbox"), &inbox), OK);
+	shard_stats(0, &after);
+	assert_int_equal(before.syncs, after.syncs);
+	assert_int_equal(file_exists(store_self()->data_fd, path), 0);
+	assert_int_equal(help_deliver(a, FOLDER_INBOX, TEXT), 1);
+	assert_int_equal(file_exists(store_self()->data_fd, path), 1);
+	assert_int_equal(view_count(v), 0);
+	assert_int_equal(view_open(a, FOLDER_INBOX, &w), OK);
+	assert_int_equal(view_count(w), 1);
+	assert_int_not_equal(view_uidvalidity(w), 0);
+	view_close(v);
+	view_close(w);
+	account_close(a);
+	a = help_open(10);
+	account_close(a);
+	help_end(); /* lets go of one that was never born, too */
+	help_begin(help_config.data_path);
+	a = help_open(9);
+	assert_string_equal(help_uids(a, FOLDER_INBOX), "1");
+	account_close(a);
+	account_path(10, path);
+	assert_int_equal(file_exists(store_self()->data_fd, path), 0);
+	help_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(delivers_and_reads_back),
+		cmocka_unit_test(an_account_is_born_by_its_first_change),
 		cmocka_unit_test(survives_restart_and_kill),
 		cmocka_unit_test(keeps_folders_flags_and_keywords),
 		cmocka_unit_test(copies_and_moves_without_bytes),

@@ -76,6 +76,7 @@ static struct fake_house {
 	bool tls, tls_offered, clear_refused; /* of the one session there is */
 	bool dying, peer_gone, killed, dots_unknown, in_memory, apop;
 	int moved_to;
+	struct directory_extremes extremes;
 	uint32_t login_delay_s, many; /* many: views pretend to hold so many messages, all like the first */
 	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
 	bool read_short;
@@ -494,6 +495,7 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 	return OK;
 }
 bool auth_apop_offered(void) { return fake.apop; }
+struct directory_extremes directory_extremes(void) { return fake.extremes; }
 enum err directory_rcpt(struct slice address, struct subject **out)
 {
 	char plain[1024];
@@ -629,6 +631,7 @@ static void fake_close(struct fake_session *f)
 static void fake_begin(void)
 {
 	memset(&fake, 0, sizeof fake);
+	fake.extremes.expire_days_min = -1;
 	buf_init(&fake.out, MIB(64));
 	fake.moved_to = -1;
 }

@@ -6,8 +6,9 @@
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
-#include "tenancy/directory_private.h"
+#include "tenancy/backend.h"
 #include "tenancy/manage.h"
+#include "tenancy/record.h"
 #include "tests/unit/support/fiber_main.h"
 
 #include <fcntl.h>
@@ -174,6 +175,21 @@ FIBER_TEST(a_change_is_seen_within_a_second)
 	close_directory();
 }
 
+FIBER_TEST(extremes_of_all_tenants)
+{
+	sample();
+	open_directory(MIB(1));
+	assert_int_equal(directory_extremes().login_delay_max_s, 0);
+	assert_int_equal(directory_extremes().expire_days_min, -1);
+	uint64_t changes = stats().changes;
+	sql("UPDATE tenants SET login_delay_s = 60, expire_days = -1 WHERE name = 'demo';"
+	    "UPDATE tenants SET login_delay_s = 900, expire_days = 5 WHERE name = 'other'");
+	wait_for_change(changes);
+	assert_int_equal(directory_extremes().login_delay_max_s, 900);
+	assert_int_equal(directory_extremes().expire_days_min, 5);
+	close_directory();
+}
+
 FIBER_TEST(credential_version_follows_every_change)
 {
 	struct subject *s;
@@ -326,6 +342,25 @@ FIBER_TEST(removed_accounts_wait_for_their_purge)
 	close_directory();
 }
 
+/* The bound on a query's steps is each query's own, however many a connection has answered. */
+FIBER_TEST(a_connection_answers_for_ever)
+{
+	const struct directory_backend *backend;
+	struct record *record;
+	void *self;
+	sample();
+	assert_int_equal(directory_sqlite_open(data, &backend, &self), OK);
+	/* some thirty steps each: four times the bound in all */
+	for (int i = 0; i < 4 * DIRECTORY_STEPS_MAX / 30; i++) {
+		enum err e = backend->account(self, S("anna"), S("demo.example"), &record);
+		if (e)
+			fail_msg("question %d: %s", i, err_name(e));
+		fact_unref(&record->fact);
+	}
+	backend->close(self);
+	sqlite3_close(other);
+}
+
 static void refuses_a_foreign_or_newer_file(void **state)
 {
 	(void)state;
@@ -354,12 +389,14 @@ int main(void)
 		cmocka_unit_test(finds_what_is_there),
 		cmocka_unit_test(strange_names_are_only_names),
 		cmocka_unit_test(a_change_is_seen_within_a_second),
+		cmocka_unit_test(extremes_of_all_tenants),
 		cmocka_unit_test(credential_version_follows_every_change),
 		cmocka_unit_test(stale_answers_serve_when_it_fails),
 		cmocka_unit_test(one_query_for_many_askers),
 		cmocka_unit_test(bytes_are_bounded),
 		cmocka_unit_test(a_warm_look_up_is_cheap),
 		cmocka_unit_test(removed_accounts_wait_for_their_purge),
+		cmocka_unit_test(a_connection_answers_for_ever),
 		cmocka_unit_test(refuses_a_foreign_or_newer_file),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,8 +148,7 @@ static void capabilities(void **state)
 	(void)state;
 	const char *before = answer("CAPA\r\n");
 	assert_non_null(strstr(before, "LOGIN-DELAY 0\r\nEXPIRE NEVER\r\nIMPLEMENTATION Penfold\r\n.\r\n"));
-	pop3_settings.login_delay_max_s = 900;
-	pop3_settings.expire_days_min = 5;
+	fake.extremes = (struct directory_extremes){ 900, 5 };
 	fake.login_delay_s = 60;
 	const char *both = answer("CAPA\r\n" LOGIN "CAPA\r\n");
 	assert_non_null(strstr(both, "LOGIN-DELAY 900 USER\r\nEXPIRE 5 USER\r\n"));

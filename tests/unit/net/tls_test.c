@@ -65,7 +65,7 @@ static int setup_all(void **state)
 	snprintf(secrets_path, sizeof secrets_path, "%s/secrets", folder);
 	snprintf(names_path, sizeof names_path, "%s/names", folder);
 	mkdir(names_path, 0700);
-	client_make_pair(chain_path, key_path, "default.example", false, false);
+	peer_make_pair(chain_path, key_path, "default.example", false, false);
 	return 0;
 }
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -76,7 +76,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 static int teardown_all(void **state)
 {
 	(void)state;
-	SSL_CTX_free(client_ctx);
+	SSL_CTX_free(peer_ctx);
 	return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 static int setup(void **state)
@@ -96,14 +96,14 @@ static int teardown(void **state)
 
 static void shake_cut(int version, size_t piece)
 {
-	struct client c;
+	struct peer c;
 	struct tls *t = tls_new(&pop3_rules);
-	client_open(&c, version, "mail.example", "\4pop3", NULL);
-	assert_true(client_shake(&c, t, piece));
-	assert_true(client_talk(&c, t));
-	assert_string_equal(client_saw(&c), "default.example");
+	peer_open(&c, version, "mail.example", "\4pop3", NULL);
+	assert_true(peer_shake(&c, t, piece));
+	assert_true(peer_talk(&c, t));
+	assert_string_equal(peer_saw(&c), "default.example");
 	assert_string_equal(tls_facts(t).version, version == TLS1_3_VERSION ? "TLSv1.3" : "TLSv1.2");
-	client_close(&c);
+	peer_close(&c);
 	tls_free(t);
 }
 
@@ -120,17 +120,17 @@ static void every_cut(void **state)
 static void old_versions(void **state)
 {
 	(void)state;
-	struct client c;
+	struct peer c;
 	struct tls *t = tls_new(&new_rules);
-	client_open(&c, TLS1_2_VERSION, NULL, NULL, NULL);
-	assert_false(client_shake(&c, t, 0)); /* tls13_only */
+	peer_open(&c, TLS1_2_VERSION, NULL, NULL, NULL);
+	assert_false(peer_shake(&c, t, 0)); /* tls13_only */
 	assert_int_equal(tls_state(t), TLS_FAILED);
-	client_close(&c);
+	peer_close(&c);
 	tls_free(t);
 	t = tls_new(&pop3_rules);
-	client_open(&c, TLS1_1_VERSION, NULL, NULL, NULL);
-	assert_false(client_shake(&c, t, 0));
-	client_close(&c);
+	peer_open(&c, TLS1_1_VERSION, NULL, NULL, NULL);
+	assert_false(peer_shake(&c, t, 0));
+	peer_close(&c);
 	tls_free(t);
 }
 
@@ -146,15 +146,15 @@ static void alpn(void **state)
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
-			struct client c;
+			struct peer c;
 			struct tls *t = tls_new(cases[i].rules);
-			client_open(&c, v, NULL, cases[i].offer, NULL);
-			assert_int_equal(client_shake(&c, t, 0), cases[i].good);
+			peer_open(&c, v, NULL, cases[i].offer, NULL);
+			assert_int_equal(peer_shake(&c, t, 0), cases[i].good);
 			if (!cases[i].good) {
 				assert_int_equal(tls_state(t), TLS_FAILED);
 				assert_non_null(strstr(tls_failure(t), "NO_APPLICATION_PROTOCOL"));
 			}
-			client_close(&c);
+			peer_close(&c);
 			tls_free(t);
 		}
 	}
@@ -163,22 +163,22 @@ static void alpn(void **state)
 /* ---- records ---- */
 
 struct pair {
-	struct client c;
+	struct peer c;
 	struct tls *t;
 };
 static struct pair connected(int version)
 {
 	struct pair p = { .t = tls_new(&pop3_rules) };
-	client_open(&p.c, version, NULL, NULL, NULL);
+	peer_open(&p.c, version, NULL, NULL, NULL);
 	SSL_set_app_data(p.c.ssl, NULL);
-	SSL_CTX_sess_set_new_cb(client_ctx, NULL);
-	assert_true(client_shake(&p.c, p.t, 0));
-	SSL_CTX_sess_set_new_cb(client_ctx, client_new_ticket);
+	SSL_CTX_sess_set_new_cb(peer_ctx, NULL);
+	assert_true(peer_shake(&p.c, p.t, 0));
+	SSL_CTX_sess_set_new_cb(peer_ctx, peer_new_ticket);
 	return p;
 }
 static void disconnect(struct pair *p)
 {
-	client_close(&p->c);
+	peer_close(&p->c);
 	tls_free(p->t);
 }
 
@@ -197,7 +197,7 @@ static void sealed_in_place(void **state)
 			if (version == TLS1_3_VERSION && round % 3 == 0) {
 				assert_int_equal(SSL_key_update(p.c.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
 				assert_int_equal(SSL_write(p.c.ssl, "x", 1), 1);
-				client_feed(p.t, client_take(&p.c), 1000, NULL);
+				peer_feed(p.t, peer_take(&p.c), 1000, NULL);
 				assert_int_equal(tls_state(p.t), TLS_OPEN);
 			}
 			size_t room = tls_sealed_bytes_max(bytes);
@@ -228,7 +228,7 @@ static void plain_at_every_cut(void **state)
 		buf_init(&got, 65536);
 		assert_int_equal(SSL_write(p.c.ssl, "USER ann\r\n", 10), 10);
 		assert_int_equal(SSL_write(p.c.ssl, "PASS secret\r\n", 13), 13);
-		client_feed(p.t, client_take(&p.c), piece, &got);
+		peer_feed(p.t, peer_take(&p.c), piece, &got);
 		assert_true(slice_eq(buf_slice(&got), SLICE_LIT("USER ann\r\nPASS secret\r\n")));
 		buf_release(&got);
 	}
@@ -244,7 +244,7 @@ static void ends(void **state)
 	buf_init(&got, 100);
 	assert_int_equal(SSL_write(p.c.ssl, "QUIT\r\n", 6), 6);
 	assert_int_equal(SSL_shutdown(p.c.ssl), 0);
-	client_feed(p.t, client_take(&p.c), 7, &got);
+	peer_feed(p.t, peer_take(&p.c), 7, &got);
 	assert_true(slice_eq(buf_slice(&got), SLICE_LIT("QUIT\r\n")));
 	assert_int_equal(tls_state(p.t), TLS_ENDED); /* it hears us still */
 	size_t n = tls_seal(p.t, SLICE_LIT("+OK bye\r\n"), TLS_RECORD_BYTES_MAX, sealed, sizeof sealed);
@@ -252,7 +252,7 @@ static void ends(void **state)
 	assert_true(tls_shut(p.t));
 	assert_false(tls_shut(p.t));
 	BIO_write(p.c.in, sealed, (int)n);
-	client_hear(&p.c, p.t);
+	peer_hear(&p.c, p.t);
 	char heard[64];
 	assert_int_equal(SSL_read(p.c.ssl, heard, sizeof heard), 9);
 	int r = SSL_read(p.c.ssl, &byte, 1);
@@ -270,7 +270,7 @@ static void other_protocols(void **state)
 					     "\x80\x2e\x01\x03\x01 and what would follow it in SSL 2.0, long enough" };
 	for (size_t i = 0; i < ARRAY_LEN(first); i++) {
 		struct tls *t = tls_new(&pop3_rules);
-		client_feed(t, slice_str(first[i]), 1, NULL);
+		peer_feed(t, slice_str(first[i]), 1, NULL);
 		assert_int_equal(tls_state(t), TLS_FAILED);
 		tls_feed(t, SLICE_LIT("more")); /* is not looked at */
 		tls_fed(t);
@@ -288,13 +288,13 @@ static void changed_records(void **state)
 		struct buf got;
 		buf_init(&got, 100);
 		assert_int_equal(SSL_write(p.c.ssl, "DELE 1\r\n", 8), 8);
-		struct slice record = client_take(&p.c);
+		struct slice record = peer_take(&p.c);
 		if (at >= record.len) {
 			disconnect(&p);
 			break;
 		}
 		((char *)(uintptr_t)record.ptr)[at] ^= 0x40;
-		client_feed(p.t, record, 5, &got);
+		peer_feed(p.t, record, 5, &got);
 		assert_int_equal(got.len, 0);
 		if (at != 3 && at != 4) /* a longer length: it waits for the rest */
 			assert_int_equal(tls_state(p.t), TLS_FAILED);
@@ -309,14 +309,14 @@ static void floods(void **state)
 	(void)state;
 	struct tls *t = tls_new(&pop3_rules);
 	for (int i = 0; i < 1000 && tls_state(t) != TLS_FAILED; i++)
-		client_feed(t, SLICE_LIT("\x16\x03\x01\x00\x00"), 5, NULL);
+		peer_feed(t, SLICE_LIT("\x16\x03\x01\x00\x00"), 5, NULL);
 	assert_int_equal(tls_state(t), TLS_FAILED);
 	tls_free(t);
 	struct pair p = connected(TLS1_3_VERSION);
 	for (int i = 0; i < 40; i++) {
 		assert_int_equal(SSL_key_update(p.c.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
 		SSL_write(p.c.ssl, "", 0);
-		client_feed(p.t, client_take(&p.c), 4096, NULL);
+		peer_feed(p.t, peer_take(&p.c), 4096, NULL);
 	}
 	assert_int_equal(tls_state(p.t), TLS_FAILED);
 	print_message("key updates: %s\n", tls_failure(p.t));
@@ -326,7 +326,7 @@ static void floods(void **state)
 	char record[5 + 16384] = "\x16\x03\x01\x40\x00\x01\x7f\xff\xff";
 	size_t fed = 0;
 	while (tls_state(t) == TLS_SHAKING && fed < MIB(4)) {
-		client_feed(t, slice_of(record, sizeof record), 4096, NULL);
+		peer_feed(t, slice_of(record, sizeof record), 4096, NULL);
 		fed += sizeof record;
 	}
 	assert_int_equal(tls_state(t), TLS_FAILED);
@@ -339,17 +339,17 @@ static void floods(void **state)
 /* A handshake with or without a ticket; the ticket it got is kept. */
 static bool resumes(SSL_SESSION **ticket_io, int version)
 {
-	struct client c;
+	struct peer c;
 	struct tls *t = tls_new(&pop3_rules);
-	client_open(&c, version, "mail.example", NULL, *ticket_io);
-	assert_true(client_shake(&c, t, 0));
-	assert_true(client_talk(&c, t));
+	peer_open(&c, version, "mail.example", NULL, *ticket_io);
+	assert_true(peer_shake(&c, t, 0));
+	assert_true(peer_talk(&c, t));
 	bool resumed = tls_facts(t).resumed;
 	assert_int_equal(resumed, SSL_session_reused(c.ssl));
 	SSL_SESSION_free(*ticket_io);
 	*ticket_io = c.ticket ? c.ticket : SSL_get1_session(c.ssl);
 	c.ticket = NULL;
-	client_close(&c);
+	peer_close(&c);
 	tls_free(t);
 	return resumed;
 }
@@ -414,12 +414,12 @@ struct seen {
 static void ask_fiber(void *arg)
 {
 	struct seen *s = arg;
-	struct client c;
+	struct peer c;
 	struct tls *t = tls_new(&pop3_rules);
-	client_open(&c, 0, s->name, NULL, NULL);
-	s->open = client_shake(&c, t, 0) && client_talk(&c, t);
-	snprintf(s->saw, sizeof s->saw, "%s", client_saw(&c));
-	client_close(&c);
+	peer_open(&c, 0, s->name, NULL, NULL);
+	s->open = peer_shake(&c, t, 0) && peer_talk(&c, t);
+	snprintf(s->saw, sizeof s->saw, "%s", peer_saw(&c));
+	peer_close(&c);
 	tls_free(t);
 }
 
@@ -435,7 +435,7 @@ static void make_named(const char *name, const char *subject, const char *chain,
 {
 	const char *at = path_of(names_path, name);
 	mkdir(at, 0700);
-	client_make_pair(path_of(at, chain), path_of(at, key), subject, rsa, false);
+	peer_make_pair(path_of(at, chain), path_of(at, key), subject, rsa, false);
 }
 
 static void names(void **state)
@@ -469,7 +469,7 @@ static void names(void **state)
 	for (int v = 1; v <= 2; v++) {
 		const char *at = path_of(folder_of, v == 1 ? "v1" : "v2");
 		mkdir(at, 0700);
-		client_make_pair(path_of(at, "tls.crt"), path_of(at, "tls.key"), v == 1 ? "first" : "second", false, false);
+		peer_make_pair(path_of(at, "tls.crt"), path_of(at, "tls.key"), v == 1 ? "first" : "second", false, false);
 	}
 	assert_int_equal(symlink("v1", path_of(folder_of, "..data")), 0);
 	unlink(path_of(folder_of, "tls.crt"));
@@ -491,11 +491,11 @@ static void swaps(void **state)
 	char subject[32];
 	for (int i = 0; i < 100; i++) {
 		snprintf(subject, sizeof subject, "swap %d", i);
-		client_make_pair(chain_path, key_path, subject, false, false);
+		peer_make_pair(chain_path, key_path, subject, false, false);
 		tls_look(false);
 		assert_string_equal(served(NULL), subject);
 	}
-	client_make_pair(chain_path, key_path, "bad", false, true);
+	peer_make_pair(chain_path, key_path, "bad", false, true);
 	tls_look(false);
 	assert_string_equal(served(NULL), subject);
 	tls_look(false);
@@ -504,7 +504,7 @@ static void swaps(void **state)
 	unlink(key_path);
 	tls_look(true);
 	assert_string_equal(served(NULL), subject);
-	client_make_pair(chain_path, key_path, "default.example", false, false);
+	peer_make_pair(chain_path, key_path, "default.example", false, false);
 	tls_look(false);
 	assert_string_equal(served(NULL), "default.example");
 }
@@ -544,14 +544,14 @@ static void idle_memory(void **state)
 	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
 		size_t before = 0;
 		for (int i = -10; i < COUNT; i++) {
-			struct client c;
+			struct peer c;
 			struct tls *t = tls_new(&pop3_rules);
 			if (i == 0)
 				before = resident();
-			client_open(&c, version, "mail.tenant.example", NULL, NULL);
-			assert_true(client_shake(&c, t, 0));
-			assert_true(client_talk(&c, t));
-			client_close(&c);
+			peer_open(&c, version, "mail.tenant.example", NULL, NULL);
+			assert_true(peer_shake(&c, t, 0));
+			assert_true(peer_talk(&c, t));
+			peer_close(&c);
 			if (i < 0)
 				tls_free(t);
 			else

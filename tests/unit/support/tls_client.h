@@ -30,7 +30,7 @@
 
 /* ---- certificates ---- */
 
-static EVP_PKEY *client_make_key(bool rsa)
+static inline EVP_PKEY *peer_make_key(bool rsa)
 {
 	EVP_PKEY *key = EVP_PKEY_new();
 	if (rsa) {
@@ -46,10 +46,10 @@ static EVP_PKEY *client_make_key(bool rsa)
 }
 
 /* Writes a pair; `name` becomes the common name. `other_key`: the file of the key gets one that does not belong. */
-static void client_make_pair(const char *chain_path, const char *key_path, const char *name, bool rsa, bool other_key)
+static inline void peer_make_pair(const char *chain_path, const char *key_path, const char *name, bool rsa, bool other_key)
 {
 	static long serial;
-	EVP_PKEY *key = client_make_key(rsa);
+	EVP_PKEY *key = peer_make_key(rsa);
 	X509 *x = X509_new();
 	ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial);
 	X509_set_version(x, 2);
@@ -66,7 +66,7 @@ static void client_make_pair(const char *chain_path, const char *key_path, const
 	ASSERT(f && PEM_write_X509(f, x));
 	fclose(f);
 	ASSERT(rename(fresh, chain_path) == 0);
-	EVP_PKEY *written = other_key ? client_make_key(rsa) : key;
+	EVP_PKEY *written = other_key ? peer_make_key(rsa) : key;
 	snprintf(fresh, sizeof fresh, "%s.new", key_path);
 	f = fopen(fresh, "w");
 	ASSERT(f && PEM_write_PrivateKey(f, written, NULL, NULL, 0, NULL, NULL));
@@ -80,17 +80,17 @@ static void client_make_pair(const char *chain_path, const char *key_path, const
 
 /* ---- the client ---- */
 
-struct client {
+struct peer {
 	SSL *ssl;
 	BIO *in, *out; /* to it, from it */
 	SSL_SESSION *ticket; /* the newest */
 };
 
-static SSL_CTX *client_ctx;
+static SSL_CTX *peer_ctx;
 
-static int client_new_ticket(SSL *ssl, SSL_SESSION *session)
+static int peer_new_ticket(SSL *ssl, SSL_SESSION *session)
 {
-	struct client *c = SSL_get_app_data(ssl);
+	struct peer *c = SSL_get_app_data(ssl);
 	if (!c)
 		return 0;
 	SSL_SESSION_free(c->ticket);
@@ -98,15 +98,15 @@ static int client_new_ticket(SSL *ssl, SSL_SESSION *session)
 	return 1;
 }
 
-static void client_open(struct client *c, int version, const char *name, const char *alpn, SSL_SESSION *resume)
+static inline void peer_open(struct peer *c, int version, const char *name, const char *alpn, SSL_SESSION *resume)
 {
-	if (!client_ctx) {
-		client_ctx = SSL_CTX_new(TLS_method());
-		SSL_CTX_set_session_cache_mode(client_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-		SSL_CTX_sess_set_new_cb(client_ctx, client_new_ticket);
+	if (!peer_ctx) {
+		peer_ctx = SSL_CTX_new(TLS_method());
+		SSL_CTX_set_session_cache_mode(peer_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(peer_ctx, peer_new_ticket);
 	}
 	memset(c, 0, sizeof *c);
-	c->ssl = SSL_new(client_ctx);
+	c->ssl = SSL_new(peer_ctx);
 	SSL_set_app_data(c->ssl, c);
 	SSL_set_connect_state(c->ssl);
 	if (version) {
@@ -125,14 +125,14 @@ static void client_open(struct client *c, int version, const char *name, const c
 	SSL_set_bio(c->ssl, c->in, c->out);
 }
 
-static void client_close(struct client *c)
+static inline void peer_close(struct peer *c)
 {
 	SSL_free(c->ssl);
 	SSL_SESSION_free(c->ticket);
 }
 
 /* What it wants on the wire, taken from it. */
-static struct slice client_take(struct client *c)
+static inline struct slice peer_take(struct peer *c)
 {
 	const uint8_t *ptr;
 	size_t len;
@@ -144,7 +144,7 @@ static struct slice client_take(struct client *c)
 }
 
 /* What the server's TLS has to say goes to the client. */
-static void client_hear(struct client *c, struct tls *t)
+static inline void peer_hear(struct peer *c, struct tls *t)
 {
 	struct slice said = tls_pending(t);
 	if (said.len)
@@ -153,7 +153,7 @@ static void client_hear(struct client *c, struct tls *t)
 }
 
 /* Feeds in pieces, reading whatever comes out into got. */
-static void client_feed(struct tls *t, struct slice sealed, size_t piece, struct buf *got)
+static inline void peer_feed(struct tls *t, struct slice sealed, size_t piece, struct buf *got)
 {
 	char plain[4096];
 	for (size_t at = 0; at < sealed.len; at += piece) {
@@ -167,15 +167,15 @@ static void client_feed(struct tls *t, struct slice sealed, size_t piece, struct
 }
 
 /* Both sides until neither has anything to say. True when both are open. */
-static bool client_shake(struct client *c, struct tls *t, size_t piece)
+static inline bool peer_shake(struct peer *c, struct tls *t, size_t piece)
 {
 	for (int turn = 0; turn < 12; turn++) {
 		int r = SSL_do_handshake(c->ssl);
-		struct slice said = client_take(c);
-		client_feed(t, said, piece ? piece : said.len + 1, NULL);
+		struct slice said = peer_take(c);
+		peer_feed(t, said, piece ? piece : said.len + 1, NULL);
 		while (tls_state(t) == TLS_WORK) /* on a fiber only */
 			tls_work(t);
-		client_hear(c, t);
+		peer_hear(c, t);
 		if (r == 1 && tls_state(t) == TLS_OPEN) {
 			char byte;
 			SSL_read(c->ssl, &byte, 1); /* tickets */
@@ -187,13 +187,13 @@ static bool client_shake(struct client *c, struct tls *t, size_t piece)
 }
 
 /* One message each way. */
-static bool client_talk(struct client *c, struct tls *t)
+static inline bool peer_talk(struct peer *c, struct tls *t)
 {
 	struct buf got;
 	char sealed[1024], heard[64];
 	buf_init(&got, 4096);
 	bool good = SSL_write(c->ssl, "hello", 5) == 5;
-	client_feed(t, client_take(c), 4096, &got);
+	peer_feed(t, peer_take(c), 4096, &got);
 	good = good && slice_eq(buf_slice(&got), SLICE_LIT("hello")) && tls_state(t) == TLS_OPEN;
 	size_t n = good ? tls_seal(t, SLICE_LIT("+OK\r\n"), TLS_RECORD_BYTES_MAX, sealed, sizeof sealed) : 0;
 	good = good && n && BIO_write(c->in, sealed, (int)n) == (int)n && SSL_read(c->ssl, heard, sizeof heard) == 5;
@@ -202,7 +202,7 @@ static bool client_talk(struct client *c, struct tls *t)
 }
 
 /* The common name of what the server showed. */
-static const char *client_saw(struct client *c)
+static inline const char *peer_saw(struct peer *c)
 {
 	static char name[256];
 	X509 *x = SSL_get_peer_certificate(c->ssl);

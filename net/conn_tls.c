@@ -207,10 +207,26 @@ static void seal(struct net_private *c, struct tls_flight *f)
 	f->first = false;
 }
 
+/* The last bytes of all: close_notify leaves with them. Its record fits the slack of tls_sealed_bytes_max. */
+static void seal_end(struct net_private *c, struct tls_flight *f)
+{
+	const struct reply *r = &conn_session(c)->reply;
+	if (c->phase != CONN_FLUSHING || f->at < f->count || r->flying < r->pieces || f->broken || !tls_shut(tls_of(c)))
+		return;
+	struct slice end = tls_pending(tls_of(c));
+	if (end.len > f->cap - f->sealed)
+		return; /* it leaves by itself */
+	memcpy(f->buf + f->sealed, end.ptr, end.len);
+	f->sealed += end.len;
+	tls_pending_sent(tls_of(c));
+}
+
 static void transmit(struct net_private *c, struct tls_flight *f)
 {
 	if (f->plain_len)
 		seal(c, f);
+	if (f->plain_len)
+		seal_end(c, f);
 	f->piece = (struct io_piece){ .ptr = f->buf, .len = f->broken ? 0 : f->sealed, .fd = -1 };
 	c->looked = false;
 	c->active_ms = clock_now_ms();

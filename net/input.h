@@ -35,7 +35,10 @@ struct input {
 static inline void input_init(struct input *in) { *in = (struct input){ NULL, 0, 0, 0 }; }
 void input_release(struct input *in, struct input_pools *pools);
 
-static inline struct slice input_unread(const struct input *in) { return slice_of(in->ptr + in->at, in->end - in->at); }
+static inline struct slice input_unread(const struct input *in)
+{
+	return in->ptr ? slice_of(in->ptr + in->at, in->end - in->at) : slice_of(NULL, 0);
+}
 static inline size_t input_len(const struct input *in) { return in->end - in->at; }
 void input_add(struct input *in, struct slice bytes, struct input_pools *pools);
 /* The bytes stay where they are until the next input_add, input_room, input_trim. */

@@ -187,7 +187,11 @@ listeners:
                                         stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
         log.close()
         if wait:
-            self.wait_ready()
+            try:
+                self.wait_ready()
+            except BaseException:
+                self.kill()
+                raise
 
     def wait_ready(self, seconds=20):
         end = time.time() + seconds

@@ -199,7 +199,17 @@ def one_round(p, accounts, round_, rnd, sizes, share):
     return figures
 
 
-def kill_many_times(p, kills, sizes, share):
+def kill_many_times(p, *how):
+    """The counters, added up."""
+    p.setup()
+    try:
+        return kill_and_check(p, *how)
+    finally:
+        if p.process:
+            p.kill()
+
+
+def kill_and_check(p, kills, sizes, share):
     print(f'KILL_SEED={SEED}')
     rnd = random.Random(SEED)
     accounts = [Account(u) for u in USERS]
@@ -232,7 +242,6 @@ def kill_many_times(p, kills, sizes, share):
 def test_kill(tmp_path):
     """Small messages, logs as they are by default."""
     p = Penfold(tmp_path, accounts=USERS)
-    p.setup()
     kill_many_times(p, KILLS - KILLS // 2, [10, 3000, 70000], .3)
 
 
@@ -240,7 +249,6 @@ def test_kill_compacting(tmp_path):
     """Logs of 1 MiB that are half dead in no time, bodies in files of their own from 64 KiB on, a few above 1 MiB; accounts
     pushed out of memory."""
     p = Penfold(tmp_path, accounts=USERS, extra='store: { seal_bytes: 1 MiB, memory_body_bytes: 32 KiB, file_body_bytes: 64 KiB, warm_bytes_max: 1 MiB }')
-    p.setup()
     totals = kill_many_times(p, KILLS // 2, [10, 20000, 40000, 60000, 100000, 1_500_000], .6)
     assert totals['store_compactions_total'] > 0, 'nothing was compacted: the load is too small'
     assert totals['store_stubs_total'] > 0

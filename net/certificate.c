@@ -13,6 +13,7 @@
 #include <openssl/pem.h>
 #include <openssl/pool.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -101,6 +102,19 @@ static const char *check(struct certificate *c)
 	X509_free(leaf);
 	ERR_clear_error();
 	return why;
+}
+
+bool certificate_covers(const struct certificate *c, const char *name)
+{
+	char host[DOMAIN_BYTES_MAX + 4];
+	const unsigned char *der = CRYPTO_BUFFER_data(c->chain[0]);
+	X509 *leaf = d2i_X509(NULL, &der, (long)CRYPTO_BUFFER_len(c->chain[0]));
+	/* any host will do for a wildcard, but one that nobody names */
+	int n = snprintf(host, sizeof host, "%s%s", name[0] == '*' ? "xx" : "", name[0] == '*' ? name + 1 : name);
+	bool covers = leaf && n > 0 && (size_t)n < sizeof host && X509_check_host(leaf, host, (size_t)n, 0, NULL) == 1;
+	X509_free(leaf);
+	ERR_clear_error();
+	return covers;
 }
 
 enum err certificate_load(const char *chain_path, const char *key_path, struct certificate **out, char why_out[CERTIFICATE_WHY_BYTES])

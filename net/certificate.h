@@ -42,6 +42,9 @@ void certificate_put(struct certificate *c); /* NULL is harmless */
 /* Reads, parses and checks a pair. Blocking. ERR_CONFIG with one line in why_out. */
 enum err certificate_load(const char *chain_path, const char *key_path, struct certificate **out, char why_out[CERTIFICATE_WHY_BYTES]);
 
+/* The leaf is for this host, or for *.DOMAIN. */
+bool certificate_covers(const struct certificate *c, const char *name);
+
 struct certificates_config {
 	const char *chain_path, *key_path, *folder; /* copied; each pair or folder may be NULL */
 	uint64_t cache_bytes_max;

@@ -50,5 +50,6 @@ extern const struct verb fsck_verbs[];   /* cmd_fsck.c */
 extern const struct verb tenant_verbs[]; /* cmd_tenant.c */
 extern const struct verb domain_verbs[]; /* cmd_domain.c */
 extern const struct verb account_verbs[]; /* cmd_account.c */
+extern const struct verb certificate_verbs[]; /* cmd_certificate.c */
 
 #endif

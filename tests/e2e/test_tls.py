@@ -389,6 +389,37 @@ def test_hundred_thousand_names(tmp_path):
         assert rss_kib(p.process.pid) - before < 4096
 
 
+def test_certificate_verbs(tmp_path):
+    names = tmp_path / 'names'
+    names.mkdir()
+    with TlsPenfold(tmp_path, tls=f', certificates: {names}') as p:
+        p.run('tenant', 'add', 'other')
+        p.run('domain', 'add', f'sub.{DOMAIN}', '--tenant', 'other')
+
+        def add(name, tenant, pair, check=True):
+            return p.run('certificate', 'add', name, '--tenant', tenant, '--certificate', pair[0], '--key', pair[1], check=check)
+        mine = make_pair(str(tmp_path / 'mine'), f'mail.{DOMAIN}')
+        wild = make_pair(str(tmp_path / 'wild'), f'*.sub.{DOMAIN}')
+        add(f'Mail.{DOMAIN}', 'demo', mine)
+        eventually(lambda: shown(p.pops_port, f'mail.{DOMAIN}') == der_of(mine[0]))
+        add(f'*.sub.{DOMAIN}', 'other', wild)
+        eventually(lambda: shown(p.pops_port, f'any.sub.{DOMAIN}') == der_of(wild[0]))
+        assert [c['name'] for c in p.json('certificate', 'list')] == [f'*.sub.{DOMAIN}', f'mail.{DOMAIN}']
+        # not theirs, not for that name, not a pair, no name
+        for name, tenant, pair, words in ((f'*.sub.{DOMAIN}', 'demo', wild, b'in no domain of tenant demo'), (f'pop.{DOMAIN}', 'demo', mine, b'is not for'),
+                                          (f'mail.{DOMAIN}', 'other', mine, b'in no domain'), (f'mail.{DOMAIN}', 'demo', (mine[0], wild[1]), b'belong together'),
+                                          ('../../etc', 'demo', mine, b'no host name'), ('*.*.example', 'demo', mine, b'no host name')):
+            r = add(name, tenant, pair, check=False)
+            assert r.returncode in (1, 2) and words in r.stderr and len(r.stderr.splitlines()) == 1, r
+        # renewed by adding it again
+        mine = make_pair(str(tmp_path / 'mine'), f'mail.{DOMAIN}')
+        add(f'mail.{DOMAIN}', 'demo', mine)
+        eventually(lambda: shown(p.pops_port, f'mail.{DOMAIN}') == der_of(mine[0]))
+        p.run('certificate', 'remove', f'mail.{DOMAIN}')
+        eventually(lambda: shown(p.pops_port, f'mail.{DOMAIN}') == der_of(p.chain))
+        assert p.run('certificate', 'remove', f'mail.{DOMAIN}', check=False).returncode == 3
+
+
 # ---- tickets ----
 
 def session_of(port, session=None, version=None):

@@ -25,13 +25,15 @@
 #include "core/base/err.h"
 #include "core/base/rc.h"
 
-#include <openssl/base.h>
+/* BoringSSL's CRYPTO_BUFFER and EVP_PKEY; its headers are for the files that use them. */
+struct crypto_buffer_st;
+struct evp_pkey_st;
 
 struct certificate {
 	struct rc rc;
 	size_t count; /* of chain, leaf first */
-	CRYPTO_BUFFER **chain;
-	EVP_PKEY *key;
+	struct crypto_buffer_st **chain;
+	struct evp_pkey_st *key;
 	bool slow; /* a signature takes longer than a shard may be held: RSA */
 	int64_t expires_s; /* wall time */
 	size_t bytes; /* about, in memory */
@@ -47,6 +49,7 @@ bool certificate_covers(const struct certificate *c, const char *name);
 
 struct certificates_config {
 	const char *chain_path, *key_path, *folder; /* copied; each pair or folder may be NULL */
+	const char *where_chain, *where_folder;     /* in the configuration, for messages of the start; or NULL */
 	uint64_t cache_bytes_max;
 };
 /* Blocking. ERR_CONFIG, logged: the default pair is bad or the folder is none. */

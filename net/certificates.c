@@ -168,15 +168,20 @@ static struct certificate *take_reading(struct pair *p, struct reading *r, bool 
 
 /* ---- the default pair ---- */
 
-static enum err open_fallback(const char *chain_path, const char *key_path)
+static enum err open_fallback(const struct certificates_config *config)
 {
 	struct reading r;
 	struct pair *p = &certificates.fallback;
-	p->chain_path = xstrdup(chain_path);
-	p->key_path = xstrdup(key_path);
-	read_pair(chain_path, key_path, &r);
-	take_reading(p, &r, true);
-	return p->certificate ? OK : ERR_CONFIG;
+	p->chain_path = xstrdup(config->chain_path);
+	p->key_path = xstrdup(config->key_path);
+	read_pair(p->chain_path, p->key_path, &r);
+	if (!r.certificate) {
+		log_event(LOG_ERROR, "tls.certificate_unusable", LOG_Z("where", config->where_chain), LOG_Z("certificate", p->chain_path),
+			  LOG_Z("key", p->key_path), LOG_Z("reason", r.why));
+		return ERR_CONFIG;
+	}
+	take_reading(p, &r, false);
+	return OK;
 }
 
 /* ---- entries ---- */
@@ -449,11 +454,11 @@ enum err certificates_open(const struct certificates_config *config)
 	lru_init(&certificates.lru, config->cache_bytes_max ? config->cache_bytes_max : TLS_CERTIFICATES_BYTES_MAX, evict);
 	certificates.open = true;
 	if (config->folder && (stat(config->folder, &st) != 0 || !S_ISDIR(st.st_mode))) {
-		log_event(LOG_ERROR, "tls.folder_unusable", LOG_Z("folder", config->folder), LOG_ERRNO(errno));
+		log_event(LOG_ERROR, "tls.folder_unusable", LOG_Z("where", config->where_folder), LOG_Z("folder", config->folder), LOG_ERRNO(errno));
 		return ERR_CONFIG;
 	}
 	certificates.folder = config->folder ? xstrdup(config->folder) : NULL;
-	return config->chain_path ? open_fallback(config->chain_path, config->key_path) : OK;
+	return config->chain_path ? open_fallback(config) : OK;
 }
 
 void certificates_close(void)

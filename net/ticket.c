@@ -95,12 +95,12 @@ static const char *read_file(const char *path, struct secrets *out, struct stat 
 	return why;
 }
 
-static void refused(const char *path, const char *why, bool kept)
+static void refused(const char *path, const char *why)
 {
-	log_event(LOG_ERROR, "tls.ticket_keys_refused", LOG_Z("file", path), LOG_Z("reason", why), LOG_BOOL("old_kept", kept));
+	log_event(LOG_ERROR, "tls.ticket_keys_refused", LOG_Z("file", path), LOG_Z("reason", why), LOG_BOOL("old_kept", true));
 }
 
-enum err ticket_open(const char *path)
+enum err ticket_open(const char *path, const char *where)
 {
 	struct secrets fresh = { .count = 1 };
 	ASSERT(!tickets.path);
@@ -109,7 +109,7 @@ enum err ticket_open(const char *path)
 	} else {
 		const char *why = read_file(path, &fresh, &tickets.seen);
 		if (why) {
-			refused(path, why, false);
+			log_event(LOG_ERROR, "tls.ticket_keys_unusable", LOG_Z("where", where), LOG_Z("file", path), LOG_Z("reason", why));
 			return ERR_CONFIG;
 		}
 		tickets.path = xstrdup(path);
@@ -146,7 +146,7 @@ void ticket_look(bool loud)
 	const char *why = read_file(tickets.path, &fresh, &read);
 	tickets.seen = why ? now : read;
 	if (why) {
-		refused(tickets.path, why, true);
+		refused(tickets.path, why);
 		return;
 	}
 	pthread_mutex_lock(&tickets.lock);

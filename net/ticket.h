@@ -19,14 +19,14 @@
 
 #include "core/base/err.h"
 
-#include <openssl/base.h>
+struct ssl_ctx_st; /* BoringSSL's SSL_CTX */
 
-/* Blocking. ERR_CONFIG, logged. path NULL: a random secret. */
-enum err ticket_open(const char *path);
+/* Blocking. ERR_CONFIG, logged with `where`, its place in the configuration. path NULL: a random secret. */
+enum err ticket_open(const char *path, const char *where);
 void ticket_close(void);
 /* Reads the file again if it is another one. Blocking. A bad file keeps the old secrets and is reported. */
 void ticket_look(bool loud);
 /* Gives the keys to all sessions of a context, and tickets their lifetime. */
-void ticket_serve(SSL_CTX *ctx);
+void ticket_serve(struct ssl_ctx_st *ctx);
 
 #endif

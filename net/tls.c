@@ -250,8 +250,9 @@ static bool make_context(void)
 enum err tls_open_process(const struct tls_config *config)
 {
 	ASSERT(!process.ctx);
-	const struct certificates_config certificates = { config->certificate, config->key, config->folder, config->cache_bytes_max };
-	enum err e = ticket_open(config->ticket_keys);
+	const struct certificates_config certificates = { config->certificate,	     config->key,	  config->folder,
+							  config->where_certificate, config->where_folder, config->cache_bytes_max };
+	enum err e = ticket_open(config->ticket_keys, config->where_ticket_keys);
 	if (e == OK)
 		e = certificates_open(&certificates);
 	if (e == OK && !make_context()) {

@@ -38,6 +38,8 @@ struct tls_config {
 	const char *folder;            /* of certificates by name: certificate.h. NULL: none */
 	const char *ticket_keys;       /* file of shared secrets: ticket.h. NULL: a random one for this process */
 	uint64_t cache_bytes_max;      /* of certificates by name kept in memory */
+	/* where the configuration names them, for messages of the start; or NULL */
+	const char *where_certificate, *where_folder, *where_ticket_keys;
 };
 /* Main thread, before listeners_bind. Blocking. Logs why it failed (ERR_CONFIG). Without it no listener may offer TLS. */
 enum err tls_open_process(const struct tls_config *config);

@@ -275,6 +275,16 @@ static char *own_hostname(void)
 	return xstrdup(name[0] ? name : "localhost");
 }
 
+/* Where a key stands, for messages about what only a start can tell. */
+static char *place_of(const struct settings *s, const char *path, const char *key)
+{
+	char *where = NULL;
+	unsigned line = settings_line(s, key);
+	int len = line ? asprintf(&where, "%s:%u: %s", path, line, key) : asprintf(&where, "%s: %s", path, key);
+	ASSERT(len >= 0);
+	return where;
+}
+
 static bool has_certificate(const struct config *config) { return config->tls.certificate || config->tls.certificates; }
 
 static enum err take_tls(struct settings *s, const struct raw *raw, struct config *config)
@@ -283,6 +293,9 @@ static enum err take_tls(struct settings *s, const struct raw *raw, struct confi
 	config->tls.key = take_text(raw->tls.key);
 	config->tls.certificates = take_text(raw->tls.certificates);
 	config->tls.ticket_keys = take_text(raw->tls.ticket_keys);
+	config->tls.where_certificate = place_of(s, config->path, "tls.certificate");
+	config->tls.where_certificates = place_of(s, config->path, "tls.certificates");
+	config->tls.where_ticket_keys = place_of(s, config->path, "tls.ticket_keys");
 	if (config->tls.certificate && !config->tls.key)
 		return settings_refuse(s, "tls.certificate", "expected tls.key beside it, the file of its private key");
 	if (config->tls.key && !config->tls.certificate)
@@ -306,16 +319,6 @@ static enum err take_listener_tls(struct settings *s, const struct raw_listener 
 	out->tls13_only = raw->tls_min == 13;
 	out->plaintext = raw->plaintext;
 	return OK;
-}
-
-/* Where a key stands, for messages about what only a start can tell. */
-static char *place_of(const struct settings *s, const char *path, const char *key)
-{
-	char *where = NULL;
-	unsigned line = settings_line(s, key);
-	int len = line ? asprintf(&where, "%s:%u: %s", path, line, key) : asprintf(&where, "%s: %s", path, key);
-	ASSERT(len >= 0);
-	return where;
 }
 
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
@@ -438,5 +441,8 @@ void config_release(struct config *config)
 	free(config->tls.key);
 	free(config->tls.certificates);
 	free(config->tls.ticket_keys);
+	free(config->tls.where_certificate);
+	free(config->tls.where_certificates);
+	free(config->tls.where_ticket_keys);
 	free(config);
 }

@@ -58,6 +58,7 @@ struct config {
 	} lmtp;
 	struct {
 		char *certificate, *key, *certificates, *ticket_keys; /* NULL: none */
+		char *where_certificate, *where_certificates, *where_ticket_keys;
 		uint64_t cache_bytes_max;
 	} tls;
 	struct {

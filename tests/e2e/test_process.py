@@ -50,6 +50,13 @@ WRONG = [
     (GOOD.replace('data: {folder}/data\n', ''), 1, 'data', 'missing'),
     (GOOD + 'admin_socket: /proc/nowhere/a.sock\n', 4, 'admin_socket', 'folder of the socket'),
     (GOOD + 'pop3: {{ idle_s: 10, idle_s: 20 }}\n', 4, 'pop3.idle_s', 'twice'),
+    (GOOD.replace('}}', ', tls: implicit }}'), 3, 'listeners[1].tls', 'tls.certificate'),
+    (GOOD.replace('}}', ', tls: yes }}'), 3, 'listeners[1].tls', 'one of none, starttls, implicit'),
+    (GOOD.replace('}}', ', tls_min: 1.1 }}'), 3, 'listeners[1].tls_min', 'one of 1.2, 1.3'),
+    (GOOD + 'tls: {{ certificate: a.pem }}\n', 4, 'tls.certificate', 'tls.key'),
+    (GOOD + 'tls: {{ key: a.pem }}\n', 4, 'tls.key', 'tls.certificate'),
+    (GOOD + 'tls: {{ certificate: /none/a.pem, key: /none/b.pem }}\n', 4, 'tls.certificate', 'No such file'),
+    (GOOD + 'tls: {{ certificates: /none }}\n', 4, 'tls.certificates', 'ENOENT'),
     ('data: [1, 2]\n', 1, 'data', 'got a list'),
     ('data: "x\n', 2, '', 'not valid YAML'),
 ]

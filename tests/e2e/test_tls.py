@@ -334,7 +334,7 @@ def test_names_and_swaps(tmp_path):
     p.start(wait=False)
     assert p.process.wait(20) == 2
     p.process = None
-    assert 'tls.certificate_refused' in p.log()
+    assert 'tls.certificate_unusable' in p.log() and 'tls.certificate"' in p.log()
 
 
 def test_hundred_swaps_under_load(server):

@@ -397,9 +397,9 @@ static void bad_secrets(void **state)
 	static const char *const files[] = { "", "\n#\n", "0011\n", SECRET_A "x", SECRET_A SECRET_A SECRET_A SECRET_A SECRET_A SECRET_A SECRET_A SECRET_A SECRET_A };
 	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
 		write_secrets(files[i]);
-		assert_int_equal(ticket_open(secrets_path), ERR_CONFIG);
+		assert_int_equal(ticket_open(secrets_path, "x.yaml:1: tls.ticket_keys"), ERR_CONFIG);
 	}
-	assert_int_equal(ticket_open("/nonexistent/secrets"), ERR_CONFIG);
+	assert_int_equal(ticket_open("/nonexistent/secrets", NULL), ERR_CONFIG);
 }
 
 /* ---- names, in a shard of their own: loading needs offload threads ---- */
@@ -572,7 +572,7 @@ static void many_names(void **state)
 	(void)state;
 	enum { NAMES = 3000 };
 	char path[64];
-	const struct certificates_config config = { chain_path, key_path, names_path, KIB(1024) };
+	const struct certificates_config config = { chain_path, key_path, names_path, NULL, NULL, KIB(1024) };
 	make_named("all", "all", "tls.crt", "tls.key", false);
 	for (int i = 0; i < NAMES; i++) {
 		snprintf(path, sizeof path, "n%d.many.example", i);

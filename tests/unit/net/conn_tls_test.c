@@ -286,7 +286,7 @@ static void slow_readers(void **state)
 		SSL_free(slow[i].ssl);
 	}
 	EVENTUALLY(TOY_GET(closed) == SLOW);
-	assert_int_equal(TOY_GET(released), SLOW / 2 * 2 + 5);
+	EVENTUALLY(TOY_GET(released) == SLOW / 2 * 2 + 5); /* a session is told its end before its output is let go */
 	tls_hang_up(&quick);
 	toy_stop(t);
 }

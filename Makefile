@@ -16,9 +16,9 @@ CXX := g++
 
 # ---- packages (Debian 12) -------------------------------------------------------------------------------------------
 DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev libyaml-dev libsqlite3-dev libxxhash-dev \
-        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev nettle-dev
+        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev nettle-dev android-libboringssl-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server \
-             curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps
+             curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl libnet-ssleay-perl
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 
@@ -37,7 +37,11 @@ endif
 ifeq ($(DEBUG),1)
 CPPFLAGS_DEBUG := -DPENFOLD_DEBUG
 endif
-CPPFLAGS := -I. -D_GNU_SOURCE $(CPPFLAGS_DEBUG)
+# BoringSSL: Debian keeps it apart from OpenSSL's names. Another build of it: both variables, its rpath included.
+BORINGSSL_DIR := /usr/lib/$(shell $(CC) -print-multiarch)/android
+BORINGSSL_CFLAGS ?= -isystem /usr/include/android
+BORINGSSL_LIBS ?= -L$(BORINGSSL_DIR) -Wl,-rpath,$(BORINGSSL_DIR) -lssl -lcrypto
+CPPFLAGS := -I. -D_GNU_SOURCE $(BORINGSSL_CFLAGS) $(CPPFLAGS_DEBUG)
 CFLAGS := -std=gnu11 $(OPT) -g $(WARN) $(HARDEN) $(SANFLAGS)
 LDFLAGS := $(LDHARDEN) $(SANFLAGS)
 # jemalloc stays out of sanitizer builds
@@ -45,7 +49,7 @@ ifeq ($(SAN),)
 LIB_JEMALLOC := -ljemalloc
 CPPFLAGS += -DPENFOLD_JEMALLOC
 endif
-LIBS := -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lnettle -ljansson $(LIB_JEMALLOC) -lpthread
+LIBS := $(BORINGSSL_LIBS) -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lnettle -ljansson $(LIB_JEMALLOC) -lpthread
 
 # ---- sources: one static library per room, lower floors last --------------------------------------------------------
 ROOMS := net/server net/pop3 net/lmtp net storage tenancy core/run core/base

@@ -79,7 +79,10 @@ void conn_open(const struct proto *proto, struct listener *listener, int fd)
 	c->next = NEXT_OPEN;
 	__atomic_fetch_add(&net_process.connections, 1, __ATOMIC_RELAXED);
 	join_shard(c, sh);
-	session_wake(c);
+	if (listener_tls(listener) == LISTEN_TLS_IMPLICIT)
+		conn_tls_begin(c); /* greets when the handshake is over */
+	else
+		session_wake(c);
 }
 
 /* ---- death ---- */
@@ -134,7 +137,9 @@ static void destroy(struct net_private *c)
 {
 	struct session *s = conn_session(c);
 	struct net_shard *sh = c->shard;
-	ASSERT(c->told && !c->running && !c->recv.pending && !c->send.pending);
+	ASSERT(c->told && !c->running && !c->recv.pending && !c->sending);
+	if (c->tls)
+		conn_tls_free(c);
 	io_close(c->fd);
 	reply_release(&s->reply);
 	input_release(&c->input, &sh->input);
@@ -151,13 +156,15 @@ static void join(struct net_private *c)
 	c->phase = CONN_JOINING;
 	if (c->aborted)
 		socket_reset_on_close(c->fd); /* nobody takes what the kernel still holds */
-	if (!c->recv.pending && !c->send.pending) {
+	if (!c->recv.pending && !c->sending) {
 		destroy(c);
 		return;
 	}
 	io_shutdown(c->fd);
 	io_cancel(&c->recv);
 	io_cancel(&c->send);
+	if (c->tls)
+		conn_tls_cancel(c);
 }
 
 /* A client that is still sending would be answered with a reset, which may overtake our last reply: its bytes are read and
@@ -193,23 +200,31 @@ static void lingered(struct net_private *c)
 /* ---- output ---- */
 
 /* How often the output of a send in flight is looked at. */
-static uint32_t stall_look_ms(void) { return net_process.settings.stall_ms_max / 4 + 1; }
+uint32_t conn_stall_look_ms(void) { return net_process.settings.stall_ms_max / 4 + 1; }
 
 void conn_send(struct net_private *c)
 {
 	struct reply *r = &conn_session(c)->reply;
-	if (c->send.pending || c->aborted || reply_empty(r))
+	if (c->sending || c->aborted)
+		return;
+	if (UNLIKELY(c->tls != NULL)) {
+		conn_tls_send(c);
+		return;
+	}
+	if (reply_empty(r))
 		return;
 	struct reply_flight f = reply_gather(r, &c->shard->batches);
 	c->batch = f.batch;
 	c->looked = false;
 	c->active_ms = clock_now_ms();
-	conn_timer_at_most(c, stall_look_ms());
+	conn_timer_at_most(c, conn_stall_look_ms());
+	c->sending = true;
 	io_send(&c->send, c->fd, f.pieces, f.count);
 }
 
 static void flight_over(struct net_private *c)
 {
+	c->sending = false;
 	if (c->batch)
 		pool_put(&c->shard->batches, c->batch);
 	c->batch = NULL;
@@ -234,17 +249,21 @@ static void send_failed(struct net_private *c)
 	conn_fail(c, result == -EIO ? END_IO : END_CLIENT);
 }
 
-static void send_done(struct io_op *op)
+static void send_done(struct io_op *op) { conn_send_over(CONTAINER_OF(op, struct net_private, send)); }
+
+void conn_send_over(struct net_private *c)
 {
-	struct net_private *c = CONTAINER_OF(op, struct net_private, send);
 	struct reply *r = &conn_session(c)->reply;
+	if (UNLIKELY(c->tls != NULL) && conn_tls_sent_part(c))
+		return;
 	flight_over(c);
-	if (op->result < 0) {
+	if (c->send.result < 0) {
 		send_failed(c);
 		return;
 	}
-	reply_sent(r);
-	STAT_ADD(c->shard, bytes_out, (uint64_t)op->result);
+	if (r->flying) /* else it was TLS's own */
+		reply_sent(r);
+	STAT_ADD(c->shard, bytes_out, (uint64_t)c->send.result);
 	c->active_ms = clock_now_ms();
 	conn_timer_at_most(c, c->idle_ms_max); /* a look at this send may have put it off */
 	if (c->running) {
@@ -262,11 +281,11 @@ static void send_done(struct io_op *op)
 
 static void receive(struct net_private *c)
 {
-	if (c->recv.pending || c->eof || c->waits_for_output)
+	if (c->recv.pending || c->eof || c->waits_for_output || c->tls_next)
 		return;
-	if (c->next != NEXT_LINE && c->next != NEXT_DATA)
+	if (UNLIKELY(c->tls != NULL) ? !conn_tls_wants_input(c) : c->next != NEXT_LINE && c->next != NEXT_DATA)
 		return;
-	c->into = c->next == NEXT_DATA && c->hot;
+	c->into = c->next == NEXT_DATA && c->hot && !c->tls;
 	if (!c->into) {
 		io_recv(&c->recv, c->fd);
 		return;
@@ -290,7 +309,7 @@ static void received(struct net_private *c, size_t bytes)
 		c->hot |= c->recv.hot; /* the kernel says that it has more */
 	}
 	c->data_starved = false;
-	if (!c->send.pending && !amid_line)
+	if (!c->sending && !amid_line)
 		c->active_ms = clock_now_ms();
 	STAT_ADD(c->shard, bytes_in, bytes);
 }
@@ -313,6 +332,10 @@ static void recv_done(struct io_op *op)
 		conn_fail(c, END_CLIENT);
 		return;
 	}
+	if (UNLIKELY(c->tls != NULL)) {
+		conn_tls_received(c);
+		return;
+	}
 	if (op->result == 0)
 		c->eof = true;
 	else
@@ -326,7 +349,7 @@ static void recv_done(struct io_op *op)
 /* To the shard that owns the account. Nothing is armed and nothing in flight; unsent output and unread input travel along. */
 static void depart(struct net_private *c)
 {
-	ASSERT(!c->recv.pending && !c->send.pending && !c->batch);
+	ASSERT(!c->recv.pending && !c->sending && !c->batch);
 	unsigned to = c->move_to;
 	__atomic_fetch_add(&net_process.moving, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&net_process.stopping, __ATOMIC_SEQ_CST)) {
@@ -366,6 +389,11 @@ static void flushed(struct net_private *c)
 static void settle_live(struct net_private *c)
 {
 	conn_send(c);
+	if (UNLIKELY(c->tls_next) && !c->sending) {
+		c->tls_next = false;
+		conn_tls_begin(c); /* comes back here */
+		return;
+	}
 	if (!c->recv.pending) /* invariant 9: else its buffer may be the kernel's */
 		input_trim(&c->input, &c->shard->input);
 	receive(c);
@@ -379,7 +407,7 @@ void conn_settle(struct net_private *c)
 	if (c->told && c->phase < CONN_FLUSHING)
 		c->phase = CONN_FLUSHING;
 	if (c->phase == CONN_JOINING) {
-		if (!c->recv.pending && !c->send.pending)
+		if (!c->recv.pending && !c->sending)
 			destroy(c);
 		return;
 	}
@@ -392,12 +420,14 @@ void conn_settle(struct net_private *c)
 		settle_live(c);
 		break;
 	case CONN_MOVING:
-		if (!c->send.pending)
+		if (!c->sending)
 			depart(c);
 		break;
 	case CONN_FLUSHING:
 		conn_send(c);
-		if (!c->send.pending)
+		if (c->tls && !c->sending && conn_tls_shut(c))
+			conn_send(c);
+		if (!c->sending)
 			flushed(c);
 		break;
 	case CONN_LINGERING:
@@ -439,7 +469,7 @@ static bool output_moves(struct net_private *c)
 	}
 	if (!sleep_on(c, net_process.settings.stall_ms_max))
 		return false;
-	conn_timer_at_most(c, stall_look_ms());
+	conn_timer_at_most(c, conn_stall_look_ms());
 	return true;
 }
 
@@ -448,7 +478,7 @@ static void watch(struct net_private *c)
 {
 	if (!c->ended && socket_peer_gone(c->fd))
 		conn_end(c, END_CLIENT, true);
-	if (c->send.pending && !output_moves(c))
+	if (c->sending && !output_moves(c))
 		conn_end(c, END_STALLED, true);
 	conn_timer_at_most(c, NET_WATCH_MS);
 }
@@ -462,9 +492,12 @@ static void timer_fired(struct timer *t)
 		join(c);
 	} else if (c->phase == CONN_JOINING) {
 		return; /* cancelled: completions come */
-	} else if (c->send.pending) {
+	} else if (c->sending) {
 		if (!output_moves(c))
 			conn_fail(c, END_STALLED);
+	} else if (c->tls && conn_tls_shaking(c)) {
+		if (!sleep_on(c, TLS_SHAKE_MS_MAX))
+			conn_fail(c, END_IDLE);
 	} else if (!sleep_on(c, c->idle_ms_max)) {
 		c->want_timeout = true;
 		session_wake(c);

@@ -18,6 +18,9 @@
 struct listener {
 	const struct proto *proto;
 	struct addr address; /* with the port that was given */
+	enum listen_tls tls;
+	bool plaintext;
+	struct tls_rules tls_rules;
 	unsigned fds_count;  /* one per shard, or one for all */
 	int fd[SHARDS_MAX];
 };
@@ -98,7 +101,11 @@ static int bind_patiently(struct listener *l)
 
 static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
 {
+	ASSERT(config->tls == LISTEN_TLS_NONE || tls_ready());
 	l->proto = config->proto;
+	l->tls = config->tls;
+	l->plaintext = config->plaintext;
+	l->tls_rules = (struct tls_rules){ config->tls13_only, config->proto->alpn };
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
 		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
 	unsigned count = addr_is_unix(&l->address) ? 1 : shards;
@@ -144,6 +151,10 @@ struct addr listeners_address(unsigned index)
 	ASSERT(index < net_process.listeners_count);
 	return net_process.listeners[index].address;
 }
+
+const struct tls_rules *listener_tls_rules(const struct listener *l) { return &l->tls_rules; }
+enum listen_tls listener_tls(const struct listener *l) { return l->tls; }
+bool listener_plaintext(const struct listener *l) { return l->plaintext; }
 
 /* ---- accepting ---- */
 

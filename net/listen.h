@@ -13,11 +13,15 @@
 #include "core/base/err.h"
 #include "net/session.h"
 
+enum listen_tls { LISTEN_TLS_NONE, LISTEN_TLS_STARTTLS /* by a command */, LISTEN_TLS_IMPLICIT /* from the first byte */ };
+
 struct listener_config {
 	const struct proto *proto;
 	const char *address;  /* "127.0.0.1:1110", "[::1]:110", "unix:/path" */
 	const char *where;    /* "penfold.yaml:12: listeners[0].address", for messages */
-	bool plaintext;       /* logins without TLS accepted from anywhere (later) */
+	bool plaintext;       /* logins without TLS are accepted from anywhere */
+	enum listen_tls tls;  /* not NONE: after tls_open_process */
+	bool tls13_only;
 };
 
 struct net_settings {

@@ -5,6 +5,7 @@
  *     listen.c    sockets, accepting, start and stop of a shard's share
  *     net_shard.c what the room keeps per shard: pools, the list of sessions, counters
  *     conn.c      a connection's operations and timer: receive, send, close as a join
+ *     conn_tls.c  the filter that is TLS, and tls.c certificate.c certificates.c ticket.c behind it
  *     session.c   what a session does next: the step loop on its fiber, moves
  *     input.c frame.c reply.c send.c pool.c     bytes in, lines, bytes out, memory
  *
@@ -26,7 +27,7 @@
  * come to rest or an operation has ended.  At most one fiber works for a session (`running`); while it does, nobody else touches
  * input or state, except that operations which end note it, and ends are decided (`ended`) by timers and kills.
  *
- * TLS will be a filter at two places here: between recv_done and input_add, and between reply_gather and io_send.  A
+ * TLS is a filter at two places: between recv_done and input_add, and between reply_gather and io_send (conn_tls.h).  A
  * session knows nothing of it, and the door neither.
  */
 #ifndef PENFOLD_NET_NET_PRIVATE_H
@@ -38,6 +39,7 @@
 #include "core/run/fiber.h"
 #include "core/run/io.h"
 #include "core/run/shard.h"
+#include "net/conn_tls.h"
 #include "net/frame.h"
 #include "net/input.h"
 #include "net/listen.h"
@@ -57,6 +59,7 @@ struct net_shard {
 	struct timer retry;
 	struct waitq emptied; /* listeners_stop waits for the last session here */
 	struct pool chunks, batches;
+	struct pool tls_flights, tls_small, tls_bulk; /* conn_tls.c */
 	struct input_pools input;
 	struct pool session[NET_PROTOCOLS_MAX];
 	unsigned session_pools;
@@ -111,6 +114,7 @@ struct net_private {
 	} queue;
 	uint64_t active_ms;     /* last line or data, or last sign that output is being taken */
 	struct io_piece *batch; /* of the send in flight */
+	struct conn_tls *tls;   /* NULL: none */
 	int fd;
 	uint32_t idle_ms_max;
 	union {
@@ -124,6 +128,8 @@ struct net_private {
 	bool aborted : 1;          /* no output any more */
 	bool told : 1;             /* proto->closed has been called */
 	bool running : 1;          /* a fiber works here, or is on its way */
+	bool sending : 1;          /* a send is in flight; with TLS, also while it reads and seals */
+	bool tls_next : 1;         /* TLS begins when the output has left */
 	bool eof : 1;              /* the peer has ended its sending */
 	bool waits_for_output : 1; /* to drain by half */
 	bool data_starved : 1;     /* proto->data took nothing of what there is */
@@ -143,6 +149,9 @@ void conn_open(const struct proto *proto, struct listener *listener, int fd);
 /* Starts whatever the state asks for; frees the session at the end of its life, or sends it away. Not while running. */
 void conn_settle(struct net_private *c);
 void conn_send(struct net_private *c);
+/* The send in flight is over, with its result in c->send. */
+void conn_send_over(struct net_private *c);
+uint32_t conn_stall_look_ms(void);
 /* Decides that the session ends. Does not wake it. */
 void conn_end(struct net_private *c, enum session_end how, bool abort);
 /* Ends it now: nothing more is sent. */
@@ -155,5 +164,10 @@ void session_wake(struct net_private *c);
 /* For a session that is parked: last words now. For one that runs: at its next line. */
 void session_stop(struct net_private *c);
 void session_retry(struct timer *t);
+
+/* What the configuration says of a listener (listen.c). */
+const struct tls_rules *listener_tls_rules(const struct listener *l);
+enum listen_tls listener_tls(const struct listener *l);
+bool listener_plaintext(const struct listener *l);
 
 #endif

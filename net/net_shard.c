@@ -29,6 +29,9 @@ void net_shard_open(void)
 	waitq_init(&sh->emptied);
 	pool_init(&sh->chunks, REPLY_CHUNK_BYTES, NET_POOL_CHUNKS_MAX);
 	pool_init(&sh->batches, SEND_BATCH_PIECES * sizeof(struct io_piece), NET_POOL_BATCHES_MAX);
+	pool_init(&sh->tls_flights, conn_tls_flight_bytes(), NET_POOL_BATCHES_MAX);
+	pool_init(&sh->tls_small, TLS_SMALL_BYTES, NET_POOL_TLS_SMALL_MAX);
+	pool_init(&sh->tls_bulk, TLS_BULK_BYTES, NET_POOL_TLS_BULK_MAX);
 	input_pools_init(&sh->input);
 	shard_set_local(SHARD_SLOT_NET, sh);
 }
@@ -43,6 +46,9 @@ void net_shard_close(void)
 		pool_release(&sh->session[i]);
 	pool_release(&sh->chunks);
 	pool_release(&sh->batches);
+	pool_release(&sh->tls_flights);
+	pool_release(&sh->tls_small);
+	pool_release(&sh->tls_bulk);
 	input_pools_release(&sh->input);
 	free(sh);
 }

@@ -37,6 +37,11 @@ static bool apply(struct net_private *c, enum step step)
 		ASSERT(!c->recv.pending);
 		c->phase = CONN_MOVING;
 		return false;
+	case STEP_TLS:
+		ASSERT(!c->recv.pending && !c->tls && listener_tls(conn_session(c)->listener) == LISTEN_TLS_STARTTLS);
+		session_drop_input(conn_session(c)); /* invariant 10: what came with the command came in the clear */
+		c->tls_next = true;
+		return false;
 	case STEP_CLOSE:
 	case STEP_ABORT:
 		conn_end(c, END_PROTOCOL, step == STEP_ABORT);
@@ -74,7 +79,7 @@ static bool step_line(struct net_private *c)
 	input_use(&c->input, used);
 	if (found == FRAME_MORE)
 		return starved(c);
-	if (!c->send.pending)
+	if (!c->sending)
 		c->active_ms = clock_now_ms();
 	STAT_ADD(c->shard, lines, 1);
 	arena_reset(&s->command);
@@ -142,7 +147,8 @@ static void work(struct net_private *c)
 {
 	struct session *s = conn_session(c);
 	unsigned steps = 0;
-	while (!c->ended && step_once(c) && !overrun(c)) {
+	bool ready = !c->tls || conn_tls_ready(c);
+	while (ready && !c->ended && step_once(c) && !overrun(c)) {
 		if (s->reply.queued_bytes >= SEND_EAGER_BYTES)
 			conn_send(c);
 		if (++steps % 8 == 0)
@@ -150,7 +156,8 @@ static void work(struct net_private *c)
 	}
 	if (c->ended && !c->told) {
 		c->told = true;
-		s->proto->closed(s, (enum session_end)c->end);
+		if (c->next != NEXT_OPEN) /* else it never began: a handshake that failed */
+			s->proto->closed(s, (enum session_end)c->end);
 	}
 }
 
@@ -216,7 +223,9 @@ void session_retry(struct timer *t)
 void session_stop(struct net_private *c)
 {
 	c->want_stop = true;
-	if (!c->running && c->phase == CONN_LIVE)
+	if (!c->running && c->tls && conn_tls_shaking(c))
+		conn_fail(c, END_STOP);
+	else if (!c->running && c->phase == CONN_LIVE)
 		session_wake(c);
 }
 
@@ -257,6 +266,25 @@ size_t session_drop_input(struct session *s)
 	input_use(&c->input, dropped);
 	frame_init(&c->frame);
 	return dropped;
+}
+
+static const struct net_private *conn_of(const struct session *s) { return (const struct net_private *)(const void *)s - 1; }
+
+bool session_tls_offered(const struct session *s)
+{
+	const struct net_private *c = conn_of(s);
+	return !c->tls && !c->tls_next && listener_tls(s->listener) == LISTEN_TLS_STARTTLS;
+}
+
+const char *session_tls_version(const struct session *s)
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls ? tls_facts(c->tls->tls).version : NULL;
+}
+
+bool session_login_allowed(const struct session *s)
+{
+	return conn_of(s)->tls || s->peer_is_local || listener_plaintext(s->listener);
 }
 
 struct slice session_peer_address(const struct session *s)

@@ -17,6 +17,8 @@
  *   STEP_MOVE    the session belongs to another shard (session_move_to said which): it moves, with nothing armed and nothing
  *                in flight; output that no send has begun with travels along; proto->moved is called there on a fiber and
  *                answers.  If the server is stopping, the session ends instead (END_STOP)
+ *   STEP_TLS     session_tls_offered() said yes: input that has come is forgotten (invariant 10), what is in the output leaves in the
+ *                clear, then the handshake begins; the next line is the client's first behind it
  *   STEP_CLOSE   send what is there, then close
  *   STEP_ABORT   close at once
  *
@@ -30,7 +32,7 @@
  * While no handler runs, a client that goes away is noticed at once; while one waits, within a second if the connection was
  * reset, and not at all if it was only closed: a client may end its sending and still want its replies, and gets them.
  *
- * Invariants upheld here: 7 (line and output bounds), 9 (close is a join), 10 (session_drop_input at STLS).
+ * Invariants upheld here: 7 (line and output bounds), 9 (close is a join), 10 (STEP_TLS).
  */
 #ifndef PENFOLD_NET_SESSION_H
 #define PENFOLD_NET_SESSION_H
@@ -45,7 +47,7 @@
 struct session;
 struct listener;
 
-enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_CLOSE, STEP_ABORT };
+enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_TLS, STEP_CLOSE, STEP_ABORT };
 
 enum session_end {
 	END_CLIENT,   /* the peer closed or reset */
@@ -62,6 +64,7 @@ struct proto {
 	size_t line_bytes_max;     /* without its end; a longer line is swallowed to its end and told by too_long */
 	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
+	const char *alpn;          /* its name in ALPN (RFC 7301), or NULL */
 
 	enum step (*open)(struct session *s);                       /* connected: greet. All of these run on a fiber. */
 	enum step (*line)(struct session *s, struct slice line);    /* without CRLF; valid until return */
@@ -99,6 +102,12 @@ bool session_peer_alive(struct session *s);
 void session_kill(struct session *s, enum session_end how);
 /* Invariant 10: forgets input that has been received and not yet executed; returns how many bytes. */
 size_t session_drop_input(struct session *s);
+/* TLS may begin now by STEP_TLS: to be announced and taken. */
+bool session_tls_offered(const struct session *s);
+/* "TLSv1.3", or NULL: no TLS. */
+const char *session_tls_version(const struct session *s);
+/* A password may be asked for: there is TLS, or the client is on this machine, or the listener says plaintext. */
+bool session_login_allowed(const struct session *s);
 /* The client's address without its port. */
 struct slice session_peer_address(const struct session *s);
 

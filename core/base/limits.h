@@ -213,6 +213,30 @@
 #define RELAY_ANSWER_MS_MAX 30000u         /* to one command */
 #define RELAY_DATA_MS_MAX 120000u          /* to the end of the data: it may scan the message */
 
+/* TLS: what BoringSSL bounds itself is named in net/tls.h. */
+#define TLS_RECORD_BYTES_MAX KIB(16)       /* RFC 8446 5.1; records of bulk data */
+#define TLS_RECORD_FIRST_BYTES ((size_t)1350) /* the first records of a reply: each fits a segment, so that nobody waits for the rest of one */
+#define TLS_FIRST_BYTES KIB(4)             /* of a long reply, in such records: what a fresh congestion window takes */
+#define TLS_RECORD_OVERHEAD_BYTES ((size_t)32) /* 29 in TLS 1.2 with an explicit nonce, 22 in 1.3 */
+#define TLS_SEAL_SLACK_BYTES ((size_t)256) /* what TLS itself puts between: the answer to a key update */
+#define TLS_SMALL_BYTES KIB(4)             /* a sealed buffer: the replies of a usual burst ... */
+#define TLS_PLAIN_BYTES_MAX KIB(64)        /* sealed at once: four records */
+#define TLS_PENDING_ALONG_BYTES KIB(2)     /* of TLS's own that leave in one buffer with plain bytes */
+#define TLS_BULK_BYTES KIB(68)             /* ... and of a long one, with what records add; a slow reader holds one */
+#define TLS_HANDSHAKE_BYTES_MAX KIB(32)    /* a handshake message: a ClientHello with everything in it has 2 KiB */
+#define TLS_PENDING_BYTES_MAX KIB(128)     /* what TLS itself has to say: a chain of certificates and tickets */
+#define TLS_SIGNATURE_BYTES_MAX 1024       /* RSA with 8,192 bits */
+#define TLS_WORK_MS_MAX 10000              /* for an offload thread to begin; then the handshake fails */
+#define TLS_SHAKE_MS_MAX 30000             /* a handshake without progress of ours: mail clients on bad lines need ten */
+#define TLS_CERTIFICATES_BYTES_MAX MIB(32) /* default: certificates by name in memory, about 4,000 */
+#define TLS_PEM_BYTES_MAX MIB(1)           /* a file of certificates or a key; a larger one is the wrong file */
+#define TLS_CHAIN_MAX 16                   /* certificates of a chain */
+#define TLS_LOOK_MS 1000                   /* how often files are looked at */
+#define TICKET_SPAN_S 43200                /* a key's time and a ticket's life: longer than between two polls, over a night */
+#define TICKET_SECRETS_MAX 8               /* in a file of them */
+#define NET_POOL_TLS_SMALL_MAX 256         /* 1 MiB */
+#define NET_POOL_TLS_BULK_MAX 32           /* 2.1 MiB */
+
 /* ---- net/pop3 ---- */
 #define POP3_LINE_BYTES_MAX 2048               /* RFC 2449 says 255; a PLAIN response of three times 255 octets is 1,024 in base64 */
 #define POP3_PHRASE_BYTES_MAX 256              /* one status line of ours, numbers filled in; RFC 2449 allows 512 */

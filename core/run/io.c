@@ -22,11 +22,11 @@ static void begin(struct io_op *op)
 	if (op->kind == IO_RECV)
 		r.flags = op->hot ? 0 : IO_COLD;
 	else if (op->kind == IO_READ)
-		r.offset = IO_NO_OFFSET;
+		r.offset = op->offset;
 	request_begin(shard_current, &r, op, op_done, &op->slot);
 }
 
-static void begin_first(struct io_op *op, enum io_kind kind, int fd, struct slice data)
+static void begin_at(struct io_op *op, enum io_kind kind, int fd, struct slice data, uint64_t offset)
 {
 	ASSERT(!op->pending && op->done);
 	op->kind = (uint8_t)kind;
@@ -35,12 +35,14 @@ static void begin_first(struct io_op *op, enum io_kind kind, int fd, struct slic
 		link_init(&op->paused);
 	else
 		op->data = data;
-	op->progress_bytes = 0;
+	op->offset = offset;
 	op->pending = true;
 	op->cancelled = false;
 	op->more = false;
 	begin(op);
 }
+
+static void begin_first(struct io_op *op, enum io_kind kind, int fd, struct slice data) { begin_at(op, kind, fd, data, 0); }
 
 static void finish(struct io_op *op, int64_t result)
 {
@@ -156,7 +158,12 @@ void io_connect(struct io_op *op, int fd, const struct sockaddr *addr, socklen_t
 	begin_first(op, IO_CONNECT, fd, slice_of(addr, addr_len));
 }
 
-void io_read_fd(struct io_op *op, int fd, void *buf, size_t bytes) { begin_first(op, IO_READ, fd, slice_of(buf, bytes)); }
+void io_read_fd(struct io_op *op, int fd, void *buf, size_t bytes) { begin_at(op, IO_READ, fd, slice_of(buf, bytes), IO_NO_OFFSET); }
+
+void io_read_at(struct io_op *op, int fd, void *buf, size_t bytes, uint64_t offset)
+{
+	begin_at(op, IO_READ, fd, slice_of(buf, bytes), offset);
+}
 
 /* ---- sends ---- */
 

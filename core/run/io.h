@@ -29,7 +29,10 @@ struct io_op {
 		struct slice data; /* io_recv: the bytes, lent until `done` returns */
 		struct link paused; /* the door's own: io_accept without descriptors */
 	};
-	uint64_t progress_bytes; /* io_send: handed to the kernel so far; for the write-stall timer */
+	union {
+		uint64_t progress_bytes; /* io_send: handed to the kernel so far; for the write-stall timer */
+		uint64_t offset;         /* the door's own: io_read_at */
+	};
 	/* the door's own; zero at birth */
 	void *owner;
 	int fd;
@@ -73,6 +76,9 @@ void io_connect(struct io_op *op, int fd, const struct sockaddr *addr, socklen_t
 
 /* Reads from a pollable descriptor (eventfd, signalfd, pipe). */
 void io_read_fd(struct io_op *op, int fd, void *buf, size_t bytes);
+
+/* Reads from a file, for who has no fiber to wait on; may be short, 0 at its end. */
+void io_read_at(struct io_op *op, int fd, void *buf, size_t bytes, uint64_t offset);
 
 /* Asks for an early end; `done` still runs. Harmless when not pending. */
 void io_cancel(struct io_op *op);

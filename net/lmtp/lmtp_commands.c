@@ -53,8 +53,8 @@ static enum step lhlo_command(struct lmtp_session *l, struct slice args)
 	free(l->lhlo);
 	l->lhlo = slice_dup(args);
 	reply_printf(&l->s.reply,
-		     "250-%s\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250 SIZE %llu\r\n",
-		     lmtp_settings.host_name, (unsigned long long)lmtp_settings.message_bytes_max);
+		     "250-%s\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n%s250 SIZE %llu\r\n",
+		     lmtp_settings.host_name, session_tls_offered(&l->s) ? "250-STARTTLS\r\n" : "", (unsigned long long)lmtp_settings.message_bytes_max);
 	return STEP_NEXT;
 }
 
@@ -62,6 +62,23 @@ static enum step ehlo_command(struct lmtp_session *l, struct slice args)
 {
 	(void)args;
 	return lmtp_bad(l, "500 5.5.1 this is LMTP: say LHLO"); /* RFC 2033 4.1 */
+}
+
+/* ---- STARTTLS ---- */
+
+/* RFC 3207: what was said before is forgotten, LHLO too. */
+static enum step starttls_command(struct lmtp_session *l, struct slice args)
+{
+	(void)args;
+	if (session_tls_version(&l->s))
+		return lmtp_bad(l, "503 5.5.1 TLS is on already");
+	if (!session_tls_offered(&l->s))
+		return lmtp_bad(l, "502 5.5.1 TLS is not offered here");
+	lmtp_reset(l);
+	free(l->lhlo);
+	l->lhlo = NULL;
+	LMTP_SAY(l, "220 2.0.0 begin TLS now");
+	return STEP_TLS;
 }
 
 /* ---- MAIL ---- */
@@ -382,7 +399,7 @@ static const struct command {
 	{ { "HELO", 4 }, false, ehlo_command },
 	{ { "EXPN", 4 }, false, not_here },
 	{ { "AUTH", 4 }, false, not_here },
-	{ { "STARTTLS", 8 }, false, not_here },
+	{ { "STARTTLS", 8 }, true, starttls_command },
 };
 
 static bool has_controls(struct slice line)

@@ -56,6 +56,14 @@ static const char *peer_opening(struct slice peer)
 	return slice_find(peer, ':') == SIZE_MAX ? " ([" : " ([IPv6:";
 }
 
+/* RFC 3848, RFC 6531 section 4.3. */
+static const char *with_of(const struct lmtp_session *l)
+{
+	if (session_tls_version(&l->s))
+		return l->utf8 ? "UTF8LMTPS" : "LMTPS";
+	return l->utf8 ? "UTF8LMTP" : "LMTP";
+}
+
 static struct slice write_prefix(const struct job *job, char out[LMTP_PREFIX_BYTES_MAX])
 {
 	const struct delivery *d = job->delivery;
@@ -65,7 +73,7 @@ static struct slice write_prefix(const struct job *job, char out[LMTP_PREFIX_BYT
 	int len = snprintf(out, LMTP_PREFIX_BYTES_MAX,
 			   "Return-Path: <%.*s>\r\nDelivered-To: %.*s\r\nReceived: from %s%s%.*s%s\r\n\tby %.255s with %s id %.*s\r\n\tfor <%.*s>; %s\r\n",
 			   SLICE_ARG(l->from), SLICE_ARG(to), l->lhlo, opening ? opening : "", opening ? (int)peer.len : 0, peer.ptr,
-			   opening ? "])" : "", lmtp_settings.host_name, l->utf8 ? "UTF8LMTP" : "LMTP", SLICE_ARG(l->id), SLICE_ARG(to), d->date);
+			   opening ? "])" : "", lmtp_settings.host_name, with_of(l), SLICE_ARG(l->id), SLICE_ARG(to), d->date);
 	ASSERT(len > 0 && len < LMTP_PREFIX_BYTES_MAX); /* paths and names are bounded where they were parsed */
 	return slice_of(out, (size_t)len);
 }

@@ -56,6 +56,12 @@ static enum step check_password(struct pop3_session *p, struct slice name, struc
 	return finish(p, name, how, e, subject);
 }
 
+/* Said before a password is asked for: what a client sends in the clear is known to others. */
+static enum step not_in_the_clear(struct pop3_session *p)
+{
+	return pop3_bad(p, session_tls_offered(&p->s) ? POP3_W_TLS_FIRST : POP3_W_NO_CLEAR);
+}
+
 /* The name waits in the arena for its password. */
 static bool keep_name(struct pop3_session *p, struct slice name)
 {
@@ -68,6 +74,8 @@ static bool keep_name(struct pop3_session *p, struct slice name)
 
 enum step pop3_user(struct pop3_session *p, const struct pop3_line *l)
 {
+	if (!session_login_allowed(&p->s))
+		return not_in_the_clear(p);
 	if (!l->words.len)
 		return pop3_bad(p, POP3_W_SYNTAX);
 	if (!keep_name(p, l->words))
@@ -103,6 +111,8 @@ size_t pop3_stamp(const struct pop3_session *p, char out[POP3_STAMP_BYTES_MAX])
 
 enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 {
+	if (!session_login_allowed(&p->s))
+		return not_in_the_clear(p);
 	if (!p->stamp[0] && !p->stamp[1])
 		return pop3_bad(p, POP3_W_APOP_OFF);
 	size_t space = slice_rfind(l->words, ' ');
@@ -224,7 +234,9 @@ enum step pop3_exchange_line(struct pop3_session *p, struct slice line)
 static enum step list_mechanisms(struct pop3_session *p)
 {
 	pop3_word(p, POP3_W_MECHANISMS);
-	REPLY_LIT(&p->s.reply, "PLAIN\r\nLOGIN\r\n.\r\n");
+	if (session_login_allowed(&p->s))
+		REPLY_LIT(&p->s.reply, "PLAIN\r\nLOGIN\r\n");
+	REPLY_LIT(&p->s.reply, ".\r\n");
 	return STEP_NEXT;
 }
 
@@ -232,6 +244,8 @@ enum step pop3_auth(struct pop3_session *p, const struct pop3_line *l)
 {
 	if (!l->words.len)
 		return list_mechanisms(p);
+	if (!session_login_allowed(&p->s))
+		return not_in_the_clear(p);
 	size_t space = slice_find(l->words, ' ');
 	struct slice mechanism = slice_upto(l->words, space);
 	if (slice_eq_nocase(mechanism, SLICE_LIT("PLAIN")))

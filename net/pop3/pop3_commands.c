@@ -232,6 +232,23 @@ static enum step utf8_command(struct pop3_session *p, const struct pop3_line *l)
 	return STEP_NEXT;
 }
 
+/* RFC 2595 section 4: behind it the session is as new, but for the language; what was said before is forgotten. */
+static enum step stls_command(struct pop3_session *p, const struct pop3_line *l)
+{
+	(void)l;
+	if (session_tls_version(&p->s))
+		return pop3_bad(p, POP3_W_TLS_ON);
+	if (!session_tls_offered(&p->s))
+		return pop3_bad(p, POP3_W_TLS_OFF);
+	if (p->utf8)
+		return pop3_bad(p, POP3_W_TLS_LATE); /* RFC 6856 section 2.1 */
+	p->name = slice_of(NULL, 0);
+	p->exchange = POP3_NO_EXCHANGE;
+	arena_release(&p->s.arena);
+	pop3_word(p, POP3_W_TLS);
+	return STEP_TLS;
+}
+
 /* What may differ by user is announced as RFC 2449 sections 6.5 and 6.7 say: before login the extreme of all, with USER. */
 static void capa_policies(struct pop3_session *p)
 {
@@ -251,7 +268,12 @@ static enum step capa_command(struct pop3_session *p, const struct pop3_line *l)
 	(void)l;
 	pop3_word(p, POP3_W_CAPABILITIES);
 	/* UTF8 stands without USER: names and passwords are compared as bytes, not by SASLprep (RFC 6856 section 2.2). */
-	REPLY_LIT(&p->s.reply, "TOP\r\nUIDL\r\nUSER\r\nSASL PLAIN LOGIN\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nUTF8\r\nLANG\r\n");
+	REPLY_LIT(&p->s.reply, "TOP\r\nUIDL\r\n");
+	if (session_login_allowed(&p->s)) /* RFC 2595 section 4, RFC 5034 section 4: what would be refused is not announced */
+		REPLY_LIT(&p->s.reply, "USER\r\nSASL PLAIN LOGIN\r\n");
+	if (p->state == POP3_AUTHORIZATION && session_tls_offered(&p->s))
+		REPLY_LIT(&p->s.reply, "STLS\r\n");
+	REPLY_LIT(&p->s.reply, "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nUTF8\r\nLANG\r\n");
 	if (p->state == POP3_TRANSACTION && p->subject->xtnd)
 		reply_printf(&p->s.reply, "XTND%s%s\r\n", p->subject->xtnd & XTND_XLST ? " XLST" : "", p->subject->xtnd & XTND_XMIT ? " XMIT" : "");
 	capa_policies(p);
@@ -284,6 +306,7 @@ static const struct command {
 	{ POP3_VERB('R', 'S', 'E', 'T'), AFTER | BARE, rset_command },
 	{ POP3_VERB('A', 'U', 'T', 'H'), BEFORE, pop3_auth },
 	{ POP3_VERB('A', 'P', 'O', 'P'), BEFORE, pop3_apop },
+	{ POP3_VERB('S', 'T', 'L', 'S'), BEFORE | BARE, stls_command },
 	{ POP3_VERB('U', 'T', 'F', '8'), BEFORE | BARE, utf8_command },
 	{ POP3_VERB('L', 'A', 'N', 'G'), BEFORE | AFTER, pop3_lang },
 };

@@ -95,7 +95,7 @@ enum step pop3_enter(struct pop3_session *p)
 	arena_release(&p->s.arena); /* a parked session is its struct */
 	metric_inc(&logins);
 	log_event(LOG_INFO, "pop3.login", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
-		  LOG_STR("user", p->subject->name), LOG_U64("messages", view_count(p->view)), LOG_U64("bytes", view_bytes(p->view)));
+		  LOG_STR("user", p->subject->name), LOG_Z("tls", session_tls_version(&p->s) ? session_tls_version(&p->s) : "no"), LOG_U64("messages", view_count(p->view)), LOG_U64("bytes", view_bytes(p->view)));
 	pop3_say(p, POP3_W_ENTERED, view_count(p->view), view_bytes(p->view));
 	return STEP_NEXT;
 }
@@ -247,6 +247,7 @@ const struct proto pop3_proto = {
 	.line_bytes_max = POP3_LINE_BYTES_MAX,
 	.lf_ends_line = true, /* nothing follows a command that could be taken for another */
 	.idle_ms_max = POP3_LOGIN_IDLE_MS_MAX,
+	.alpn = "pop3", /* IANA: RFC 2595 */
 	.open = greet,
 	.line = take_line,
 	.too_long = take_long_line,

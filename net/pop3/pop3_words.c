@@ -43,6 +43,8 @@ static const struct phrase phrases[] = {
 	[POP3_W_XMIT_GO] = { GOOD, { "Start sending message.", "nun die Nachricht" } },
 	[POP3_W_XMIT_SENT] = { GOOD, { "Message sent successfully", "Nachricht ist abgeschickt" } },
 
+	[POP3_W_TLS] = { GOOD, { "begin TLS now", "jetzt TLS beginnen" } },
+
 	[POP3_W_UNKNOWN] = { BAD, { "unknown command", "unbekannter Befehl" } },
 	[POP3_W_SYNTAX] = { BAD, { "wrong arguments", "falsche Argumente" } },
 	[POP3_W_TOO_LONG] = { BAD, { "line too long", "Zeile zu lang" } },
@@ -79,6 +81,11 @@ static const struct phrase phrases[] = {
 	[POP3_W_LIMIT] = { PERM, { "a limit of this server was reached", "eine Grenze dieses Servers ist erreicht" } },
 	[POP3_W_FULL] = { TEMP, { "disk is full, please wait and try again", "Platte ist voll, bitte später wieder versuchen" } },
 	[POP3_W_DAMAGED] = { PERM, { "this message is damaged", "diese Nachricht ist beschädigt" } },
+	[POP3_W_TLS_FIRST] = { BAD, { "logins want TLS here: say STLS first", "Anmeldung hier nur mit TLS: zuerst STLS" } },
+	[POP3_W_NO_CLEAR] = { BAD, { "logins in the clear are not taken here", "unverschlüsselte Anmeldungen werden hier nicht angenommen" } },
+	[POP3_W_TLS_OFF] = { BAD, { "TLS is not offered here", "TLS wird hier nicht angeboten" } },
+	[POP3_W_TLS_ON] = { BAD, { "TLS is on already", "TLS läuft schon" } },
+	[POP3_W_TLS_LATE] = { BAD, { "STLS comes before UTF8", "STLS kommt vor UTF8" } },
 	[POP3_W_READONLY] = { PERM, { "maildrop can only be read", "Postfach kann nur gelesen werden" } },
 	[POP3_W_XTND_UNKNOWN] = { BAD, { "no such XTND command here", "kein solcher XTND-Befehl" } },
 	[POP3_W_XLST_FEW] = { BAD, { "Too few arguments for the xtnd xlst command.", "zu wenige Argumente für XTND XLST" } },

@@ -51,5 +51,6 @@ extern const struct verb tenant_verbs[]; /* cmd_tenant.c */
 extern const struct verb domain_verbs[]; /* cmd_domain.c */
 extern const struct verb account_verbs[]; /* cmd_account.c */
 extern const struct verb sdps_verbs[];   /* cmd_sdps.c */
+extern const struct verb certificate_verbs[]; /* cmd_certificate.c */
 
 #endif

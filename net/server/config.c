@@ -19,6 +19,8 @@
 struct raw_listener {
 	int protocol;
 	char *address;
+	int tls, tls_min;
+	bool plaintext;
 };
 struct raw {
 	char *data;
@@ -59,6 +61,9 @@ struct raw {
 		uint32_t recipients_max, recipients_per_hour_max, connect_ms_max, answer_ms_max, data_ms_max;
 	} xmit;
 	struct {
+		char *certificate, *key, *certificates, *ticket_keys, *cache_bytes_max;
+	} tls;
+	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
 	} net;
 };
@@ -66,6 +71,8 @@ struct raw {
 /* ---- schema ---- */
 
 static const cyaml_strval_t protocols[] = { { "pop3", CONFIG_POP3 }, { "lmtp", CONFIG_LMTP } };
+static const cyaml_strval_t tls_modes[] = { { "none", CONFIG_TLS_NONE }, { "starttls", CONFIG_TLS_STARTTLS }, { "implicit", CONFIG_TLS_IMPLICIT } };
+static const cyaml_strval_t tls_versions[] = { { "1.2", 12 }, { "1.3", 13 } };
 static const cyaml_strval_t levels[] = {
 	{ "debug", LOG_DEBUG }, { "info", LOG_INFO }, { "warn", LOG_WARN }, { "error", LOG_ERROR }, { "alarm", LOG_ALARM }
 };
@@ -81,6 +88,9 @@ static const cyaml_strval_t backends[] = { { "auto", BACKEND_AUTO }, { "io_uring
 static const cyaml_schema_field_t listener_fields[] = {
 	CYAML_FIELD_ENUM("protocol", CYAML_FLAG_STRICT, struct raw_listener, protocol, protocols, CYAML_ARRAY_LEN(protocols)),
 	CYAML_FIELD_STRING_PTR("address", CYAML_FLAG_POINTER, struct raw_listener, address, 1, 512),
+	CYAML_FIELD_ENUM("tls", CYAML_FLAG_STRICT | OPT, struct raw_listener, tls, tls_modes, CYAML_ARRAY_LEN(tls_modes)),
+	CYAML_FIELD_ENUM("tls_min", CYAML_FLAG_STRICT | OPT, struct raw_listener, tls_min, tls_versions, CYAML_ARRAY_LEN(tls_versions)),
+	CYAML_FIELD_BOOL("plaintext", OPT, struct raw_listener, plaintext),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t listener_schema = {
@@ -103,6 +113,11 @@ static const cyaml_schema_value_t listener_schema = {
 	{ .key = name_,                                                                                                  \
 	  .value = { .type = CYAML_STRING, .flags = (enum cyaml_flag)(OPT | CYAML_FLAG_POINTER), .data_size = 1,         \
 		     .string = { .min = 1, .max = 128 } },                                                                \
+	  SUB_AT(room, member) }
+#define SUB_PATH(name_, room, member)                                                                                    \
+	{ .key = name_,                                                                                                  \
+	  .value = { .type = CYAML_STRING, .flags = (enum cyaml_flag)(OPT | CYAML_FLAG_POINTER), .data_size = 1,         \
+		     .string = { .min = 1, .max = 3072 } },                                                              \
 	  SUB_AT(room, member) }
 #define ROOM(room, list_)                                                                                                \
 	{ .key = #room,                                                                                                  \
@@ -151,6 +166,9 @@ static const cyaml_schema_field_t xmit_fields[] = {
 	SUB_INT("data_ms_max", xmit, data_ms_max),
 	CYAML_FIELD_END
 };
+static const cyaml_schema_field_t tls_fields[] = { SUB_PATH("certificate", tls, certificate), SUB_PATH("key", tls, key),
+						   SUB_PATH("certificates", tls, certificates), SUB_PATH("ticket_keys", tls, ticket_keys),
+						   SUB_TEXT("cache_bytes_max", tls, cache_bytes_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t net_fields[] = { SUB_INT("connections_max", net, connections_max), SUB_INT("stall_s", net, stall_s),
 						   SUB_INT("stop_grace_ms", net, stop_grace_ms), CYAML_FIELD_END };
 
@@ -164,7 +182,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(net, net_fields),
+	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -216,6 +234,7 @@ static const struct key keys[] = {
 	N(xmit, connect_ms_max, RELAY_CONNECT_MS_MAX, 10, 60000),
 	N(xmit, answer_ms_max, RELAY_ANSWER_MS_MAX, 10, 600000),
 	N(xmit, data_ms_max, RELAY_DATA_MS_MAX, 10, 600000),
+	B(tls, cache_bytes_max, TLS_CERTIFICATES_BYTES_MAX, KIB(64), MIB(1 << 16)),
 	N(net, connections_max, 0, 0, 1 << 24),
 	N(net, stall_s, 60, 1, 86400),
 	N(net, stop_grace_ms, 5000, 0, 600000),
@@ -290,6 +309,42 @@ static char *place_of(const struct settings *s, const char *path, const char *ke
 	return where;
 }
 
+static bool has_certificate(const struct config *config) { return config->tls.certificate || config->tls.certificates; }
+
+static enum err take_tls(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->tls.certificate = take_text(raw->tls.certificate);
+	config->tls.key = take_text(raw->tls.key);
+	config->tls.certificates = take_text(raw->tls.certificates);
+	config->tls.ticket_keys = take_text(raw->tls.ticket_keys);
+	config->tls.where_certificate = place_of(s, config->path, "tls.certificate");
+	config->tls.where_certificates = place_of(s, config->path, "tls.certificates");
+	config->tls.where_ticket_keys = place_of(s, config->path, "tls.ticket_keys");
+	if (config->tls.certificate && !config->tls.key)
+		return settings_refuse(s, "tls.certificate", "expected tls.key beside it, the file of its private key");
+	if (config->tls.key && !config->tls.certificate)
+		return settings_refuse(s, "tls.key", "expected tls.certificate beside it");
+	return OK;
+}
+
+/* What a listener does about TLS: as it says, else STARTTLS where there is a certificate and the way there can be overheard. */
+static enum err take_listener_tls(struct settings *s, const struct raw_listener *raw, unsigned number, const struct config *config,
+				  const struct addr *addr, struct config_listener *out)
+{
+	char key[64];
+	snprintf(key, sizeof key, "listeners[%u].tls", number);
+	bool given = settings_line(s, key) != 0;
+	if (given)
+		out->tls = (enum config_tls)raw->tls;
+	else
+		out->tls = has_certificate(config) && !addr_is_unix(addr) ? CONFIG_TLS_STARTTLS : CONFIG_TLS_NONE;
+	if (out->tls != CONFIG_TLS_NONE && !has_certificate(config))
+		return settings_refuse(s, key, "expected tls.certificate and tls.key, or tls.certificates, in this file too");
+	out->tls13_only = raw->tls_min == 13;
+	out->plaintext = raw->plaintext;
+	return OK;
+}
+
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
@@ -304,6 +359,9 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 		config->listeners[i].address = xstrdup(raw->listeners[i].address);
 		config->listeners[i].where = place_of(s, config->path, key);
 		config->listeners_count = i + 1;
+		enum err e = take_listener_tls(s, &raw->listeners[i], i + 1, config, &addr, &config->listeners[i]);
+		if (e != OK)
+			return e;
 	}
 	return OK;
 }
@@ -364,7 +422,9 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		if (e != OK)
 			return e;
 	}
-	enum err e = take_listeners(s, raw, config);
+	enum err e = take_tls(s, raw, config);
+	if (e == OK)
+		e = take_listeners(s, raw, config);
 	if (e == OK)
 		e = take_xmit(s, raw, config);
 	return e != OK ? e : check_names(s, config);
@@ -412,5 +472,12 @@ void config_release(struct config *config)
 	free(config->user);
 	free(config->admin_socket);
 	free(config->io.backend);
+	free(config->tls.certificate);
+	free(config->tls.key);
+	free(config->tls.certificates);
+	free(config->tls.ticket_keys);
+	free(config->tls.where_certificate);
+	free(config->tls.where_certificates);
+	free(config->tls.where_ticket_keys);
 	free(config);
 }

@@ -14,10 +14,13 @@
 #include "core/base/log.h"
 
 enum config_protocol { CONFIG_POP3, CONFIG_LMTP };
+enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
 
 struct config_listener {
 	enum config_protocol protocol;
 	char *address, *where; /* where: "penfold.yaml:3: listeners[1].address", for messages */
+	enum config_tls tls;
+	bool tls13_only, plaintext;
 };
 
 struct config {
@@ -60,6 +63,11 @@ struct config {
 		uint64_t message_bytes_max;
 		uint32_t recipients_max, recipients_per_hour_max, connect_ms_max, answer_ms_max, data_ms_max;
 	} xmit;
+	struct {
+		char *certificate, *key, *certificates, *ticket_keys; /* NULL: none */
+		char *where_certificate, *where_certificates, *where_ticket_keys;
+		uint64_t cache_bytes_max;
+	} tls;
 	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
 	} net;

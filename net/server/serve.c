@@ -11,7 +11,9 @@
 #include "net/server/admin.h"
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
+#include "net/server/tls_watch.h"
 #include "storage/store.h"
+#include "net/tls.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
 #include "tenancy/maildrop_lock.h"
@@ -203,6 +205,11 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 		configs[i].proto = c->listeners[i].protocol == CONFIG_POP3 ? &pop3_proto : &lmtp_proto;
 		configs[i].address = c->listeners[i].address;
 		configs[i].where = c->listeners[i].where;
+		configs[i].tls = c->listeners[i].tls == CONFIG_TLS_IMPLICIT	? LISTEN_TLS_IMPLICIT
+				 : c->listeners[i].tls == CONFIG_TLS_STARTTLS ? LISTEN_TLS_STARTTLS
+									       : LISTEN_TLS_NONE;
+		configs[i].tls13_only = c->listeners[i].tls13_only;
+		configs[i].plaintext = c->listeners[i].plaintext;
 	}
 	sprintf(admin, "unix:%s", c->admin_socket);
 	configs[c->listeners_count].proto = &admin_proto;
@@ -214,6 +221,13 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 	free(configs);
 	free(admin);
 	return e;
+}
+
+static enum err open_tls(const struct config *c)
+{
+	const struct tls_config tls = { c->tls.certificate, c->tls.key, c->tls.certificates, c->tls.ticket_keys, c->tls.cache_bytes_max,
+					c->tls.where_certificate, c->tls.where_certificates, c->tls.where_ticket_keys };
+	return tls.certificate || tls.folder ? tls_open_process(&tls) : OK;
 }
 
 /* ---- on each shard ---- */
@@ -229,10 +243,12 @@ static enum err shard_begin(void *arg, unsigned index)
 		e = maildrop_lock_start();
 	if (e == OK)
 		e = listeners_start();
-	if (e == OK)
+	if (e == OK) {
 		purge_start();
-	else
+		tls_watch_start();
+	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
+	}
 	return e;
 }
 
@@ -243,6 +259,7 @@ static void shard_end(void *arg, unsigned index)
 	(void)index;
 	listeners_stop(server->config->net.stop_grace_ms);
 	maildrop_lock_stop();
+	tls_watch_stop();
 	purge_stop();
 	directory_stop();
 	store_stop();
@@ -260,7 +277,8 @@ static void reload(void *arg)
 	}
 	log_set_level(fresh->log_level);
 	log_set_form(fresh->log_form);
-	log_event(LOG_INFO, "server.reloaded", LOG_Z("changed", "log"), LOG_Z("others", "need a restart"));
+	tls_watch_now();
+	log_event(LOG_INFO, "server.reloaded", LOG_Z("changed", "log, certificates"), LOG_Z("others", "need a restart"));
 	config_release(fresh);
 }
 
@@ -352,6 +370,8 @@ int serve(const struct config *config)
 	if (pw && seteuid(0) != 0)
 		e = ERR_CONFIG;
 	if (e == OK)
+		e = open_tls(config); /* as root where we are, for the first time: later the files are read as the user */
+	if (e == OK)
 		e = bind_all(config, shards, pw);
 	if (e == OK) {
 		e = act_as(pw, true);
@@ -359,6 +379,7 @@ int serve(const struct config *config)
 			e = serve_locked(&server, shards);
 		listeners_unbind();
 	}
+	tls_close_process();
 	store_unlock();
 	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE || e == ERR_DENIED ? 2 : 1;
 }

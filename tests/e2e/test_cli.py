@@ -50,7 +50,8 @@ def listed(cli, *args):
 # ---- what a newcomer meets ----
 
 VERBS = ['tenant add', 'tenant list', 'tenant remove', 'tenant set', 'domain add', 'domain list', 'domain remove', 'account add', 'account import',
-         'account list', 'account password', 'account purge', 'account remove', 'account set']
+         'account list', 'account password', 'account purge', 'account remove', 'account set', 'certificate add', 'certificate list',
+         'certificate remove']
 
 
 @pytest.mark.parametrize('verb', VERBS)

@@ -50,6 +50,13 @@ WRONG = [
     (GOOD.replace('data: {folder}/data\n', ''), 1, 'data', 'missing'),
     (GOOD + 'admin_socket: /proc/nowhere/a.sock\n', 4, 'admin_socket', 'folder of the socket'),
     (GOOD + 'pop3: {{ idle_s: 10, idle_s: 20 }}\n', 4, 'pop3.idle_s', 'twice'),
+    (GOOD.replace('}}', ', tls: implicit }}'), 3, 'listeners[1].tls', 'tls.certificate'),
+    (GOOD.replace('}}', ', tls: yes }}'), 3, 'listeners[1].tls', 'one of none, starttls, implicit'),
+    (GOOD.replace('}}', ', tls_min: 1.1 }}'), 3, 'listeners[1].tls_min', 'one of 1.2, 1.3'),
+    (GOOD + 'tls: {{ certificate: a.pem }}\n', 4, 'tls.certificate', 'tls.key'),
+    (GOOD + 'tls: {{ key: a.pem }}\n', 4, 'tls.key', 'tls.certificate'),
+    (GOOD + 'tls: {{ certificate: /none/a.pem, key: /none/b.pem }}\n', 4, 'tls.certificate', 'No such file'),
+    (GOOD + 'tls: {{ certificates: /none }}\n', 4, 'tls.certificates', 'ENOENT'),
     ('data: [1, 2]\n', 1, 'data', 'got a list'),
     ('data: "x\n', 2, '', 'not valid YAML'),
 ]
@@ -94,8 +101,10 @@ def test_the_documented_configuration_is_good(tmp_path):
     with open(os.path.join(TOP, 'deploy', 'penfold.yaml')) as f:
         text = f.read()
     # a key that is commented out: "# key: value", with or without indentation of its own
-    full = re.sub(r'^# (?=(?:shards|default_domain|hostname|user|admin_socket): )', '', text, flags=re.M)
-    assert full != text
+    full = re.sub(r'^# (?=(?:shards|default_domain|hostname|user|admin_socket): |tls:\n|  (?:certificate|key|certificates|cache_bytes_max|ticket_keys): )',
+                  '', text, flags=re.M)
+    full = re.sub(r'^# - \{', '  - {', full, flags=re.M)  # listeners
+    assert '\ntls:\n  certificate: ' in full and ', tls: implicit }' in full
     for n, t in enumerate((text, full)):
         path = tmp_path / f'{n}.yaml'
         path.write_text(t)

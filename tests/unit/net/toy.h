@@ -18,6 +18,7 @@
  *     where 0         the shard it is on
  *     idle MS         session_set_idle
  *     peer            the client's address
+ *     tls             "go", STEP_TLS
  *     quit            "bye", STEP_CLOSE;  abort: STEP_ABORT
  */
 #ifndef PENFOLD_TESTS_UNIT_NET_TOY_H
@@ -62,6 +63,7 @@ struct toy_counts {
 };
 extern struct toy_counts toy_counts;
 extern int toy_file;
+extern enum listen_tls toy_tls; /* of the next server */
 #define TOY_COUNT(field) __atomic_fetch_add(&toy_counts.field, 1, __ATOMIC_SEQ_CST)
 #define TOY_GET(field) __atomic_load_n(&toy_counts.field, __ATOMIC_SEQ_CST)
 
@@ -193,6 +195,10 @@ static inline enum step toy_line(struct session *s, struct slice line)
 		REPLY_LIT(&s->reply, "bye\r\n");
 		return STEP_CLOSE;
 	}
+	if (slice_eq(verb, SLICE_LIT("tls"))) {
+		REPLY_LIT(&s->reply, "go\r\n");
+		return STEP_TLS;
+	}
 	if (slice_eq(verb, SLICE_LIT("abort")))
 		return STEP_ABORT;
 	uint64_t n = 0, n2 = 0;
@@ -319,7 +325,7 @@ static inline struct toy_server *toy_start_at(unsigned shards, const char *addre
 		t->settings = *settings;
 	net_configure(&t->settings);
 	t->before = toy_stats(t);
-	struct listener_config lc = { .proto = proto, .address = address, .where = "test" };
+	struct listener_config lc = { .proto = proto, .address = address, .where = "test", .tls = toy_tls };
 	assert_int_equal(listeners_bind(&lc, 1, shards), OK);
 	t->address = listeners_address(0);
 	assert_int_equal(pthread_create(&t->thread, NULL, toy_thread, t), 0);
@@ -433,6 +439,6 @@ static inline uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-#define TOY_DEFINE struct toy_counts toy_counts; int toy_file = -1
+#define TOY_DEFINE struct toy_counts toy_counts; int toy_file = -1; enum listen_tls toy_tls = LISTEN_TLS_NONE
 
 #endif

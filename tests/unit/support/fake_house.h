@@ -75,6 +75,7 @@ static struct fake_house {
 	struct { void (*release)(void *); void *arg; } pins[4096];
 	unsigned pin_count;
 	int sources, subjects, views, writers, bodies;
+	bool tls, tls_offered, clear_refused; /* of the one session there is */
 	bool dying, peer_gone, killed, dots_unknown, in_memory, apop;
 	int moved_to;
 	struct directory_extremes extremes;
@@ -167,6 +168,9 @@ void session_kill(struct session *s, enum session_end how)
 	fake.killed = true;
 }
 size_t session_drop_input(struct session *s) { return (void)s, 0; }
+bool session_tls_offered(const struct session *s) { return (void)s, fake.tls_offered && !fake.tls; }
+const char *session_tls_version(const struct session *s) { return (void)s, fake.tls ? "TLSv1.3" : NULL; }
+bool session_login_allowed(const struct session *s) { return (void)s, fake.tls || !fake.clear_refused; }
 struct slice session_peer_address(const struct session *s) { return (void)s, SLICE_LIT("192.0.2.7"); }
 
 /* ---- shards, fibers, clocks, files ---- */
@@ -632,6 +636,7 @@ static void fake_follow(struct fake_session *f, enum step step)
 static void fake_open(struct fake_session *f, const struct proto *proto)
 {
 	*f = (struct fake_session){ .s = xcalloc(1, proto->session_bytes) };
+	fake.tls = false;
 	f->s->proto = proto;
 	f->s->id = 42;
 	strcpy(f->s->peer, "192.0.2.7:1234");
@@ -672,6 +677,12 @@ static bool fake_step(struct fake_session *f)
 	else
 		fake_follow(f, proto->too_long(f->s));
 	fake_used(f, used);
+	if (f->next == STEP_TLS) { /* as net does it: what came along is forgotten */
+		ASSERT(fake.tls_offered && !fake.tls);
+		buf_clear(&f->in);
+		fake.tls = true;
+		f->next = STEP_NEXT;
+	}
 	return true;
 }
 static void fake_feed(struct fake_session *f, struct slice bytes)

@@ -111,10 +111,37 @@ static void order_of_commands(void **state)
 			    "501 5.5.4 LHLO wants the name of the client\r\n501 5.5.4 LHLO wants the name of the client\r\n501 5.5.4 LHLO wants the name of the client\r\n"
 			    "250 2.0.0 OK\r\n501 5.5.4 this command takes no argument\r\n501 5.5.4 this command takes no argument\r\n501 5.5.4 VRFY wants a name\r\n"
 			    "252 2.0.0 send mail and see\r\n502 5.5.1 not implemented\r\n214-2.0.0 LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\r\n"
-			    "214 2.0.0 as RFC 2033 and RFC 5321 have them\r\n500 5.5.1 unknown command\r\n500 5.5.1 unknown command\r\n502 5.5.1 not implemented\r\n"
+			    "214 2.0.0 as RFC 2033 and RFC 5321 have them\r\n500 5.5.1 unknown command\r\n500 5.5.1 unknown command\r\n502 5.5.1 TLS is not offered here\r\n"
 			    "501 5.5.4 this command takes no argument\r\n221 2.0.0 bye\r\n");
 	/* LHLO ends a transaction */
 	assert_string_equal(answer(OPEN LHLO "DATA\r\n"), OPEN_REPLY LHLO_REPLY "503 5.5.1 MAIL first\r\n");
+}
+
+/* RFC 3207: what was said before STARTTLS is forgotten behind it, what came along with it is never executed (invariant 10). */
+static void starttls(void **state)
+{
+	(void)state;
+	assert_string_equal(answer("STARTTLS\r\n"), "502 5.5.1 TLS is not offered here\r\n");
+	fake.tls_offered = true;
+	static const char in[] = OPEN "STARTTLS\r\nRCPT TO:<bob@demo.example>\r\nDATA\r\nx\r\n.\r\n";
+	size_t behind = (size_t)(strstr(in, "RCPT TO:<bob") - in);
+	for (size_t cut = behind; cut < sizeof in - 1; cut++) {
+		struct fake_session f;
+		fake_open(&f, &lmtp_proto);
+		buf_clear(&fake.out);
+		fake_feed(&f, slice_of(in, cut));
+		assert_true(fake.tls);
+		fake_feed(&f, SLICE_LIT("MAIL FROM:<a@b.example>\r\nSTARTTLS\r\nLHLO again\r\n"));
+		assert_true(buf_put(&fake.out, "", 1));
+		assert_non_null(strstr(fake.out.ptr, "250-STARTTLS\r\n"));
+		const char *after = strstr(fake.out.ptr, "220 2.0.0 begin TLS now\r\n");
+		assert_non_null(after);
+		after += strlen("220 2.0.0 begin TLS now\r\n");
+		assert_memory_equal(after, "503 5.5.1 ", 10); /* MAIL: LHLO first */
+		assert_non_null(strstr(after, "\r\n503 5.5.1 TLS is on already\r\n250-"));
+		assert_null(strstr(after, "STARTTLS"));
+		fake_close(&f);
+	}
 }
 
 static void parameters(void **state)
@@ -554,6 +581,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_message, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_reply_per_recipient, setup, teardown),
 		cmocka_unit_test_setup_teardown(order_of_commands, setup, teardown),
+		cmocka_unit_test_setup_teardown(starttls, setup, teardown),
 		cmocka_unit_test_setup_teardown(parameters, setup, teardown),
 		cmocka_unit_test_setup_teardown(size_counts_at_rcpt, setup, teardown),
 		cmocka_unit_test_setup_teardown(recipients_limit, setup, teardown),

@@ -156,6 +156,69 @@ static void capabilities(void **state)
 	assert_non_null(strstr(both, "LOGIN-DELAY 60\r\nEXPIRE NEVER\r\n"));
 }
 
+/* ---- TLS ---- */
+
+static void stls(void **state)
+{
+	(void)state;
+	fake.tls_offered = true;
+	const char *capa = answer("CAPA\r\n");
+	assert_non_null(strstr(capa, "USER\r\n"));
+	assert_non_null(strstr(capa, "STLS\r\n"));
+	/* what is said before is forgotten behind it: RFC 2595 section 4, invariant 10 */
+	struct fake_session f;
+	buf_clear(&fake.out);
+	fake_open(&f, &pop3_proto);
+	buf_clear(&fake.out);
+	fake_feed(&f, SLICE_LIT("USER ann@demo.example\r\nSTLS\r\nNOOP\r\nPASS secret\r\n"));
+	fake_feed(&f, SLICE_LIT("PASS secret\r\nSTLS\r\nCAPA\r\n"));
+	assert_true(buf_put(&fake.out, "", 1));
+	static const char begin[] = "+OK now the password\r\n+OK begin TLS now\r\n-ERR USER comes first\r\n-ERR TLS is on already\r\n+OK capabilities follow\r\n";
+	assert_memory_equal(fake.out.ptr, begin, sizeof begin - 1);
+	assert_null(strstr(fake.out.ptr, "STLS\r\n"));
+	assert_non_null(strstr(fake.out.ptr, "USER\r\n"));
+	fake_close(&f);
+	assert_string_equal(answer("STLS x\r\nUTF8\r\nSTLS\r\n"), "-ERR this command takes no argument\r\n+OK UTF8 enabled\r\n-ERR STLS comes before UTF8\r\n");
+	fake.tls_offered = false;
+	assert_string_equal(answer("STLS\r\n"), "-ERR TLS is not offered here\r\n");
+	assert_null(strstr(answer("CAPA\r\n"), "STLS"));
+}
+
+/* The line with STLS in every two pieces, and what stands behind it in the clear: never executed. */
+static void stls_injection(void **state)
+{
+	(void)state;
+	static const char in[] = "CAPA\r\nSTLS\r\nUSER ann@demo.example\r\nPASS secret\r\nDELE 1\r\n";
+	fake.tls_offered = true;
+	for (size_t cut = strlen("CAPA\r\nSTLS\r\n"); cut < sizeof in - 1; cut++) {
+		struct fake_session f;
+		fake_open(&f, &pop3_proto);
+		buf_clear(&fake.out);
+		fake_feed_cut(&f, slice_upto(slice_of(in, cut), 5), 1);
+		fake_feed(&f, slice_from(slice_of(in, cut), 5));
+		assert_true(fake.tls);
+		assert_int_equal(fake.out.ptr[fake.out.len - 1], '\n');
+		assert_memory_equal(fake.out.ptr + fake.out.len - 19, "+OK begin TLS now\r\n", 19);
+		fake_close(&f);
+	}
+}
+
+static void logins_in_the_clear(void **state)
+{
+	(void)state;
+	static const char attempts[] = "USER ann@demo.example\r\nPASS secret\r\nAUTH PLAIN\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\nAPOP ann 0123456789abcdef0123456789abcdef\r\nAUTH\r\n";
+	fake.clear_refused = true;
+	const char *capa = answer("CAPA\r\n");
+	assert_null(strstr(capa, "USER"));
+	assert_null(strstr(capa, "SASL"));
+	fake.tls_offered = true;
+	assert_string_equal(answer(attempts), "-ERR logins want TLS here: say STLS first\r\n-ERR USER comes first\r\n"
+					      "-ERR logins want TLS here: say STLS first\r\n-ERR logins want TLS here: say STLS first\r\n"
+					      "-ERR logins want TLS here: say STLS first\r\n+OK mechanisms follow\r\n.\r\n");
+	fake.tls_offered = false;
+	assert_string_equal(answer("USER ann@demo.example\r\n"), "-ERR logins in the clear are not taken here\r\n");
+}
+
 static void languages(void **state)
 {
 	(void)state;
@@ -190,7 +253,7 @@ static void order_and_arguments(void **state)
 			    "-ERR no such message, only 3 here\r\n-ERR a message number is wanted\r\n-ERR a message number is wanted\r\n-ERR a message number is wanted\r\n"
 			    "-ERR wrong arguments\r\n-ERR wrong arguments\r\n-ERR wrong arguments\r\n+OK message 1 marked as deleted\r\n"
 			    "-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n"
-			    "-ERR unknown command\r\n-ERR unknown command\r\n+OK 21 octets\r\n..first line\r\n\r\nbody\r\n.\r\n");
+			    "-ERR unknown command\r\n-ERR already logged in\r\n+OK 21 octets\r\n..first line\r\n\r\nbody\r\n.\r\n");
 }
 
 static void strangers(void **state)
@@ -911,6 +974,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(sasl, setup, teardown),
 		cmocka_unit_test_setup_teardown(apop, setup, teardown),
 		cmocka_unit_test_setup_teardown(capabilities, setup, teardown),
+		cmocka_unit_test_setup_teardown(stls, setup, teardown),
+		cmocka_unit_test_setup_teardown(stls_injection, setup, teardown),
+		cmocka_unit_test_setup_teardown(logins_in_the_clear, setup, teardown),
 		cmocka_unit_test_setup_teardown(languages, setup, teardown),
 		cmocka_unit_test_setup_teardown(utf8_mode, setup, teardown),
 		cmocka_unit_test_setup_teardown(order_and_arguments, setup, teardown),

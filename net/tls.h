@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tls.h - TLS as a machine without a socket: sealed bytes in, plain bytes out, and the other way round.
+ *
+ * For conn_tls.c, which stands between a connection and the wire, and for net/server, which opens the process's part.
+ * BoringSSL does the work (TLS 1.2 and 1.3, server side); nothing outside this file and the two beside it (certificate.h,
+ * ticket.h) knows it.
+ *
+ *     wire ---- tls_feed ----> [ handshake | records ] ---- tls_read ----> session
+ *     wire <--- tls_pending --- handshake, tickets, alerts
+ *     wire <--- tls_seal -------------------------------- plain bytes of a reply
+ *
+ * A `struct tls` belongs to one connection and moves with it between shards; records that have come in part travel inside.
+ * Nothing here waits, but for tls_work: where a handshake needs what would stall a shard (a certificate from the disk, a
+ * signature with an RSA key) the state is TLS_WORK, and tls_work must be called on a fiber (it uses the offload pool) before
+ * anything else.
+ *
+ * Memory: BoringSSL's state once the handshake is shed, about 2.7 KB, and this struct; buffers exist only while bytes are
+ * under way.  Bounds on what a client may send are BoringSSL's: 16 KiB a record, TLS_HANDSHAKE_BYTES_MAX a handshake message, 32 empty
+ * records, 32 key updates and 4 warnings in a row, no renegotiation; each ends the connection with an alert.
+ *
+ * Wire formats: RFC 8446 (1.3), RFC 5246 with RFC 7627 and AEAD suites only (1.2), RFC 7301 (ALPN), RFC 6066 (SNI).
+ */
+#ifndef PENFOLD_NET_TLS_H
+#define PENFOLD_NET_TLS_H
+
+#include "core/base/bytes.h"
+#include "core/base/err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the process ---- */
+
+struct tls_config {
+	const char *certificate, *key; /* PEM files: chain and private key; used when no name matches. NULL: none */
+	const char *folder;            /* of certificates by name: certificate.h. NULL: none */
+	const char *ticket_keys;       /* file of shared secrets: ticket.h. NULL: a random one for this process */
+	uint64_t cache_bytes_max;      /* of certificates by name kept in memory */
+	/* where the configuration names them, for messages of the start; or NULL */
+	const char *where_certificate, *where_folder, *where_ticket_keys;
+};
+/* Main thread, before listeners_bind. Blocking. Logs why it failed (ERR_CONFIG). Without it no listener may offer TLS. */
+enum err tls_open_process(const struct tls_config *config);
+void tls_close_process(void); /* no connection has TLS any more */
+bool tls_ready(void);
+/* Looks whether files have changed and swaps what is good; what is bad is kept out and reported. Blocking: on an offload thread. `loud`
+ * reports at once what may be half of a change. */
+void tls_look(bool loud);
+
+/* ---- a connection ---- */
+
+/* What a listener wants of its connections. */
+struct tls_rules {
+	bool tls13_only;
+	const char *alpn; /* the one protocol that a client may name, "pop3"; NULL: none. A client that names others only is refused */
+};
+
+enum tls_state {
+	TLS_SHAKING, /* wants more from the wire */
+	TLS_WORK,    /* wants tls_work */
+	TLS_OPEN,
+	TLS_ENDED,   /* the peer said close_notify: nothing more comes; we may still send */
+	TLS_FAILED   /* what is pending may hold an alert; nothing else goes in or out */
+};
+
+struct tls;
+/* `rules` must outlive it. */
+struct tls *tls_new(const struct tls_rules *rules);
+void tls_free(struct tls *t);
+enum tls_state tls_state(const struct tls *t);
+
+/* Lends sealed bytes and goes on with the handshake; then tls_read until it gives 0, then tls_fed. */
+void tls_feed(struct tls *t, struct slice sealed);
+/* Plain bytes into `to`; 0 when there are none now. */
+size_t tls_read(struct tls *t, char *to, size_t room);
+/* The lent bytes go away: what was not yet used (a handshake that waits for work) is kept. */
+void tls_fed(struct tls *t);
+/* Later, on a fiber. */
+void tls_work(struct tls *t);
+
+/* What TLS itself wants on the wire, before anything sealed later. */
+struct slice tls_pending(const struct tls *t);
+void tls_pending_sent(struct tls *t);
+/* No more from us: puts close_notify into what is pending, once. False if there is nothing to say. */
+bool tls_shut(struct tls *t);
+
+/* Bytes that sealing `bytes` takes at most, in records of at least TLS_RECORD_FIRST_BYTES. */
+size_t tls_sealed_bytes_max(size_t bytes);
+/* Seals plain bytes into records of at most record_bytes. `to` may be the memory before and around `plain`, if plain ends at to + room and
+ * room is at least tls_sealed_bytes_max(plain.len): records are written behind what has been read. Returns what was written to
+ * `to`; 0: TLS has failed. TLS_OPEN or TLS_ENDED only. */
+size_t tls_seal(struct tls *t, struct slice plain, size_t record_bytes, char *to, size_t room);
+
+struct tls_facts {
+	const char *version, *cipher; /* "TLSv1.3" */
+	bool resumed;
+};
+/* After the handshake. */
+struct tls_facts tls_facts(const struct tls *t);
+/* Why it failed: for the log, valid until the next call. */
+const char *tls_failure(const struct tls *t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -29,7 +29,7 @@ struct maildrop_lock {
 	uint64_t token;
 	int64_t since_wall_s;
 	uint64_t since_ms;
-	char peer[64];               /* address of the client without port */
+	char peer[48];               /* address of the client without port, cut if longer (a unix path) */
 	/* Asked of the holder, on its shard: is your client still there? Now. May be NULL (always). False = dead: the lock passes and
 	 * the holder's maildrop_unlock becomes a no-op; the callee must end its session without update. */
 	bool (*probe)(struct maildrop_lock *lock);

@@ -113,10 +113,10 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELP_LIB) $$(foreach r,$$(l
 .PHONY: unit unit-build
 ifdef T
 unit: $(BUILD)/tests/$(T)_test
-	$(BUILD)/tests/$(T)_test
+	ulimit -n $$(ulimit -Hn); $(BUILD)/tests/$(T)_test
 else
 unit: unit-build
-	@set -e; for t in $(UNIT_BIN); do echo "== $$t"; $$t; done
+	@set -e; ulimit -n $$(ulimit -Hn); for t in $(UNIT_BIN); do echo "== $$t"; $$t; done
 endif
 unit-build: $(UNIT_BIN)
 

@@ -21,6 +21,7 @@ import concurrent.futures
 import glob
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ UNIT_SECONDS_MAX = 180  # a sanitizer build on a busy machine included
 LINT_SECONDS_MAX = 300
 E2E_SECONDS_MAX = 1800
 BUILD_SECONDS_MAX = 1800
+DESCRIPTORS_MIN = 4096
 
 
 class Tally:
@@ -246,6 +248,14 @@ def build(args, stages, tally):
     tally.add("build", *judge_status(status, output, BUILD_SECONDS_MAX), time.monotonic() - begun)
 
 
+def take_all_descriptors():
+    """Tests hold thousands of connections; an ordinary user's soft limit is 1024 on Debian. Inherited by all that is run."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < DESCRIPTORS_MIN:
+        print(f"note: only {hard} descriptors may be open (ulimit -Hn); tests that need {DESCRIPTORS_MIN} will fail", flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", default="build")
@@ -264,6 +274,7 @@ def main():
     unknown = set(stages) - set(STAGES)
     if unknown:
         p.error(f"no such stage: {', '.join(sorted(unknown))}")
+    take_all_descriptors()
     tally = Tally()
     if "build" in stages:
         build(args, stages, tally)

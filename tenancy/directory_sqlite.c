@@ -25,7 +25,7 @@ enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, S
 static const char *const sql[ST_COUNT] = {
 	[ST_DOMAIN] = "SELECT coalesce(p.name, d.name), t.id, t.subaddress_separator,"
 		      " (SELECT c.stored FROM accounts a JOIN credentials c ON c.account_id = a.id"
-		      "  WHERE a.domain_id = coalesce(p.id, d.id) ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0)"
+		      "  WHERE a.domain_id = coalesce(p.id, d.id) AND c.app = 0 ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0)"
 		      " FROM domains d LEFT JOIN domains p ON p.id = d.alias_of JOIN tenants t ON t.id = coalesce(p.tenant_id, d.tenant_id)"
 		      " LEFT JOIN sdps_hosts h ON h.domain_id = coalesce(p.id, d.id)"
 		      " WHERE d.name = ?1",
@@ -34,11 +34,11 @@ static const char *const sql[ST_COUNT] = {
 		       " coalesce(a.pop3, t.pop3), coalesce(a.imap, t.imap), coalesce(a.lmtp, t.lmtp),"
 		       " coalesce(a.quota_bytes, t.quota_bytes), coalesce(a.quota_messages, t.quota_messages),"
 		       " t.over_quota, t.login_delay_s, t.expire_days, t.subaddress_separator, t.plain_passwords,"
-		       " coalesce(h.mode, 0), t.xtnd"
+		       " coalesce(h.mode, 0), t.xtnd, coalesce(a.master, 0)"
 		       " FROM domains d JOIN tenants t ON t.id = d.tenant_id JOIN accounts a ON a.domain_id = d.id"
 		       " LEFT JOIN sdps_hosts h ON h.domain_id = d.id"
 		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL",
-	[ST_PASSWORDS] = "SELECT stored FROM credentials WHERE account_id = ?1 ORDER BY id LIMIT ?2",
+	[ST_PASSWORDS] = "SELECT stored, id, app, coalesce(protocols, 7) FROM credentials WHERE account_id = ?1 ORDER BY app DESC, id LIMIT ?2",
 	[ST_VERSION] = "PRAGMA data_version",
 	[ST_OVERVIEW] = "SELECT coalesce(max(plain_passwords), 0), coalesce(max(login_delay_s), 0),"
 			" coalesce(min(expire_days) FILTER (WHERE expire_days >= 0), -1),"
@@ -231,7 +231,8 @@ static struct subject subject_of_row(sqlite3_stmt *st)
 }
 
 /* The stored passwords, copied into one buffer that lives until the record is made. */
-static enum err passwords(struct conn *c, uint64_t account_id, struct buf *text, struct slice out[CREDENTIALS_PER_ACCOUNT_MAX], uint32_t *count_out)
+static enum err passwords(struct conn *c, uint64_t account_id, struct buf *text, struct slice out[CREDENTIALS_PER_ACCOUNT_MAX],
+			  struct credential credentials_out[CREDENTIALS_PER_ACCOUNT_MAX], uint32_t *count_out)
 {
 	sqlite3_stmt *st = c->statements[ST_PASSWORDS];
 	size_t starts[CREDENTIALS_PER_ACCOUNT_MAX];
@@ -244,6 +245,9 @@ static enum err passwords(struct conn *c, uint64_t account_id, struct buf *text,
 		starts[n] = text->len;
 		if (!buf_put(text, stored.ptr, stored.len)) /* longer than the schema allows: as if there were none */
 			break;
+		credentials_out[n] = (struct credential){ .id = (uint64_t)sqlite3_column_int64(st, 1),
+							  .app = sqlite3_column_int(st, 2) != 0,
+							  .protocols = (uint8_t)sqlite3_column_int(st, 3) };
 		out[n++].len = stored.len;
 	}
 	done(st);
@@ -266,19 +270,21 @@ static enum err ask_account(void *self, struct slice local, struct slice domain,
 	if (!e) {
 		char name[NAME_BYTES_MAX + LOGIN_BYTES_MAX];
 		struct slice stored[CREDENTIALS_PER_ACCOUNT_MAX];
+		struct credential credentials[CREDENTIALS_PER_ACCOUNT_MAX];
 		uint32_t count = 0;
 		struct buf text;
 		buf_init(&text, CREDENTIALS_PER_ACCOUNT_MAX * STORED_PASSWORD_BYTES_MAX);
 		struct subject subject = subject_of_row(st);
+		int master = sqlite3_column_int(st, 17);
 		/* While the row is held its read transaction is: the passwords are those of the same moment. */
-		e = passwords(c, subject.account_id, &text, stored, &count);
+		e = passwords(c, subject.account_id, &text, stored, credentials, &count);
 		memcpy(name, local.ptr, local.len);
 		name[local.len] = '@';
 		memcpy(name + local.len + 1, domain.ptr, domain.len);
 		subject.name = slice_of(name, local.len + 1 + domain.len);
 		subject.maildrop = local.len == 0;
 		if (!e)
-			*record_out = record_new(&subject, stored, count);
+			*record_out = record_new_with(&subject, (enum master)master, stored, credentials, count);
 		if (text.ptr)
 			explicit_bzero(text.ptr, text.len);
 		buf_release(&text);

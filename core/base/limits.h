@@ -149,6 +149,12 @@
 #define STORED_PASSWORD_BYTES_MAX ((size_t)512) /* {SCHEME}hash; libcrypt's longest is 384 */
 #define SDPS_PASSWORDS_MAX 2                   /* of a host that is one maildrop */
 #define CREDENTIALS_PER_ACCOUNT_MAX 32         /* passwords tried at a login: each costs a hash */
+#define APP_LABEL_BYTES_MAX ((size_t)64)       /* the name of an application password */
+#define APP_SECRET_BYTES ((size_t)24)          /* of one made here: 120 random bits in base32 */
+#define APP_SECRET_BYTES_MIN ((size_t)20)      /* of one made elsewhere: it is kept by a fast hash, so it must not be guessable */
+#define APP_USED_ENTRIES 4096                  /* application passwords whose last use is remembered, so that it is written once an hour */
+#define APP_USED_EVERY_S 3600
+#define APP_USED_FLUSH_MS 30000                /* uses are gathered that long into one write */
 /* What a stored hash may cost, so that an imported one cannot hold an offload thread: about a second at most. */
 #define PASSWORD_SHA_ROUNDS_MAX 1000000
 #define PASSWORD_BCRYPT_LOG2_MAX 14

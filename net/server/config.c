@@ -46,7 +46,7 @@ struct raw {
 		uint32_t poll_ms, ask_ms_max;
 	} directory;
 	struct {
-		char *cache_bytes_max;
+		char *cache_bytes_max, *master_separator;
 		uint32_t cache_ttl_s, hash_queue_max, hash_wait_ms_max;
 	} auth;
 	struct {
@@ -148,6 +148,7 @@ static const cyaml_schema_field_t directory_fields[] = { SUB_TEXT("cache_bytes_m
 							 SUB_INT("poll_ms", directory, poll_ms),
 							 SUB_INT("ask_ms_max", directory, ask_ms_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", auth, cache_bytes_max),
+						    SUB_TEXT("master_separator", auth, master_separator),
 						    SUB_INT("cache_ttl_s", auth, cache_ttl_s),
 						    SUB_INT("hash_queue_max", auth, hash_queue_max),
 						    SUB_INT("hash_wait_ms_max", auth, hash_wait_ms_max), CYAML_FIELD_END };
@@ -366,6 +367,16 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 	return OK;
 }
 
+/* Not a byte that the other forms of a login are read by. */
+static enum err take_auth(struct settings *s, const struct raw *raw, struct config *config)
+{
+	const char *given = raw->auth.master_separator;
+	config->auth.master_separator = given ? given[0] : 0;
+	if (!given || (strlen(given) == 1 && strchr("*#~!/|=^$&;", given[0])))
+		return OK;
+	return settings_refuse(s, "auth.master_separator", "expected one of * # ~ ! / | = ^ $ & ;  got \"%s\"", given);
+}
+
 static enum err take_xmit(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->xmit.smtp = raw->xmit.protocol == XMIT_SMTP;
@@ -427,6 +438,8 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = take_listeners(s, raw, config);
 	if (e == OK)
 		e = take_xmit(s, raw, config);
+	if (e == OK)
+		e = take_auth(s, raw, config);
 	return e != OK ? e : check_names(s, config);
 }
 

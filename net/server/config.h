@@ -50,6 +50,7 @@ struct config {
 	struct {
 		uint64_t cache_bytes_max;
 		uint32_t cache_ttl_s, hash_queue_max, hash_wait_ms_max;
+		char master_separator; /* 0: none */
 	} auth;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;

@@ -327,6 +327,7 @@ static enum err serve_locked(struct server *server, unsigned shards)
 				    .cache_ttl_s = c->auth.cache_ttl_s,
 				    .hash_queue_max = c->auth.hash_queue_max,
 				    .hash_wait_ms_max = c->auth.hash_wait_ms_max,
+				    .master_separator = c->auth.master_separator,
 				    /* one thread stays free of hashes, so that look-ups do not stand behind them */
 				    .hash_parallel_max = offload_threads(c) > 1 ? offload_threads(c) - 1 : 1 };
 	enum err e = directory_open(&directory);

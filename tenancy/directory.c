@@ -275,6 +275,8 @@ enum err directory_open(const struct directory_config *config)
 	enum err e = directory_sqlite_open(config->data_path, &directory.backend, &directory.self);
 	if (e)
 		return e;
+	if (config->source_count)
+		directory_chain_open(&directory.config, &directory.backend, &directory.self);
 	directory.cache = directory_cache_open(directory.config.cache_bytes_max, directory.config.ask_ms_max, load, NULL);
 	directory.version = directory.flush_ms = 0;
 	e = look_for_changes();

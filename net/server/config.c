@@ -22,12 +22,18 @@ struct raw_listener {
 	int tls, tls_min;
 	bool plaintext;
 };
+struct raw_directory {
+	int type;
+	char *path, *tenant, *domain;
+};
 struct raw {
 	char *data;
 	uint32_t shards;
 	char *default_domain, *hostname, *user, *admin_socket;
 	struct raw_listener *listeners;
 	unsigned listeners_count;
+	struct raw_directory *directories;
+	unsigned directories_count;
 	struct {
 		int level, form;
 	} log;
@@ -95,6 +101,16 @@ static const cyaml_schema_field_t listener_fields[] = {
 };
 static const cyaml_schema_value_t listener_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_listener, listener_fields)
+};
+
+static const cyaml_strval_t directory_types[] = { { "sqlite", DIRECTORY_SQLITE }, { "passwd-file", DIRECTORY_PASSWD_FILE } };
+static const cyaml_schema_field_t one_directory_fields[] = {
+	CYAML_FIELD_ENUM("type", CYAML_FLAG_STRICT, struct raw_directory, type, directory_types, CYAML_ARRAY_LEN(directory_types)),
+	TEXT("path", struct raw_directory, path), TEXT("tenant", struct raw_directory, tenant), TEXT("domain", struct raw_directory, domain),
+	CYAML_FIELD_END
+};
+static const cyaml_schema_value_t directory_schema = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_directory, one_directory_fields)
 };
 
 /* Mappings inside `raw` are anonymous structs: a field's place is its offset in raw less that of the mapping. */
@@ -182,6 +198,8 @@ static const cyaml_schema_field_t top_fields[] = {
 	TEXT("admin_socket", struct raw, admin_socket),
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT("directories", CYAML_FLAG_POINTER | OPT, struct raw, directories, directories_count, &directory_schema, 1,
+				   DIRECTORIES_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
 	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
 	CYAML_FIELD_END
@@ -367,6 +385,36 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 	return OK;
 }
 
+static enum err take_directory(struct settings *s, const struct raw_directory *raw, unsigned number, struct directory_source *out)
+{
+	char key[64];
+	snprintf(key, sizeof key, "directories[%u].type", number);
+	*out = (struct directory_source){ (enum directory_kind)raw->type, take_text(raw->path), take_text(raw->tenant), take_text(raw->domain) };
+	if (out->kind == DIRECTORY_SQLITE && (out->path || out->tenant || out->domain))
+		return settings_refuse(s, key, "expected nothing beside sqlite: it lies in the data folder and knows its tenants");
+	if (out->kind == DIRECTORY_PASSWD_FILE && (!out->path || !out->tenant))
+		return settings_refuse(s, key, "expected path, and tenant (whose accounts they are), beside passwd-file");
+	return OK;
+}
+
+static enum err take_directories(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->directories = xcalloc(raw->directories_count ? raw->directories_count : 1, sizeof *config->directories);
+	for (unsigned i = 0; i < raw->directories_count; i++) {
+		config->directories_count = i + 1;
+		enum err e = take_directory(s, &raw->directories[i], i + 1, &config->directories[i]);
+		if (e != OK)
+			return e;
+		for (unsigned k = 0; k < i; k++)
+			if (raw->directories[i].type == DIRECTORY_SQLITE && raw->directories[k].type == DIRECTORY_SQLITE) {
+				char key[64];
+				snprintf(key, sizeof key, "directories[%u].type", i + 1);
+				return settings_refuse(s, key, "expected sqlite once");
+			}
+	}
+	return OK;
+}
+
 /* Not a byte that the other forms of a login are read by. */
 static enum err take_auth(struct settings *s, const struct raw *raw, struct config *config)
 {
@@ -440,6 +488,8 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = take_xmit(s, raw, config);
 	if (e == OK)
 		e = take_auth(s, raw, config);
+	if (e == OK)
+		e = take_directories(s, raw, config);
 	return e != OK ? e : check_names(s, config);
 }
 
@@ -474,6 +524,12 @@ void config_release(struct config *config)
 		free(config->listeners[i].address);
 		free(config->listeners[i].where);
 	}
+	for (unsigned i = 0; i < config->directories_count; i++) {
+		free((void *)(uintptr_t)config->directories[i].path);
+		free((void *)(uintptr_t)config->directories[i].tenant);
+		free((void *)(uintptr_t)config->directories[i].domain);
+	}
+	free(config->directories);
 	free(config->where_data);
 	free(config->where_user);
 	free(config->where_admin_socket);

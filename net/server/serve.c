@@ -320,6 +320,8 @@ static enum err serve_locked(struct server *server, unsigned shards)
 	const struct config *c = server->config;
 	struct directory_config directory = { .data_path = c->data,
 					      .default_domain = c->default_domain,
+					      .sources = c->directories,
+					      .source_count = c->directories_count,
 					      .cache_bytes_max = c->directory.cache_bytes_max,
 					      .poll_ms = c->directory.poll_ms,
 					      .ask_ms_max = c->directory.ask_ms_max };

@@ -93,6 +93,7 @@ struct check {
 	struct slice password;
 	uint32_t hashes_min;         /* a wrong password costs at least so many */
 	enum auth_protocol protocol;
+	bool as_master;              /* then application passwords are not good enough */
 	bool right;
 	uint64_t app_id;             /* when right by an application password that has an id */
 };
@@ -106,7 +107,7 @@ static void check_job(void *arg)
 	for (uint32_t i = 0; i < known && !c->right; i++) {
 		const struct credential *about = &c->record->credentials[i];
 		bool matches = password_matches(c->record->passwords[i], c->password);
-		c->right = matches && (about->protocols & 1 << c->protocol);
+		c->right = matches && (about->protocols & 1 << c->protocol) && !(about->app && c->as_master);
 		c->app_id = c->right && about->app ? about->id : 0;
 		hashes += !about->app;
 		fast += about->app;
@@ -182,12 +183,13 @@ static enum err refuse(void)
 }
 
 /* Whoever proves: OK or ERR_AUTH, or ask again. Nothing is counted as refused. */
-static enum err prove_password(const struct auth_request *request, struct slice login, const struct login_found *found, struct slice password)
+static enum err prove_password(const struct auth_request *request, struct slice login, const struct login_found *found, struct slice password,
+			       bool as_master)
 {
 	struct verified_mac mac = { { 0, 0 } };
 	bool known = found->record && found->record->passwords_count;
 	if (known) {
-		mac = verified_mac(auth.verified, found->record, password, request->protocol);
+		mac = verified_mac(auth.verified, found->record, password, (unsigned)request->protocol | (as_master ? 1u << 8 : 0));
 		if (verified_has(auth.verified, mac, clock_now_ms())) {
 			count(&auth.stats.verified_hits);
 			return OK;
@@ -200,6 +202,7 @@ static enum err prove_password(const struct auth_request *request, struct slice 
 		.password = password,
 		.hashes_min = hashes_min(login, found),
 		.protocol = request->protocol,
+		.as_master = as_master,
 	};
 	enum err e = hash(&c);
 	if (e)
@@ -229,9 +232,10 @@ static enum err by_master(const struct auth_request *request, struct slice user,
 	if (e_user && e_user != ERR_NOT_FOUND)
 		e = e_user;
 	if (e == OK || e == ERR_NOT_FOUND)
-		e = prove_password(request, master, &who, password);
-	/* a suspended master is none */
-	bool right = e == OK && whom.record && !who.record->subject.suspended && may_act(who.record, whom.record);
+		e = prove_password(request, master, &who, password, true);
+	/* a master that may not come in itself is none */
+	bool right = e == OK && whom.record && !who.record->subject.suspended && protocol_allowed(&who.record->subject, request->protocol) &&
+		     may_act(who.record, whom.record);
 	if (right)
 		e = admit(request, &whom, subject_out);
 	else if (e == OK || e == ERR_AUTH)
@@ -269,7 +273,7 @@ enum err auth_password(const struct auth_request *request, struct slice password
 		return by_master(request, user, master, password, subject_out);
 	}
 	if (e == OK || e == ERR_NOT_FOUND)
-		e = prove_password(request, request->login, &found, password);
+		e = prove_password(request, request->login, &found, password, false);
 	if (e == OK)
 		e = admit(request, &found, subject_out);
 	else if (e == ERR_AUTH)

@@ -22,7 +22,7 @@ enum auth_protocol { AUTH_POP3, AUTH_IMAP, AUTH_LMTP };
 /*
  * A master account comes in as somebody else, with its own password: by `act_for` (SASL's authorization identity), or, where
  * auth_config.master_separator is set, by the login "user*master", split at the last separator (an exact account of that whole name
- * beats this reading).  What an account may is its setting `master`: of its tenant, or of the server.  Whether the name is no
+ * beats this reading).  An application password does not do.  What an account may is its setting `master`: of its tenant, or of the server.  Whether the name is no
  * master, the password wrong, or the account nobody or another tenant's: it is ERR_AUTH after the same work.  Both names are logged.
  */
 struct auth_request {

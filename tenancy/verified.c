@@ -69,11 +69,11 @@ static void part(struct hmac_sha256_ctx *ctx, const void *ptr, size_t len)
 	hmac_sha256_update(ctx, len, ptr);
 }
 
-struct verified_mac verified_mac(const struct verified *v, const struct record *record, struct slice password, unsigned protocol)
+struct verified_mac verified_mac(const struct verified *v, const struct record *record, struct slice password, unsigned purpose)
 {
 	struct hmac_sha256_ctx ctx = v->keyed;
 	struct verified_mac mac;
-	uint64_t ids[3] = { record->subject.account_id, record->subject.credential_version, protocol };
+	uint64_t ids[3] = { record->subject.account_id, record->subject.credential_version, purpose };
 	part(&ctx, ids, sizeof(ids));
 	/* The version alone would do; the hashes too, so that a directory without versions is safe as well. */
 	for (uint32_t i = 0; i < record->passwords_count; i++)

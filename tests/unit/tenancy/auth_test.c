@@ -582,6 +582,17 @@ FIBER_TEST(masters)
 		assert_string_equal(try_login("anna@demo.example*", "pass word"), "auth");
 		assert_string_equal(try_login("star*anna@demo.example", "star word"), "star*anna@demo.example");
 	}
+	/* a device's secret gives no power over others, nor does one remembered from the device's own login */
+	add_app("boss@demo.example", "phone", "a long secret that a machine made", 0);
+	settle();
+	for (int warm = 0; warm < 2; warm++) {
+		assert_string_equal(try_login("boss@demo.example", "a long secret that a machine made"), "boss@demo.example");
+		assert_string_equal(try_login("anna@demo.example*boss@demo.example", "a long secret that a machine made"), "auth");
+	}
+	set_account("boss@demo.example", SET_POP3, "no");
+	settle();
+	assert_string_equal(try_login("anna@demo.example*boss@demo.example", "boss word"), "auth");
+	set_account("boss@demo.example", SET_POP3, "yes");
 	set_account("boss@demo.example", SET_SUSPENDED, "yes");
 	settle();
 	assert_string_equal(try_login("anna@demo.example*boss@demo.example", "boss word"), "auth");

@@ -689,8 +689,8 @@ FIBER_TEST(statistics_tell_nobody_apart)
 	made(manage_account_add(manage, S("mute@cheap.example"), S(""), S("")));
 	set_account("sue@cheap.example", SET_SUSPENDED, "yes");
 	set_account("boss@cheap.example", SET_MASTER, "tenant");
-	for (int i = 0; i < 8; i++) {
-		char label[8];
+	for (int i = 0; i < CREDENTIALS_PER_ACCOUNT_MAX - 1; i++) {
+		char label[16];
 		snprintf(label, sizeof(label), "%d", i);
 		add_app("bert@cheap.example", label, "a long secret that a machine made", 0);
 	}

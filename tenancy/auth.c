@@ -14,6 +14,8 @@
 #include "core/base/limits.h"
 #include "core/base/log.h"
 #include "core/run/clock.h"
+#include "tenancy/app_password.h"
+#include "tenancy/app_used.h"
 #include "tenancy/cross_wait.h"
 #include "tenancy/directory_private.h"
 #include "tenancy/password.h"
@@ -27,6 +29,7 @@ static struct {
 	struct auth_config config;
 	struct verified *verified;
 	char dummy[STORED_PASSWORD_BYTES_MAX]; /* what unknown names are checked against; nobody knows its password */
+	char fast_dummy[STORED_PASSWORD_BYTES_MAX]; /* as application passwords are kept */
 	pthread_mutex_t lock;                  /* of what follows */
 	struct list waiting;                   /* struct cross_wait */
 	uint32_t running, queued;
@@ -89,16 +92,30 @@ struct check {
 	struct slice dummy;
 	struct slice password;
 	uint32_t hashes_min;         /* a wrong password costs at least so many */
+	enum auth_protocol protocol;
+	bool as_master;              /* then application passwords are not good enough */
 	bool right;
+	uint64_t app_id;             /* when right by an application password that has an id */
 };
 
 static void check_job(void *arg)
 {
 	struct check *c = arg;
-	uint32_t hashes = 0, known = c->record ? c->record->passwords_count : 0;
+	uint32_t hashes = 0, fast = 0, known = c->record ? c->record->passwords_count : 0;
 	c->right = false;
-	for (; hashes < known && !c->right; hashes++)
-		c->right = password_matches(c->record->passwords[hashes], c->password);
+	c->app_id = 0;
+	for (uint32_t i = 0; i < known && !c->right; i++) {
+		const struct credential *about = &c->record->credentials[i];
+		bool matches = password_matches(c->record->passwords[i], c->password);
+		c->right = matches && (about->protocols & 1 << c->protocol) && !(about->app && c->as_master);
+		c->app_id = c->right && about->app ? about->id : 0;
+		hashes += !about->app;
+		fast += about->app;
+	}
+	/* Who has application passwords, or nothing else, must not be told by the time: they are kept by a fast hash, so that everybody can pay
+	 * for as many as one may have. */
+	for (; fast < CREDENTIALS_PER_ACCOUNT_MAX && !c->right; fast++)
+		(void)password_matches(slice_str(auth.fast_dummy), c->password);
 	for (; hashes < c->hashes_min && !c->right; hashes++)
 		(void)password_matches(c->dummy, c->password);
 }
@@ -165,15 +182,17 @@ static enum err refuse(void)
 	return ERR_AUTH;
 }
 
-static enum err prove_password(const struct auth_request *request, const struct login_found *found, struct slice password, struct subject **subject_out)
+/* Whoever proves: OK or ERR_AUTH, or ask again. Nothing is counted as refused. */
+static enum err prove_password(const struct auth_request *request, struct slice login, const struct login_found *found, struct slice password,
+			       bool as_master)
 {
 	struct verified_mac mac = { { 0, 0 } };
 	bool known = found->record && found->record->passwords_count;
 	if (known) {
-		mac = verified_mac(auth.verified, found->record, password);
+		mac = verified_mac(auth.verified, found->record, password, (unsigned)request->protocol | (as_master ? 1u << 8 : 0));
 		if (verified_has(auth.verified, mac, clock_now_ms())) {
 			count(&auth.stats.verified_hits);
-			return admit(request, found, subject_out);
+			return OK;
 		}
 	}
 	bool sample = found->domain && found->domain->sample.len;
@@ -181,24 +200,84 @@ static enum err prove_password(const struct auth_request *request, const struct 
 		.record = found->record,
 		.dummy = sample ? found->domain->sample : slice_str(auth.dummy),
 		.password = password,
-		.hashes_min = hashes_min(request->login, found),
+		.hashes_min = hashes_min(login, found),
+		.protocol = request->protocol,
+		.as_master = as_master,
 	};
 	enum err e = hash(&c);
 	if (e)
 		return e;
 	if (!c.right)
-		return refuse();
+		return ERR_AUTH;
+	if (c.app_id)
+		app_used_note(c.app_id, clock_wall_s());
 	verified_put(auth.verified, mac, clock_now_ms());
-	return admit(request, found, subject_out);
+	return OK;
+}
+
+/* ---- masters ---- */
+
+/* Invariant 11: a master of one tenant reaches nobody else's. */
+static bool may_act(const struct record *master, const struct record *user)
+{
+	return master->master == MASTER_SERVER || (master->master == MASTER_TENANT && master->subject.tenant_id == user->subject.tenant_id);
+}
+
+/* Everybody is looked up before anything is proved, and the proof costs what any other does. */
+static enum err by_master(const struct auth_request *request, struct slice user, struct slice master, struct slice password,
+			  struct subject **subject_out)
+{
+	struct login_found who, whom;
+	enum err e = directory_find(LOGIN_SESSION, master, &who), e_user = directory_find(LOGIN_SESSION, user, &whom);
+	if (e_user && e_user != ERR_NOT_FOUND)
+		e = e_user;
+	if (e == OK || e == ERR_NOT_FOUND)
+		e = prove_password(request, master, &who, password, true);
+	/* a master that may not come in itself is none */
+	bool right = e == OK && whom.record && !who.record->subject.suspended && protocol_allowed(&who.record->subject, request->protocol) &&
+		     may_act(who.record, whom.record);
+	if (right)
+		e = admit(request, &whom, subject_out);
+	else if (e == OK || e == ERR_AUTH)
+		e = refuse();
+	if (e == OK)
+		log_event(LOG_INFO, "auth.master", LOG_STR("peer", request->peer), LOG_STR("user", user), LOG_STR("master", master));
+	else
+		log_event(LOG_INFO, "auth.master_refused", LOG_STR("peer", request->peer), LOG_STR("user", user), LOG_STR("master", master), LOG_ERR(e));
+	login_found_release(&who);
+	login_found_release(&whom);
+	return e;
+}
+
+/* "user*master", unless it is somebody's own name. */
+static bool names_master(struct slice login, const struct login_found *found, struct slice *user_out, struct slice *master_out)
+{
+	size_t at = auth.config.master_separator ? slice_rfind(login, auth.config.master_separator) : SIZE_MAX;
+	if (at == SIZE_MAX || at == 0 || at + 1 == login.len || (found->record && found->reading == LOGIN_EXACT))
+		return false;
+	*user_out = slice_upto(login, at);
+	*master_out = slice_from(login, at + 1);
+	return true;
 }
 
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **subject_out)
 {
 	struct login_found found;
+	struct slice user, master;
 	*subject_out = NULL;
+	if (request->act_for.len && !slice_eq(request->act_for, request->login))
+		return by_master(request, request->act_for, request->login, password, subject_out);
 	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	if ((e == OK || e == ERR_NOT_FOUND) && names_master(request->login, &found, &user, &master)) {
+		login_found_release(&found);
+		return by_master(request, user, master, password, subject_out);
+	}
 	if (e == OK || e == ERR_NOT_FOUND)
-		e = prove_password(request, &found, password, subject_out);
+		e = prove_password(request, request->login, &found, password, false);
+	if (e == OK)
+		e = admit(request, &found, subject_out);
+	else if (e == ERR_AUTH)
+		e = refuse();
 	login_found_release(&found);
 	return e;
 }
@@ -273,6 +352,8 @@ enum err auth_open(const struct auth_config *config)
 	char phrase[BASE16_ENCODE_LENGTH(sizeof(random))];
 	base16_encode_update(phrase, sizeof(random), random);
 	enum err e = password_make(NULL, slice_of(phrase, sizeof(phrase)), auth.dummy);
+	if (!e)
+		e = app_password_store(slice_of(phrase, sizeof(phrase)), auth.fast_dummy);
 	if (e) {
 		log_event(LOG_ERROR, "auth.open", LOG_Z("why", "no password could be hashed with the default scheme"));
 		return e;

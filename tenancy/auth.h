@@ -19,9 +19,16 @@
 
 enum auth_protocol { AUTH_POP3, AUTH_IMAP, AUTH_LMTP };
 
+/*
+ * A master account comes in as somebody else, with its own password: by `act_for` (SASL's authorization identity), or, where
+ * auth_config.master_separator is set, by the login "user*master", split at the last separator (an exact account of that whole name
+ * beats this reading).  An application password does not do.  What an account may is its setting `master`: of its tenant, or of the server.  Whether the name is no
+ * master, the password wrong, or the account nobody or another tenant's: it is ERR_AUTH after the same work.  Both names are logged.
+ */
 struct auth_request {
 	enum auth_protocol protocol;
 	struct slice login;
+	struct slice act_for; /* empty, or as the login: for nobody else */
 	struct slice peer; /* address text, for the log */
 };
 
@@ -42,6 +49,7 @@ struct auth_config {
 	/* Hashes at once. Fewer than the offload pool has threads, so that look-ups never stand behind hashes; 0 = processors less one, at
 	 * least one. */
 	uint32_t hash_parallel_max;
+	char master_separator; /* 0 = there is no such login */
 };
 enum err auth_open(const struct auth_config *config); /* once per process */
 void auth_close(void);

@@ -34,6 +34,34 @@ struct directory_backend {
 	void (*close)(void *self);
 };
 
+/* ---- what other directories than SQLite have in it ---- */
+
+/* What such a directory knows of an account. */
+struct directory_guest {
+	struct slice local, domain; /* folded */
+	struct slice stored;        /* empty = no login */
+	bool has_quota_bytes, has_quota_messages;
+	uint64_t quota_bytes, quota_messages;
+};
+/* Its record: id, tenant and settings of its row in SQLite (made if missing), the password of the guest. ERR_NOT_FOUND: the domain is another tenant's. */
+enum err directory_sqlite_guest(void *sqlite, const struct directory_source *source, const struct directory_guest *guest, struct record **record_out);
+/* Makes the rows of many at once. *refused_out: how many are in domains that are not this tenant's. why_out: a line when it is not OK. */
+enum err directory_sqlite_adopt(void *sqlite, const struct directory_source *source, const struct directory_guest *guests, size_t count,
+				uint64_t *refused_out, char why_out[256]);
+
+struct directory_passwd;
+/* directory_passwd.c: reads the file at once; when that fails it says so in the log, and answers ERR_TEMP until it succeeds. */
+struct directory_passwd *directory_passwd_open(const struct directory_source *source, void *sqlite);
+void directory_passwd_close(struct directory_passwd *p);
+/* Looks, at most every PASSWD_FILE_LOOK_MS, whether the file has changed, and reads it. Never from two threads at once. Returns how often it has been read. */
+uint64_t directory_passwd_look(struct directory_passwd *p);
+enum err directory_passwd_account(struct directory_passwd *p, struct slice local, struct slice domain, struct record **record_out);
+/* A stored password of somebody in this domain, copied; false: none. */
+bool directory_passwd_sample(struct directory_passwd *p, struct slice domain, char out[STORED_PASSWORD_BYTES_MAX]);
+
+/* directory_chain.c: takes over the SQLite backend; closing it closes that. */
+void directory_chain_open(const struct directory_config *config, const struct directory_backend **backend_io, void **self_io);
+
 /* directory_sqlite.c: DATA/directory.db, made or brought up to date if needed. One line in the log when it fails. */
 enum err directory_sqlite_open(const char *data_path, const struct directory_backend **backend_out, void **self_out);
 

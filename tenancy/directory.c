@@ -12,6 +12,7 @@
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
+#include "tenancy/app_used.h"
 #include "tenancy/backend.h"
 #include "tenancy/directory_cache.h"
 #include "tenancy/directory_private.h"
@@ -28,7 +29,8 @@ static struct {
 	int32_t expire_days_min;
 	bool sdps_maildrops; /* atomic */
 	uint64_t changes;    /* atomic */
-	uint64_t version;    /* the poll's own */
+	uint64_t version;    /* the poll's own, as the next */
+	uint64_t flush_ms;   /* when uses of application passwords are written again */
 	/* shard 0 */
 	struct timer timer;
 	bool polling, stopping;
@@ -170,6 +172,11 @@ static void poll_job(void *arg)
 	(void)arg;
 	/* A failure is told by the back end; until it answers again what is cached serves. */
 	(void)look_for_changes();
+	uint64_t now_ms = clock_now_ms();
+	if (now_ms >= directory.flush_ms) {
+		directory.flush_ms = now_ms + APP_USED_FLUSH_MS;
+		(void)app_used_flush(directory.config.data_path);
+	}
 }
 
 static void poll_fiber(void *arg)
@@ -268,8 +275,10 @@ enum err directory_open(const struct directory_config *config)
 	enum err e = directory_sqlite_open(config->data_path, &directory.backend, &directory.self);
 	if (e)
 		return e;
+	if (config->source_count)
+		directory_chain_open(&directory.config, &directory.backend, &directory.self);
 	directory.cache = directory_cache_open(directory.config.cache_bytes_max, directory.config.ask_ms_max, load, NULL);
-	directory.version = 0;
+	directory.version = directory.flush_ms = 0;
 	e = look_for_changes();
 	if (e)
 		directory_close();
@@ -280,6 +289,7 @@ void directory_close(void)
 {
 	if (!directory.backend)
 		return;
+	(void)app_used_flush(directory.config.data_path);
 	directory_cache_close(directory.cache);
 	directory.backend->close(directory.self);
 	directory.cache = NULL;

@@ -43,8 +43,23 @@ struct subject {
 	struct slice sdps_user; /* of a login to a maildrop: only mail whose recipient has this local part (folded); empty = all of it */
 };
 
+/*
+ * Whose passwords count: asked in this order, the first that knows the name decides; one that cannot answer ends the look-up (what it
+ * would have said is not known).  The SQLite file is there in any case: it holds tenants, domains, SDPS hosts, settings, application
+ * passwords and the never-reused ids; a name that another directory brings gets its row there (accounts.source) when it is first seen, and
+ * keeps it, with its mail, until `account remove`.  One name is one account, whoever knows its password.
+ */
+enum directory_kind { DIRECTORY_SQLITE, DIRECTORY_PASSWD_FILE };
+struct directory_source {
+	enum directory_kind kind;
+	const char *path, *tenant; /* of a file: whose accounts it brings; domains that nobody has become this tenant's */
+	const char *domain;        /* of names without one; NULL = they make the file a broken one */
+};
+
 struct directory_config {
 	const char *data_path;
+	const struct directory_source *sources; /* must outlive the directory */
+	unsigned source_count;        /* 0 = SQLite alone */
 	const char *default_domain;   /* NULL = none */
 	uint64_t cache_bytes_max;     /* of all shards together */
 	uint32_t poll_ms;             /* data_version */

@@ -25,20 +25,22 @@ enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, S
 static const char *const sql[ST_COUNT] = {
 	[ST_DOMAIN] = "SELECT coalesce(p.name, d.name), t.id, t.subaddress_separator,"
 		      " (SELECT c.stored FROM accounts a JOIN credentials c ON c.account_id = a.id"
-		      "  WHERE a.domain_id = coalesce(p.id, d.id) ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0)"
+		      "  WHERE a.domain_id = coalesce(p.id, d.id) AND c.app = 0 ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0)"
 		      " FROM domains d LEFT JOIN domains p ON p.id = d.alias_of JOIN tenants t ON t.id = coalesce(p.tenant_id, d.tenant_id)"
 		      " LEFT JOIN sdps_hosts h ON h.domain_id = coalesce(p.id, d.id)"
 		      " WHERE d.name = ?1",
 	[ST_ACCOUNT] = "SELECT a.id, a.credential_version, t.id, t.name,"
 		       " max(coalesce(a.suspended, 0), coalesce(t.suspended, 0)),"
 		       " coalesce(a.pop3, t.pop3), coalesce(a.imap, t.imap), coalesce(a.lmtp, t.lmtp),"
-		       " coalesce(a.quota_bytes, t.quota_bytes), coalesce(a.quota_messages, t.quota_messages),"
+		       " coalesce(a.quota_bytes, ?5, t.quota_bytes), coalesce(a.quota_messages, ?6, t.quota_messages),"
 		       " t.over_quota, t.login_delay_s, t.expire_days, t.subaddress_separator, t.plain_passwords,"
-		       " coalesce(h.mode, 0), t.xtnd"
+		       " coalesce(h.mode, 0), t.xtnd, coalesce(a.master, 0)"
 		       " FROM domains d JOIN tenants t ON t.id = d.tenant_id JOIN accounts a ON a.domain_id = d.id"
 		       " LEFT JOIN sdps_hosts h ON h.domain_id = d.id"
-		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL",
-	[ST_PASSWORDS] = "SELECT stored FROM credentials WHERE account_id = ?1 ORDER BY id LIMIT ?2",
+		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL"
+		       /* another directory's names are asked for by that directory only, ?3, and of its tenant only, ?4 */
+		       " AND (a.source IS NULL OR ?3) AND (?4 IS NULL OR t.name = ?4)",
+	[ST_PASSWORDS] = "SELECT stored, id, app, coalesce(protocols, 7) FROM credentials WHERE account_id = ?1 ORDER BY app DESC, id LIMIT ?2",
 	[ST_VERSION] = "PRAGMA data_version",
 	[ST_OVERVIEW] = "SELECT coalesce(max(plain_passwords), 0), coalesce(max(login_delay_s), 0),"
 			" coalesce(min(expire_days) FILTER (WHERE expire_days >= 0), -1),"
@@ -231,7 +233,8 @@ static struct subject subject_of_row(sqlite3_stmt *st)
 }
 
 /* The stored passwords, copied into one buffer that lives until the record is made. */
-static enum err passwords(struct conn *c, uint64_t account_id, struct buf *text, struct slice out[CREDENTIALS_PER_ACCOUNT_MAX], uint32_t *count_out)
+static enum err passwords(struct conn *c, uint64_t account_id, struct buf *text, struct slice out[CREDENTIALS_PER_ACCOUNT_MAX],
+			  struct credential credentials_out[CREDENTIALS_PER_ACCOUNT_MAX], uint32_t *count_out)
 {
 	sqlite3_stmt *st = c->statements[ST_PASSWORDS];
 	size_t starts[CREDENTIALS_PER_ACCOUNT_MAX];
@@ -244,6 +247,9 @@ static enum err passwords(struct conn *c, uint64_t account_id, struct buf *text,
 		starts[n] = text->len;
 		if (!buf_put(text, stored.ptr, stored.len)) /* longer than the schema allows: as if there were none */
 			break;
+		credentials_out[n] = (struct credential){ .id = (uint64_t)sqlite3_column_int64(st, 1),
+							  .app = sqlite3_column_int(st, 2) != 0,
+							  .protocols = (uint8_t)sqlite3_column_int(st, 3) };
 		out[n++].len = stored.len;
 	}
 	done(st);
@@ -253,38 +259,89 @@ static enum err passwords(struct conn *c, uint64_t account_id, struct buf *text,
 	return r == SQLITE_DONE || r == SQLITE_ROW ? OK : ERR_TEMP;
 }
 
-static enum err ask_account(void *self, struct slice local, struct slice domain, struct record **record_out)
+static void bind_guest(sqlite3_stmt *st, const struct directory_source *source, const struct directory_guest *guest)
 {
-	struct sqlite_directory *d = self;
+	sqlite3_bind_int(st, 3, 1);
+	schema_bind(st, 4, slice_str(source->tenant));
+	if (guest->has_quota_bytes)
+		sqlite3_bind_int64(st, 5, (sqlite3_int64)guest->quota_bytes);
+	if (guest->has_quota_messages)
+		sqlite3_bind_int64(st, 6, (sqlite3_int64)guest->quota_messages);
+}
+
+/* Of another directory's account the password is that directory's; application passwords are here for all. Without one there is no login. */
+static void guests_password(const struct directory_guest *guest, struct slice stored[], struct credential credentials[], uint32_t *count_io)
+{
+	uint32_t apps = 0;
+	for (uint32_t i = 0; i < *count_io && guest->stored.len; i++)
+		if (credentials[i].app && apps + 1 < CREDENTIALS_PER_ACCOUNT_MAX) {
+			stored[apps] = stored[i];
+			credentials[apps++] = credentials[i];
+		}
+	*count_io = apps;
+	if (!guest->stored.len)
+		return;
+	stored[apps] = guest->stored;
+	credentials[apps] = (struct credential){ .protocols = CREDENTIAL_ALL_PROTOCOLS };
+	*count_io = apps + 1;
+}
+
+static enum err find_account(struct sqlite_directory *d, struct slice local, struct slice domain, const struct directory_source *source,
+			     const struct directory_guest *guest, struct record **record_out)
+{
 	struct conn *c = conn_take(d);
 	if (!c)
 		return ERR_TEMP;
 	sqlite3_stmt *st = c->statements[ST_ACCOUNT];
 	schema_bind(st, 1, domain);
 	schema_bind(st, 2, local);
+	if (guest)
+		bind_guest(st, source, guest);
 	enum err e = first_row(st);
 	if (!e) {
 		char name[NAME_BYTES_MAX + LOGIN_BYTES_MAX];
 		struct slice stored[CREDENTIALS_PER_ACCOUNT_MAX];
+		struct credential credentials[CREDENTIALS_PER_ACCOUNT_MAX];
 		uint32_t count = 0;
 		struct buf text;
 		buf_init(&text, CREDENTIALS_PER_ACCOUNT_MAX * STORED_PASSWORD_BYTES_MAX);
 		struct subject subject = subject_of_row(st);
+		int master = sqlite3_column_int(st, 17);
 		/* While the row is held its read transaction is: the passwords are those of the same moment. */
-		e = passwords(c, subject.account_id, &text, stored, &count);
+		e = passwords(c, subject.account_id, &text, stored, credentials, &count);
+		if (guest)
+			guests_password(guest, stored, credentials, &count);
 		memcpy(name, local.ptr, local.len);
 		name[local.len] = '@';
 		memcpy(name + local.len + 1, domain.ptr, domain.len);
 		subject.name = slice_of(name, local.len + 1 + domain.len);
 		subject.maildrop = local.len == 0;
 		if (!e)
-			*record_out = record_new(&subject, stored, count);
+			*record_out = record_new_with(&subject, (enum master)master, stored, credentials, count);
 		if (text.ptr)
 			explicit_bzero(text.ptr, text.len);
 		buf_release(&text);
 	}
 	done(st);
 	return conn_give(d, c, e);
+}
+
+static enum err ask_account(void *self, struct slice local, struct slice domain, struct record **record_out)
+{
+	return find_account(self, local, domain, NULL, NULL, record_out);
+}
+
+enum err directory_sqlite_guest(void *sqlite, const struct directory_source *source, const struct directory_guest *guest, struct record **record_out)
+{
+	uint64_t refused = 0;
+	char why[SCHEMA_WHY_BYTES];
+	enum err e = find_account(sqlite, guest->local, guest->domain, source, guest, record_out);
+	if (e != ERR_NOT_FOUND) /* else it is seen for the first time, or was removed by hand */
+		return e;
+	e = directory_sqlite_adopt(sqlite, source, guest, 1, &refused, why);
+	if (e)
+		return ERR_TEMP;
+	return refused ? ERR_NOT_FOUND : find_account(sqlite, guest->local, guest->domain, source, guest, record_out);
 }
 
 static enum err ask_host(void *self, struct slice host, struct host_facts **facts_out)
@@ -300,6 +357,90 @@ static enum err ask_host(void *self, struct slice host, struct host_facts **fact
 		*facts_out = host_facts_new(&(struct host_facts){ .domain = schema_text(st, 0), .sdps = mode_of(st, 1) });
 	done(st);
 	return conn_give(d, c, e);
+}
+
+/* ---- rows for other directories' accounts ---- */
+
+enum { ADOPT_TENANT, ADOPT_DOMAIN, ADOPT_NEW_DOMAIN, ADOPT_ACCOUNT, ADOPT_COUNT };
+static const char *const adopt_sql[ADOPT_COUNT] = {
+	[ADOPT_TENANT] = "SELECT id FROM tenants WHERE name = ?1",
+	[ADOPT_DOMAIN] = "SELECT id FROM domains WHERE name = ?1 AND tenant_id = ?2 AND alias_of IS NULL",
+	[ADOPT_NEW_DOMAIN] = "INSERT INTO domains (name, tenant_id) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING",
+	[ADOPT_ACCOUNT] = "INSERT INTO accounts (domain_id, local_part, source) VALUES (?1, ?2, ?3) ON CONFLICT (domain_id, local_part) DO NOTHING",
+};
+
+/* The domain's id, made if nobody has it; 0: it is another's. */
+static enum err adopt_domain(sqlite3_stmt *const st[ADOPT_COUNT], struct slice domain, int64_t tenant_id, int64_t *id_out)
+{
+	enum err e = OK;
+	*id_out = 0;
+	for (int tries = 0; tries < 2 && !e; tries++) {
+		schema_bind(st[ADOPT_DOMAIN], 1, domain);
+		sqlite3_bind_int64(st[ADOPT_DOMAIN], 2, tenant_id);
+		e = first_row(st[ADOPT_DOMAIN]);
+		*id_out = e ? 0 : sqlite3_column_int64(st[ADOPT_DOMAIN], 0);
+		done(st[ADOPT_DOMAIN]);
+		if (e != ERR_NOT_FOUND || tries)
+			return e == ERR_NOT_FOUND ? OK : e;
+		schema_bind(st[ADOPT_NEW_DOMAIN], 1, domain);
+		sqlite3_bind_int64(st[ADOPT_NEW_DOMAIN], 2, tenant_id);
+		e = schema_err(sqlite3_step(st[ADOPT_NEW_DOMAIN]));
+		done(st[ADOPT_NEW_DOMAIN]);
+	}
+	return e;
+}
+
+/* Guests come ordered by domain, so that each is asked for once. */
+static enum err adopt_all(sqlite3_stmt *const st[ADOPT_COUNT], const struct directory_source *source, const struct directory_guest *guests, size_t count,
+			  uint64_t *refused_out)
+{
+	struct slice domain = slice_of("", 0);
+	int64_t domain_id = 0, tenant_id;
+	schema_bind(st[ADOPT_TENANT], 1, slice_str(source->tenant));
+	enum err e = first_row(st[ADOPT_TENANT]);
+	tenant_id = e ? 0 : sqlite3_column_int64(st[ADOPT_TENANT], 0);
+	done(st[ADOPT_TENANT]);
+	for (size_t i = 0; i < count && !e; i++) {
+		if (!slice_eq(domain, guests[i].domain))
+			e = adopt_domain(st, domain = guests[i].domain, tenant_id, &domain_id);
+		*refused_out += !e && !domain_id;
+		if (e || !domain_id)
+			continue;
+		sqlite3_bind_int64(st[ADOPT_ACCOUNT], 1, domain_id);
+		schema_bind(st[ADOPT_ACCOUNT], 2, guests[i].local);
+		schema_bind(st[ADOPT_ACCOUNT], 3, slice_str(source->path));
+		e = schema_err(sqlite3_step(st[ADOPT_ACCOUNT]));
+		done(st[ADOPT_ACCOUNT]);
+	}
+	return e;
+}
+
+enum err directory_sqlite_adopt(void *sqlite, const struct directory_source *source, const struct directory_guest *guests, size_t count,
+				uint64_t *refused_out, char why_out[SCHEMA_WHY_BYTES])
+{
+	struct sqlite_directory *d = sqlite;
+	sqlite3_stmt *st[ADOPT_COUNT] = { NULL };
+	sqlite3 *db;
+	*refused_out = 0;
+	enum err e = schema_open(d->data_path, &db, why_out);
+	if (e)
+		return e;
+	for (size_t i = 0; i < ADOPT_COUNT && !e; i++) {
+		st[i] = schema_prepare(db, adopt_sql[i]);
+		e = st[i] ? OK : ERR_IO;
+	}
+	if (!e)
+		e = schema_err(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL));
+	if (!e)
+		e = adopt_all(st, source, guests, count, refused_out);
+	if (!e)
+		e = schema_err(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL));
+	if (e)
+		snprintf(why_out, SCHEMA_WHY_BYTES, "directory.db: %s", e == ERR_NOT_FOUND ? "there is no such tenant" : sqlite3_errmsg(db));
+	for (size_t i = 0; i < ADOPT_COUNT; i++)
+		sqlite3_finalize(st[i]);
+	sqlite3_close(db);
+	return e;
 }
 
 /* ---- removed accounts ---- */

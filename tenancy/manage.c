@@ -213,6 +213,8 @@ static enum err update_setting(struct manage *m, const char *table, int64_t row,
 enum err manage_tenant_set(struct manage *m, struct slice name, enum setting_id id, const struct setting_value *value)
 {
 	int64_t row;
+	if (setting_get(id)->account_only)
+		return manage_fail(m, ERR_SYNTAX, "%s is set for an account, not for a tenant", setting_get(id)->name);
 	enum err e = manage_tenant_id(m, name, &row);
 	m->domain_len = 0;
 	return e ? e : update_setting(m, "tenants", row, id, value);
@@ -237,9 +239,9 @@ enum err manage_tenants(struct manage *m, const struct slice *only, bool (*each)
 	static const char sql[] = "SELECT t.id, t.name, t.created_s, (SELECT count(*) FROM domains d WHERE d.tenant_id = t.id),"
 				  " (SELECT count(*) FROM domains d JOIN accounts a ON a.domain_id = d.id WHERE d.tenant_id = t.id),"
 				  " t.suspended, t.pop3, t.imap, t.lmtp, t.quota_bytes, t.quota_messages, t.over_quota, t.login_delay_s, t.expire_days,"
-				  " t.subaddress_separator, t.plain_passwords, t.schemes, t.password_scheme, t.xtnd"
+				  " t.subaddress_separator, t.plain_passwords, t.schemes, t.password_scheme, t.xtnd, NULL"
 				  " FROM tenants t WHERE ?1 IS NULL OR t.id = ?1 ORDER BY t.name";
-	static_assert_c(SET_COUNT == 14, "the columns above");
+	static_assert_c(SET_COUNT == 15, "the columns above");
 	int64_t id = 0;
 	enum err e = only ? manage_tenant_id(m, *only, &id) : OK;
 	if (e)

@@ -105,6 +105,19 @@ enum err manage_account_add(struct manage *m, struct slice name, struct slice te
 enum err manage_account_password(struct manage *m, struct slice name, struct slice stored);
 /* @host is the maildrop of an SDPS host. */
 enum err manage_account_set(struct manage *m, struct slice name, enum setting_id id, const struct setting_value *value);
+/* ---- application passwords: several to an account, long random secrets under labels ---- */
+
+struct manage_app_password {
+	struct slice label;
+	int64_t created_s, used_s; /* used_s: to within an hour; 0 = never, or not known */
+	unsigned protocols;        /* bits 1 << enum auth_protocol */
+};
+/* stored: a fast hash of a long random secret, see app_password.h. protocols 0 = all. ERR_EXISTS: the label is taken; ERR_LIMIT: too many. */
+enum err manage_app_password_add(struct manage *m, struct slice account, struct slice label, struct slice stored, unsigned protocols);
+enum err manage_app_password_remove(struct manage *m, struct slice account, struct slice label);
+/* By label. */
+enum err manage_app_passwords(struct manage *m, struct slice account, bool (*each)(void *arg, const struct manage_app_password *p), void *arg);
+
 /* The scheme that its tenant sets passwords in, for password_make; scheme_out is NUL-terminated. `name` need only have a known domain. */
 enum err manage_account_scheme(struct manage *m, struct slice name, char scheme_out[SETTING_TEXT_BYTES]);
 /* The row goes; the mail stays on disk until it is purged. */

@@ -62,6 +62,8 @@ static bool extras(struct slice rest, struct passwd_line *out)
 		if (slice_eq_nocase(word, SLICE_LIT("nologin")) || slice_eq_nocase(word, SLICE_LIT("nologin=y")) ||
 		    slice_eq_nocase(word, SLICE_LIT("nologin=yes")))
 			out->nologin = true;
+		if (slice_starts_nocase(word, SLICE_LIT("allow_nets=")))
+			out->restricted = true;
 	}
 	return true;
 }
@@ -82,14 +84,15 @@ enum err passwd_line_parse(struct slice line, struct passwd_line *out, const cha
 	}
 	if (out->stored.len == 0 || slice_eq(out->stored, SLICE_LIT("*")) || out->stored.ptr[0] == '!') {
 		*why_out = "no password, or a locked one";
-		return ERR_SYNTAX;
+		out->locked = true;
 	}
 	for (int i = 0; i < 5; i++) /* uid gid gecos home shell */
 		if (!field(&rest, &unused))
-			return OK;
+			return out->locked ? ERR_SYNTAX : OK;
 	if (rest.ptr && !extras(rest, out)) {
 		*why_out = "the quota rule is not readable";
+		out->locked = false;
 		return ERR_SYNTAX;
 	}
-	return OK;
+	return out->locked ? ERR_SYNTAX : OK;
 }

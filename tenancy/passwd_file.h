@@ -6,7 +6,7 @@
  *
  * For imports (and later for a directory that is such a file).  Fields behind the password may be missing and, but for
  * extra, are not used: mail does not live in home directories here.  extra is key=value words between blanks;
- * userdb_quota_rule=*:storage=1G (or :bytes=, :messages=) and nologin are understood, the others are passed over.
+ * userdb_quota_rule=*:storage=1G (or :bytes=, :messages=) and nologin are understood, allow_nets is noticed, the others are passed over.
  * A password without braces must be a crypt(3) hash that begins with '$'.
  *
  * Slices of the result point into the line.  Completes now.
@@ -19,7 +19,9 @@
 
 struct passwd_line {
 	struct slice user, stored;
+	bool locked; /* with ERR_SYNTAX: the only thing wrong is that there is no password ("*", "!...", nothing) */
 	bool has_quota_bytes, has_quota_messages, nologin;
+	bool restricted; /* allow_nets: only from some networks, which is not understood here */
 	uint64_t quota_bytes, quota_messages;
 };
 

@@ -40,8 +40,14 @@ static struct slice put(char **at_io, struct slice s)
 
 struct record *record_new(const struct subject *subject, const struct slice *passwords, uint32_t count)
 {
+	return record_new_with(subject, MASTER_NONE, passwords, NULL, count);
+}
+
+struct record *record_new_with(const struct subject *subject, enum master master, const struct slice *passwords, const struct credential *credentials,
+			       uint32_t count)
+{
 	ASSERT(count <= CREDENTIALS_PER_ACCOUNT_MAX);
-	size_t head = sizeof(struct record) + count * sizeof(struct slice);
+	size_t slices = sizeof(struct record) + count * sizeof(struct slice), head = slices + count * sizeof(struct credential);
 	size_t bytes = head + subject->name.len + subject->tenant.len + subject->sdps_user.len;
 	for (uint32_t i = 0; i < count; i++)
 		bytes += passwords[i].len;
@@ -51,6 +57,11 @@ struct record *record_new(const struct subject *subject, const struct slice *pas
 	record->subject.name = put(&at, subject->name);
 	record->subject.tenant = put(&at, subject->tenant);
 	record->subject.sdps_user = put(&at, subject->sdps_user);
+	struct credential *kept = (struct credential *)((char *)record + slices);
+	for (uint32_t i = 0; i < count; i++)
+		kept[i] = credentials ? credentials[i] : (struct credential){ .protocols = CREDENTIAL_ALL_PROTOCOLS };
+	record->credentials = kept;
+	record->master = master;
 	record->passwords_count = count;
 	for (uint32_t i = 0; i < count; i++)
 		record->passwords[i] = put(&at, passwords[i]);

@@ -23,14 +23,30 @@ struct fact {
 struct fact *fact_ref(struct fact *fact);
 void fact_unref(struct fact *fact); /* NULL is harmless */
 
+/* What is known of a password beside its hash. */
+struct credential {
+	uint64_t id;       /* 0: its directory gives none */
+	uint8_t protocols; /* bits 1 << enum auth_protocol for which it is good */
+	bool app;          /* an application password: a long random secret, kept by a fast hash */
+};
+#define CREDENTIAL_ALL_PROTOCOLS 7
+
+/* Whom an account may act for, see auth.h. The numbers are those of the table. */
+enum master { MASTER_NONE, MASTER_TENANT, MASTER_SERVER };
+
 /* An account with its passwords, "{SCHEME}hash" each. */
 struct record {
 	struct fact fact;
 	struct subject subject;
+	enum master master;
+	const struct credential *credentials; /* of each password */
 	uint32_t passwords_count;
 	struct slice passwords[];
 };
 struct record *record_new(const struct subject *subject, const struct slice *passwords, uint32_t count);
+/* The same; credentials may be NULL: passwords for everything. */
+struct record *record_new_with(const struct subject *subject, enum master master, const struct slice *passwords, const struct credential *credentials,
+			       uint32_t count);
 /* The same account as one user of a host's maildrop sees it. It cannot log in again: it has no passwords. */
 struct record *record_for_user(const struct record *record, struct slice user);
 static inline struct record *record_of(struct subject *subject) { return CONTAINER_OF(subject, struct record, subject); }

@@ -103,6 +103,16 @@ static const char *const steps[] = {
 	" created_s INTEGER NOT NULL DEFAULT (unixepoch())"
 	") STRICT;"
 	"ALTER TABLE tenants ADD COLUMN xtnd INTEGER CHECK (xtnd BETWEEN 0 AND 3);", /* 1 XLST, 2 XMIT */
+
+	/* 3: application passwords (app = 1; protocols: bits of enum auth_protocol, NULL = all), masters (0 none, 1 of its tenant, 2 of the server), and
+	 * accounts whose password another directory has: here is only their id and what is set for them. */
+	"ALTER TABLE credentials ADD COLUMN app INTEGER NOT NULL DEFAULT 0 CHECK (app IN (0, 1));"
+	"ALTER TABLE credentials ADD COLUMN protocols INTEGER CHECK (protocols BETWEEN 0 AND 7);"
+	"ALTER TABLE credentials ADD COLUMN created_s INTEGER;"
+	"CREATE TRIGGER credentials_limit AFTER UPDATE OF app, protocols ON credentials BEGIN"
+	" UPDATE accounts SET credential_version = credential_version + 1 WHERE id = NEW.account_id; END;"
+	"ALTER TABLE accounts ADD COLUMN master INTEGER CHECK (master BETWEEN 0 AND 2);"
+	"ALTER TABLE accounts ADD COLUMN source TEXT CHECK (source <> '');",
 };
 
 enum err schema_err(int sqlite_result)

@@ -9,20 +9,21 @@
 #include <stdio.h>
 
 static const struct setting settings[SET_COUNT] = {
-	[SET_SUSPENDED] = { "suspended", SETTING_BOOL, true, 0, NULL, "nobody logs in, mail is refused" },
-	[SET_POP3] = { "pop3", SETTING_BOOL, true, 1, NULL, "may log in by POP3" },
-	[SET_IMAP] = { "imap", SETTING_BOOL, true, 1, NULL, "may log in by IMAP" },
-	[SET_LMTP] = { "lmtp", SETTING_BOOL, true, 1, NULL, "takes mail" },
-	[SET_QUOTA_BYTES] = { "quota_bytes", SETTING_BYTES, true, 0, NULL, "room per account" },
-	[SET_QUOTA_MESSAGES] = { "quota_messages", SETTING_COUNT, true, 0, NULL, "messages per account" },
-	[SET_OVER_QUOTA] = { "over_quota", SETTING_OVER_QUOTA, false, 1, NULL, "mail for a full account is refused for now (452) or for good (552)" },
-	[SET_LOGIN_DELAY_S] = { "login_delay_s", SETTING_SECONDS, false, 0, NULL, "seconds between two POP3 logins of an account" },
-	[SET_EXPIRE_DAYS] = { "expire_days", SETTING_DAYS, false, -1, NULL, "announced to POP3 clients (EXPIRE)" },
-	[SET_SUBADDRESS_SEPARATOR] = { "subaddress_separator", SETTING_SEPARATOR, false, '+', NULL, "user+anything is user" },
-	[SET_PLAIN_PASSWORDS] = { "plain_passwords", SETTING_BOOL, false, 0, NULL, "passwords may be kept readable; APOP needs it" },
-	[SET_SCHEMES] = { "schemes", SETTING_SCHEMES, false, 0, "all", "password schemes that may be stored" },
-	[SET_PASSWORD_SCHEME] = { "password_scheme", SETTING_SCHEME, false, 0, "YESCRYPT", "scheme of passwords set here" },
-	[SET_XTND] = { "xtnd", SETTING_XTND, false, 0, NULL, "POP3's XTND: xlst lists header fields, xmit sends mail" },
+	[SET_SUSPENDED] = { "suspended", SETTING_BOOL, true, false, 0, NULL, "nobody logs in, mail is refused" },
+	[SET_POP3] = { "pop3", SETTING_BOOL, true, false, 1, NULL, "may log in by POP3" },
+	[SET_IMAP] = { "imap", SETTING_BOOL, true, false, 1, NULL, "may log in by IMAP" },
+	[SET_LMTP] = { "lmtp", SETTING_BOOL, true, false, 1, NULL, "takes mail" },
+	[SET_QUOTA_BYTES] = { "quota_bytes", SETTING_BYTES, true, false, 0, NULL, "room per account" },
+	[SET_QUOTA_MESSAGES] = { "quota_messages", SETTING_COUNT, true, false, 0, NULL, "messages per account" },
+	[SET_OVER_QUOTA] = { "over_quota", SETTING_OVER_QUOTA, false, false, 1, NULL, "mail for a full account is refused for now (452) or for good (552)" },
+	[SET_LOGIN_DELAY_S] = { "login_delay_s", SETTING_SECONDS, false, false, 0, NULL, "seconds between two POP3 logins of an account" },
+	[SET_EXPIRE_DAYS] = { "expire_days", SETTING_DAYS, false, false, -1, NULL, "announced to POP3 clients (EXPIRE)" },
+	[SET_SUBADDRESS_SEPARATOR] = { "subaddress_separator", SETTING_SEPARATOR, false, false, '+', NULL, "user+anything is user" },
+	[SET_PLAIN_PASSWORDS] = { "plain_passwords", SETTING_BOOL, false, false, 0, NULL, "passwords may be kept readable; APOP needs it" },
+	[SET_SCHEMES] = { "schemes", SETTING_SCHEMES, false, false, 0, "all", "password schemes that may be stored" },
+	[SET_PASSWORD_SCHEME] = { "password_scheme", SETTING_SCHEME, false, false, 0, "YESCRYPT", "scheme of passwords set here" },
+	[SET_XTND] = { "xtnd", SETTING_XTND, false, false, 0, NULL, "POP3's XTND: xlst lists header fields, xmit sends mail" },
+	[SET_MASTER] = { "master", SETTING_MASTER, true, true, 0, NULL, "may log in as any account of its tenant, or of the server, with its own password" },
 };
 
 const struct setting *setting_get(enum setting_id id)
@@ -117,6 +118,19 @@ static bool parse_xtnd(struct slice text, int64_t *number_out)
 	return false;
 }
 
+/* Indices are enum master. */
+static const char *const master_words[] = { "none", "tenant", "server" };
+
+static bool parse_master(struct slice text, int64_t *number_out)
+{
+	for (size_t i = 0; i < ARRAY_LEN(master_words); i++)
+		if (slice_eq_nocase(text, slice_str(master_words[i]))) {
+			*number_out = (int64_t)i;
+			return true;
+		}
+	return false;
+}
+
 /* Canonical names with one blank between them. */
 static bool parse_schemes(struct slice text, bool one, char out[SETTING_TEXT_BYTES])
 {
@@ -169,6 +183,9 @@ enum err setting_parse(enum setting_id id, struct slice text, struct setting_val
 	case SETTING_XTND:
 		good = parse_xtnd(text, &value_out->number);
 		break;
+	case SETTING_MASTER:
+		good = parse_master(text, &value_out->number);
+		break;
 	case SETTING_BYTES:
 	case SETTING_COUNT:
 	case SETTING_SECONDS:
@@ -209,6 +226,9 @@ void setting_format(enum setting_id id, const struct setting_value *value, char 
 		break;
 	case SETTING_XTND:
 		word = xtnd_words[n & 3];
+		break;
+	case SETTING_MASTER:
+		word = n >= 0 && n < (int64_t)ARRAY_LEN(master_words) ? master_words[n] : "none";
 		break;
 	case SETTING_DAYS:
 		word = n < 0 ? "never" : NULL;
@@ -253,6 +273,8 @@ const char *setting_expected(enum setting_kind kind)
 		return "the name of a password scheme";
 	case SETTING_XTND:
 		return "off, xlst, xmit or all";
+	case SETTING_MASTER:
+		return "none, tenant or server";
 	}
 	UNREACHABLE();
 }

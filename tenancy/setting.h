@@ -21,18 +21,20 @@ enum setting_kind {
 	SETTING_OVER_QUOTA,/* temporary permanent */
 	SETTING_SCHEMES,   /* names of password schemes, blanks or commas between them; all */
 	SETTING_SCHEME,    /* one of them */
-	SETTING_XTND       /* off xlst xmit all */
+	SETTING_XTND,      /* off xlst xmit all */
+	SETTING_MASTER     /* none tenant server */
 };
 
 enum setting_id {
 	SET_SUSPENDED, SET_POP3, SET_IMAP, SET_LMTP, SET_QUOTA_BYTES, SET_QUOTA_MESSAGES, SET_OVER_QUOTA, SET_LOGIN_DELAY_S, SET_EXPIRE_DAYS,
-	SET_SUBADDRESS_SEPARATOR, SET_PLAIN_PASSWORDS, SET_SCHEMES, SET_PASSWORD_SCHEME, SET_XTND, SET_COUNT
+	SET_SUBADDRESS_SEPARATOR, SET_PLAIN_PASSWORDS, SET_SCHEMES, SET_PASSWORD_SCHEME, SET_XTND, SET_MASTER, SET_COUNT
 };
 
 struct setting {
 	const char *name;    /* and column */
 	enum setting_kind kind;
 	bool of_account;     /* an account may have its own */
+	bool account_only;   /* a tenant has none */
 	int64_t number;      /* default; of text kinds: the text below */
 	const char *text;
 	const char *help;

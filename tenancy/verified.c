@@ -69,15 +69,17 @@ static void part(struct hmac_sha256_ctx *ctx, const void *ptr, size_t len)
 	hmac_sha256_update(ctx, len, ptr);
 }
 
-struct verified_mac verified_mac(const struct verified *v, const struct record *record, struct slice password)
+struct verified_mac verified_mac(const struct verified *v, const struct record *record, struct slice password, unsigned purpose)
 {
 	struct hmac_sha256_ctx ctx = v->keyed;
 	struct verified_mac mac;
-	uint64_t ids[2] = { record->subject.account_id, record->subject.credential_version };
+	uint64_t ids[3] = { record->subject.account_id, record->subject.credential_version, purpose };
 	part(&ctx, ids, sizeof(ids));
-	/* The version alone would do; the hashes too, so that a directory without versions is safe as well. */
+	/* The version alone would do; the hashes too, so that a directory without versions is safe as well. Not those of application passwords: they
+	 * always have a version, and to go through them would tell by the time how many there are (invariant 11). */
 	for (uint32_t i = 0; i < record->passwords_count; i++)
-		part(&ctx, record->passwords[i].ptr, record->passwords[i].len);
+		if (!record->credentials[i].app)
+			part(&ctx, record->passwords[i].ptr, record->passwords[i].len);
 	part(&ctx, password.ptr, password.len);
 	hmac_sha256_digest(&ctx, sizeof(mac), (uint8_t *)mac.words);
 	explicit_bzero(&ctx, sizeof(ctx));

@@ -149,6 +149,12 @@
 #define STORED_PASSWORD_BYTES_MAX ((size_t)512) /* {SCHEME}hash; libcrypt's longest is 384 */
 #define SDPS_PASSWORDS_MAX 2                   /* of a host that is one maildrop */
 #define CREDENTIALS_PER_ACCOUNT_MAX 32         /* passwords tried at a login: each costs a hash */
+#define APP_LABEL_BYTES_MAX ((size_t)64)       /* the name of an application password */
+#define APP_SECRET_BYTES ((size_t)24)          /* of one made here: 120 random bits in base32 */
+#define APP_SECRET_BYTES_MIN ((size_t)20)      /* of one made elsewhere: it is kept by a fast hash, so it must not be guessable */
+#define APP_USED_ENTRIES 4096                  /* application passwords whose last use is remembered, so that it is written once an hour */
+#define APP_USED_EVERY_S 3600                  /* "when was this last used" is asked in days; a poller would else write every few minutes */
+#define APP_USED_FLUSH_MS 30000                /* uses are gathered that long into one write */
 /* What a stored hash may cost, so that an imported one cannot hold an offload thread: about a second at most. */
 #define PASSWORD_SHA_ROUNDS_MAX 1000000
 #define PASSWORD_BCRYPT_LOG2_MAX 14
@@ -165,6 +171,9 @@
 #define DIRECTORY_RETRY_MS 500                 /* after a failed look-up stale answers serve so long without asking again */
 #define DIRECTORY_BUSY_MS 500                  /* SQLite's wait for another process's lock; readers under WAL hardly ever meet one */
 #define DIRECTORY_STEPS_MAX 2000000            /* virtual machine steps of one query, twice that at most; a look-up takes some hundred */
+#define DIRECTORIES_MAX 8                      /* chained: a look-up of a name that nobody has asks each */
+#define PASSWD_FILE_BYTES_MAX MIB(256)         /* read whole and kept in memory: some two million lines */
+#define PASSWD_FILE_LOOK_MS 1000               /* between two looks whether it has changed */
 #define VERIFIED_CACHE_BYTES MIB(32)           /* default; 32 bytes a login: a million */
 #define VERIFIED_TTL_S 900                     /* default; longer than the usual polling interval */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */

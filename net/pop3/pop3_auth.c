@@ -48,12 +48,17 @@ static enum step finish(struct pop3_session *p, struct slice name, const char *h
 	return STEP_MOVE;
 }
 
-static enum step check_password(struct pop3_session *p, struct slice name, struct slice password, const char *how)
+static enum step check_password_for(struct pop3_session *p, struct slice act_for, struct slice name, struct slice password, const char *how)
 {
-	struct auth_request request = { AUTH_POP3, name, session_peer_address(&p->s) };
+	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .act_for = act_for, .peer = session_peer_address(&p->s) };
 	struct subject *subject = NULL;
 	enum err e = auth_password(&request, password, &subject);
 	return finish(p, name, how, e, subject);
+}
+
+static enum step check_password(struct pop3_session *p, struct slice name, struct slice password, const char *how)
+{
+	return check_password_for(p, slice_of(NULL, 0), name, password, how);
 }
 
 /* Said before a password is asked for: what a client sends in the clear is known to others. */
@@ -122,7 +127,7 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 	if (!name.len || digest.len != 32)
 		return pop3_bad(p, POP3_W_SYNTAX);
 	char stamp[POP3_STAMP_BYTES_MAX];
-	struct auth_request request = { AUTH_POP3, name, session_peer_address(&p->s) };
+	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s) };
 	struct subject *subject = NULL;
 	enum err e = auth_apop(&request, slice_of(stamp, pop3_stamp(p, stamp)), digest, &subject);
 	return finish(p, name, "apop", e, subject);
@@ -169,7 +174,7 @@ static bool base64_decode(struct arena *arena, struct slice text, struct slice *
 	return true;
 }
 
-/* RFC 4616: authzid NUL authcid NUL password. Acting for somebody else is not offered: authzid is empty or authcid. */
+/* RFC 4616: authzid NUL authcid NUL password. A master account may act for the authzid (tenancy/auth.h). */
 static enum step plain_response(struct pop3_session *p, struct slice message)
 {
 	struct slice who, name, rest = message;
@@ -185,9 +190,7 @@ static enum step plain_response(struct pop3_session *p, struct slice message)
 	struct slice password = slice_from(rest, second + 1);
 	if (!name.len || slice_find(password, '\0') != SIZE_MAX)
 		return pop3_bad(p, POP3_W_BASE64);
-	if (who.len && !slice_eq(who, name))
-		return finish(p, name, "plain", ERR_AUTH, NULL);
-	return check_password(p, name, password, "plain");
+	return check_password_for(p, who, name, password, "plain");
 }
 
 static enum step login_name_response(struct pop3_session *p, struct slice name)

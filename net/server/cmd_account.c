@@ -140,7 +140,7 @@ struct listing {
 	json_t *json;
 };
 
-static const enum setting_id shown[] = { SET_SUSPENDED, SET_POP3, SET_IMAP, SET_LMTP, SET_QUOTA_BYTES, SET_QUOTA_MESSAGES };
+static const enum setting_id shown[] = { SET_SUSPENDED, SET_POP3, SET_IMAP, SET_LMTP, SET_QUOTA_BYTES, SET_QUOTA_MESSAGES, SET_MASTER };
 
 static bool row(void *arg, const struct manage_account *a)
 {
@@ -222,6 +222,10 @@ const struct verb account_verbs[] = {
 	  "--scheme: YESCRYPT (the default unless the tenant's password_scheme says otherwise), ARGON2ID, BLF-CRYPT, SHA512-CRYPT, ...\n"
 	  "--tenant: fails unless the domain is that tenant's.",
 	  cmd_account_add },
+	{ "account app-password add", "ADDRESS NAME [--password-stdin] [--protocols pop3,imap]", "add a password for one device or program", app_password_help,
+	  cmd_app_password_add },
+	{ "account app-password list", "ADDRESS", "list an account's application passwords and their last use", NULL, cmd_app_password_list },
+	{ "account app-password remove", "ADDRESS NAME", "revoke an application password", NULL, cmd_app_password_remove },
 	{ "account import", "[--tenant TENANT] [--replace] [--strict]", "add accounts from a passwd-file on standard input", import_help, cmd_account_import },
 	{ "account list", "[ADDRESS] [--tenant TENANT] [--domain DOMAIN] [--removed]", "list accounts, or removed ones whose mail is still kept", NULL,
 	  cmd_account_list },
@@ -233,7 +237,8 @@ const struct verb account_verbs[] = {
 	  "--purge deletes the messages too: at once, or, while a server runs, by that server.",
 	  cmd_account_remove },
 	{ "account set", "ADDRESS SETTING=VALUE...", "change settings of one account",
-	  "Settings (\"default\" as value: as its tenant has it): suspended, pop3, imap, lmtp, quota_bytes, quota_messages.\n"
+	  "Settings (\"default\" as value: as its tenant has it): suspended, pop3, imap, lmtp, quota_bytes, quota_messages, and\n"
+	  "master: none, tenant (may log in as any account of its tenant with its own password) or server (as anybody).\n"
 	  "penfold tenant set --help explains them. ADDRESS may be @HOST: the maildrop of an SDPS host.",
 	  cmd_account_set },
 	{ NULL, NULL, NULL, NULL, NULL }

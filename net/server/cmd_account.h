@@ -15,6 +15,11 @@ extern const char import_help[];
 int cmd_account_purge(struct cli *cli, int argc, char **argv); /* cmd_purge.c */
 extern const char purge_help[];
 
+int cmd_app_password_add(struct cli *cli, int argc, char **argv); /* cmd_app_password.c */
+int cmd_app_password_list(struct cli *cli, int argc, char **argv);
+int cmd_app_password_remove(struct cli *cli, int argc, char **argv);
+extern const char app_password_help[];
+
 struct manage;
 /* Deletes the mail of the removed accounts that are marked, unless a server runs, which then does it by itself: *server_out. ERR_... with a
  * line on standard error when something could not be deleted. */

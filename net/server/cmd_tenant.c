@@ -73,7 +73,8 @@ static json_t *json_of(const struct manage_tenant *t)
 {
 	json_t *settings = json_object();
 	for (unsigned i = 0; i < SET_COUNT; i++)
-		json_object_set_new(settings, setting_get((enum setting_id)i)->name, cli_json_setting((enum setting_id)i, &t->settings[i]));
+		if (!setting_get((enum setting_id)i)->account_only)
+			json_object_set_new(settings, setting_get((enum setting_id)i)->name, cli_json_setting((enum setting_id)i, &t->settings[i]));
 	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:o}", "name", cli_json_string(t->name), "id", (json_int_t)t->id, "created_s",
 			 (json_int_t)t->created_s, "domains", (json_int_t)t->domains, "accounts", (json_int_t)t->accounts, "settings", settings);
 }
@@ -95,6 +96,8 @@ static bool row(void *arg, const struct manage_tenant *t)
 	}
 	for (unsigned i = 0; i < SET_COUNT; i++) {
 		const struct setting *s = setting_get((enum setting_id)i);
+		if (s->account_only)
+			continue;
 		setting_format((enum setting_id)i, &t->settings[i], text);
 		cli_table_cell(&l->table, "%s", s->name);
 		cli_table_cell(&l->table, "%s", text);

@@ -22,12 +22,18 @@ struct raw_listener {
 	int tls, tls_min;
 	bool plaintext;
 };
+struct raw_directory {
+	int type;
+	char *path, *tenant, *domain;
+};
 struct raw {
 	char *data;
 	uint32_t shards;
 	char *default_domain, *hostname, *user, *admin_socket;
 	struct raw_listener *listeners;
 	unsigned listeners_count;
+	struct raw_directory *directories;
+	unsigned directories_count;
 	struct {
 		int level, form;
 	} log;
@@ -46,7 +52,7 @@ struct raw {
 		uint32_t poll_ms, ask_ms_max;
 	} directory;
 	struct {
-		char *cache_bytes_max;
+		char *cache_bytes_max, *master_separator;
 		uint32_t cache_ttl_s, hash_queue_max, hash_wait_ms_max;
 	} auth;
 	struct {
@@ -95,6 +101,16 @@ static const cyaml_schema_field_t listener_fields[] = {
 };
 static const cyaml_schema_value_t listener_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_listener, listener_fields)
+};
+
+static const cyaml_strval_t directory_types[] = { { "sqlite", DIRECTORY_SQLITE }, { "passwd-file", DIRECTORY_PASSWD_FILE } };
+static const cyaml_schema_field_t one_directory_fields[] = {
+	CYAML_FIELD_ENUM("type", CYAML_FLAG_STRICT, struct raw_directory, type, directory_types, CYAML_ARRAY_LEN(directory_types)),
+	TEXT("path", struct raw_directory, path), TEXT("tenant", struct raw_directory, tenant), TEXT("domain", struct raw_directory, domain),
+	CYAML_FIELD_END
+};
+static const cyaml_schema_value_t directory_schema = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_directory, one_directory_fields)
 };
 
 /* Mappings inside `raw` are anonymous structs: a field's place is its offset in raw less that of the mapping. */
@@ -148,6 +164,7 @@ static const cyaml_schema_field_t directory_fields[] = { SUB_TEXT("cache_bytes_m
 							 SUB_INT("poll_ms", directory, poll_ms),
 							 SUB_INT("ask_ms_max", directory, ask_ms_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", auth, cache_bytes_max),
+						    SUB_TEXT("master_separator", auth, master_separator),
 						    SUB_INT("cache_ttl_s", auth, cache_ttl_s),
 						    SUB_INT("hash_queue_max", auth, hash_queue_max),
 						    SUB_INT("hash_wait_ms_max", auth, hash_wait_ms_max), CYAML_FIELD_END };
@@ -181,6 +198,8 @@ static const cyaml_schema_field_t top_fields[] = {
 	TEXT("admin_socket", struct raw, admin_socket),
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT("directories", CYAML_FLAG_POINTER | OPT, struct raw, directories, directories_count, &directory_schema, 1,
+				   DIRECTORIES_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
 	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
 	CYAML_FIELD_END
@@ -366,6 +385,46 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 	return OK;
 }
 
+static enum err take_directory(struct settings *s, const struct raw_directory *raw, unsigned number, struct directory_source *out)
+{
+	char key[64];
+	snprintf(key, sizeof key, "directories[%u].type", number);
+	*out = (struct directory_source){ (enum directory_kind)raw->type, take_text(raw->path), take_text(raw->tenant), take_text(raw->domain) };
+	if (out->kind == DIRECTORY_SQLITE && (out->path || out->tenant || out->domain))
+		return settings_refuse(s, key, "expected nothing beside sqlite: it lies in the data folder and knows its tenants");
+	if (out->kind == DIRECTORY_PASSWD_FILE && (!out->path || !out->tenant))
+		return settings_refuse(s, key, "expected path, and tenant (whose accounts they are), beside passwd-file");
+	return OK;
+}
+
+static enum err take_directories(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->directories = xcalloc(raw->directories_count ? raw->directories_count : 1, sizeof *config->directories);
+	for (unsigned i = 0; i < raw->directories_count; i++) {
+		config->directories_count = i + 1;
+		enum err e = take_directory(s, &raw->directories[i], i + 1, &config->directories[i]);
+		if (e != OK)
+			return e;
+		for (unsigned k = 0; k < i; k++)
+			if (raw->directories[i].type == DIRECTORY_SQLITE && raw->directories[k].type == DIRECTORY_SQLITE) {
+				char key[64];
+				snprintf(key, sizeof key, "directories[%u].type", i + 1);
+				return settings_refuse(s, key, "expected sqlite once");
+			}
+	}
+	return OK;
+}
+
+/* Not a byte that the other forms of a login are read by. */
+static enum err take_auth(struct settings *s, const struct raw *raw, struct config *config)
+{
+	const char *given = raw->auth.master_separator;
+	config->auth.master_separator = given ? given[0] : 0;
+	if (!given || (strlen(given) == 1 && strchr("*#~!/|=^$&;", given[0])))
+		return OK;
+	return settings_refuse(s, "auth.master_separator", "expected one of * # ~ ! / | = ^ $ & ;  got \"%s\"", given);
+}
+
 static enum err take_xmit(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->xmit.smtp = raw->xmit.protocol == XMIT_SMTP;
@@ -427,6 +486,10 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = take_listeners(s, raw, config);
 	if (e == OK)
 		e = take_xmit(s, raw, config);
+	if (e == OK)
+		e = take_auth(s, raw, config);
+	if (e == OK)
+		e = take_directories(s, raw, config);
 	return e != OK ? e : check_names(s, config);
 }
 
@@ -461,6 +524,12 @@ void config_release(struct config *config)
 		free(config->listeners[i].address);
 		free(config->listeners[i].where);
 	}
+	for (unsigned i = 0; i < config->directories_count; i++) {
+		free((void *)(uintptr_t)config->directories[i].path);
+		free((void *)(uintptr_t)config->directories[i].tenant);
+		free((void *)(uintptr_t)config->directories[i].domain);
+	}
+	free(config->directories);
 	free(config->where_data);
 	free(config->where_user);
 	free(config->where_admin_socket);

@@ -39,19 +39,28 @@ static void print_help(const struct verb *v)
 		printf("\n%s\n", v->help);
 }
 
-/* The verb that the first one or two words name; *words_out how many. */
+/* How many words a verb's name has if the arguments begin with them, else 0. */
+static int words_of(const char *name, int argc, char **argv)
+{
+	int words = 0;
+	for (;; name++, words++) {
+		size_t len = strcspn(name, " ");
+		if (words >= argc || strlen(argv[words]) != len || strncmp(argv[words], name, len) != 0)
+			return 0;
+		name += len;
+		if (!*name)
+			return words + 1;
+	}
+}
+
+/* The verb that the first words name; *words_out how many. */
 static const struct verb *find_verb(int argc, char **argv, int *words_out)
 {
 	for (size_t t = 0; t < ARRAY_LEN(tables); t++)
 		for (const struct verb *v = tables[t]; v->name; v++) {
-			const char *space = strchr(v->name, ' ');
-			size_t first = space ? (size_t)(space - v->name) : strlen(v->name);
-			if (strlen(argv[0]) != first || strncmp(argv[0], v->name, first) != 0)
-				continue;
-			if (space && (argc < 2 || strcmp(argv[1], space + 1) != 0))
-				continue;
-			*words_out = space ? 2 : 1;
-			return v;
+			*words_out = words_of(v->name, argc, argv);
+			if (*words_out)
+				return v;
 		}
 	return NULL;
 }

@@ -320,6 +320,8 @@ static enum err serve_locked(struct server *server, unsigned shards)
 	const struct config *c = server->config;
 	struct directory_config directory = { .data_path = c->data,
 					      .default_domain = c->default_domain,
+					      .sources = c->directories,
+					      .source_count = c->directories_count,
 					      .cache_bytes_max = c->directory.cache_bytes_max,
 					      .poll_ms = c->directory.poll_ms,
 					      .ask_ms_max = c->directory.ask_ms_max };
@@ -327,6 +329,7 @@ static enum err serve_locked(struct server *server, unsigned shards)
 				    .cache_ttl_s = c->auth.cache_ttl_s,
 				    .hash_queue_max = c->auth.hash_queue_max,
 				    .hash_wait_ms_max = c->auth.hash_wait_ms_max,
+				    .master_separator = c->auth.master_separator,
 				    /* one thread stays free of hashes, so that look-ups do not stand behind them */
 				    .hash_parallel_max = offload_threads(c) > 1 ? offload_threads(c) - 1 : 1 };
 	enum err e = directory_open(&directory);

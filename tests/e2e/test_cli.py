@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: tenants, domains, accounts, imports, with and without a running server."""
+import base64
 import json
 import os
 import poplib
 import pty
 import pwd
 import shutil
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -49,7 +51,8 @@ def listed(cli, *args):
 
 # ---- what a newcomer meets ----
 
-VERBS = ['tenant add', 'tenant list', 'tenant remove', 'tenant set', 'domain add', 'domain list', 'domain remove', 'account add', 'account import',
+VERBS = ['tenant add', 'tenant list', 'tenant remove', 'tenant set', 'domain add', 'domain list', 'domain remove', 'account add', 'account app-password add',
+         'account app-password list', 'account app-password remove', 'account import',
          'account list', 'account password', 'account purge', 'account remove', 'account set', 'certificate add', 'certificate list',
          'certificate remove']
 
@@ -370,3 +373,58 @@ def test_purged_without_a_server(penfold):
     assert p.json('account', 'list', '--removed') == []
     p.start()
     refused(p, 'ann')
+
+
+# ---- application passwords, masters ----
+
+def test_application_passwords(penfold):
+    p = penfold
+    ann = f'ann@{DOMAIN}'
+    added = p.json('account', 'app-password', 'add', ann, 'phone')
+    assert added['added'] == 'phone' and len(added['secret']) == 27
+    p.run('account', 'app-password', 'add', ann, 'mail reader', '--protocols', 'imap', '--password-stdin', stdin=b'made-by-another-machine\n')
+    within_a_second(lambda: p.pop3('ann', added['secret']).close())
+    p.pop3('ann').close()  # its own password goes on
+    assert 'AUTH' in refused(p, 'ann', 'made-by-another-machine')
+    listed = p.json('account', 'app-password', 'list', ann)
+    assert [(a['name'], a['protocols']) for a in listed] == [('mail reader', ['imap']), ('phone', ['pop3', 'imap'])]
+    p.run('account', 'app-password', 'remove', ann, 'phone')
+    within_a_second(lambda: refused(p, 'ann', added['secret']))
+
+
+def test_application_passwords_are_long(demo):
+    assert demo('account', 'add', f'ann@{DOMAIN}', '--no-password')[0] == OK
+    add = ('account', 'app-password', 'add', f'ann@{DOMAIN}', 'x')
+    assert demo(*add, '--password-stdin', stdin=b'short\n')[0] == USAGE
+    assert demo(*add, '--protocols', 'smtp')[0] == USAGE
+    assert demo('account', 'app-password', 'remove', f'ann@{DOMAIN}', 'x')[0] == NOT_FOUND
+    status, secret, _ = demo(*add)
+    assert status == OK and len(secret.strip()) == 27
+    assert demo(*add)[0] == FAILED  # the name is taken
+    assert secret.strip().encode() not in open(os.path.join(demo.data, 'directory.db'), 'rb').read()
+
+
+def test_master_by_authzid(penfold):
+    p = penfold
+    p.add_account('boss')
+    p.deliver(MESSAGE, 'ann')
+    p.run('account', 'set', f'boss@{DOMAIN}', 'master=tenant')
+
+    def plain(authzid, authcid, password):
+        with socket.create_connection(('127.0.0.1', p.pop3_port), timeout=20) as s:
+            f = s.makefile('rwb')
+            f.readline()
+            token = base64.b64encode(b'\0'.join(x.encode() for x in (authzid, authcid, password)))
+            f.write(b'AUTH PLAIN ' + token + b'\r\nSTAT\r\nQUIT\r\n')
+            f.flush()
+            return f.readline(), f.readline()
+
+    def comes_in():
+        assert plain(f'ann@{DOMAIN}', f'boss@{DOMAIN}', PASSWORD)[1].startswith(b'+OK 1 ')
+    within_a_second(comes_in)
+    wrong = plain(f'ann@{DOMAIN}', f'boss@{DOMAIN}', 'wrong')[0]
+    assert wrong.startswith(b'-ERR [AUTH]')
+    for who, by, password in (('ann', 'nobody', PASSWORD), ('nobody', 'boss', PASSWORD), ('boss', 'ann', PASSWORD)):
+        assert plain(f'{who}@{DOMAIN}', f'{by}@{DOMAIN}', password)[0] == wrong
+    assert f'user=ann@{DOMAIN} master=boss@{DOMAIN}' in p.log()
+    assert p.run('tenant', 'set', 'demo', 'master=tenant', check=False).returncode != 0  # an account's, never everybody's

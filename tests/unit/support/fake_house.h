@@ -522,6 +522,8 @@ enum err auth_password(const struct auth_request *request, struct slice password
 		return fake.err_auth;
 	if (!p || !slice_eq(password, slice_str(p->password)))
 		return ERR_AUTH;
+	if (request->act_for.len && !slice_eq(request->act_for, request->login)) /* nobody is a master here */
+		return ERR_AUTH;
 	if (p->suspended)
 		return ERR_DENIED;
 	*out = fake_subject(p);

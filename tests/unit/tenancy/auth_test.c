@@ -3,13 +3,18 @@
 #include "tenancy/auth.h"
 
 #include "core/base/limits.h"
+#include "core/base/log.h"
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
+#include "tenancy/app_password.h"
+#include "tenancy/app_used.h"
 #include "tenancy/directory.h"
 #include "tenancy/manage.h"
 #include "tenancy/password.h"
 #include "tests/unit/support/fiber_main.h"
 
+#include <math.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -78,6 +83,27 @@ static const char *try_login(const char *login, const char *password)
 {
 	static char got[512];
 	struct auth_request r = { .protocol = AUTH_POP3, .login = S(login), .peer = SLICE_LIT("192.0.2.1") };
+	struct subject *s;
+	enum err e = auth_password(&r, S(password), &s);
+	assert_true((e == OK) == (s != NULL));
+	if (e)
+		return err_name(e);
+	snprintf(got, sizeof(got), "%.*s", SLICE_ARG(s->name));
+	subject_unref(s);
+	return got;
+}
+
+static void set_account(const char *name, enum setting_id id, const char *text)
+{
+	struct setting_value v;
+	assert_int_equal(setting_parse(id, S(text), &v), OK);
+	made(manage_account_set(manage, S(name), id, &v));
+}
+
+static const char *try_as(enum auth_protocol protocol, const char *act_for, const char *login, const char *password)
+{
+	static char got[512];
+	struct auth_request r = { .protocol = protocol, .login = S(login), .act_for = S(act_for), .peer = SLICE_LIT("192.0.2.1") };
 	struct subject *s;
 	enum err e = auth_password(&r, S(password), &s);
 	assert_true((e == OK) == (s != NULL));
@@ -430,6 +456,284 @@ FIBER_TEST(a_warm_login_is_cheap)
 	end();
 }
 
+/* An application password: the secret is kept by a fast hash. */
+static void add_app(const char *account, const char *label, const char *secret, unsigned protocols)
+{
+	char stored[STORED_PASSWORD_BYTES_MAX];
+	assert_int_equal(app_password_store(S(secret), stored), OK);
+	made(manage_app_password_add(manage, S(account), S(label), S(stored), protocols));
+}
+
+struct app_seen {
+	unsigned count, used;
+};
+
+static bool see_app(void *arg, const struct manage_app_password *p)
+{
+	struct app_seen *seen = arg;
+	seen->count++;
+	seen->used += p->used_s != 0;
+	return true;
+}
+
+FIBER_TEST(application_passwords)
+{
+	char made_here[APP_SECRET_TEXT_BYTES], again[APP_SECRET_TEXT_BYTES], stored[STORED_PASSWORD_BYTES_MAX];
+	struct app_seen seen = { 0, 0 };
+	begin((struct auth_config){ 0 });
+	assert_int_equal(app_password_make(made_here), OK);
+	assert_int_equal(app_password_make(again), OK);
+	assert_int_equal(strlen(made_here), APP_SECRET_TEXT_BYTES - 1);
+	assert_string_not_equal(made_here, again);
+	assert_int_equal(app_password_store(S("too short"), stored), ERR_SYNTAX);
+	add_app("anna@demo.example", "phone", made_here, 0);
+	add_app("anna@demo.example", "old reader", "0123456789-0123456789", 1u << AUTH_POP3);
+	assert_int_equal(manage_app_password_add(manage, S("anna@demo.example"), S("phone"), S("{PLAIN}x"), 0), ERR_EXISTS);
+	assert_int_equal(manage_app_password_add(manage, S("anna@demo.example"), S(""), S("{PLAIN}x"), 0), ERR_SYNTAX);
+	assert_int_equal(manage_app_password_add(manage, S("anna@demo.example"), S("a\r\nb"), S("{PLAIN}x"), 0), ERR_SYNTAX);
+	settle();
+	for (int warm = 0; warm < 2; warm++) { /* what is remembered for one protocol is not for another */
+		assert_string_equal(try_as(AUTH_POP3, "", "anna@demo.example", made_here), "anna@demo.example");
+		assert_string_equal(try_as(AUTH_IMAP, "", "anna@demo.example", made_here), "anna@demo.example");
+		assert_string_equal(try_as(AUTH_POP3, "", "anna@demo.example", "pass word"), "anna@demo.example");
+		assert_string_equal(try_as(AUTH_POP3, "", "anna@demo.example", "0123456789-0123456789"), "anna@demo.example");
+		assert_string_equal(try_as(AUTH_IMAP, "", "anna@demo.example", "0123456789-0123456789"), "auth");
+		assert_string_equal(try_as(AUTH_POP3, "", "bert@demo.example", made_here), "auth");
+	}
+	assert_int_equal(app_used_flush(data), OK);
+	made(manage_app_passwords(manage, S("anna@demo.example"), see_app, &seen));
+	assert_int_equal(seen.count, 2);
+	assert_int_equal(seen.used, 2);
+	/* writing it made no cached answer stale: the directory's file has not changed */
+	made(manage_app_password_remove(manage, S("anna@demo.example"), S("phone")));
+	assert_int_equal(manage_app_password_remove(manage, S("anna@demo.example"), S("phone")), ERR_NOT_FOUND);
+	settle();
+	assert_string_equal(try_as(AUTH_POP3, "", "anna@demo.example", made_here), "auth");
+	/* by hand in the database: the limit to a protocol counts at once, cached login or not */
+	char path[512];
+	sqlite3 *by_hand;
+	snprintf(path, sizeof(path), "%s/directory.db", data);
+	assert_int_equal(sqlite3_open(path, &by_hand), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(by_hand, "UPDATE credentials SET protocols = 2 WHERE label = 'old reader'", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(by_hand);
+	settle();
+	assert_string_equal(try_as(AUTH_POP3, "", "anna@demo.example", "0123456789-0123456789"), "auth");
+	assert_string_equal(try_as(AUTH_IMAP, "", "anna@demo.example", "0123456789-0123456789"), "anna@demo.example");
+	end();
+}
+
+FIBER_TEST(a_use_is_written_once_an_hour)
+{
+	char path[512];
+	sqlite3 *db;
+	sqlite3_stmt *st;
+	data = test_folder();
+	int64_t first = 1000000;
+	app_used_note(7, first);
+	assert_int_equal(app_used_flush(data), OK);
+	app_used_note(7, first + APP_USED_EVERY_S - 1); /* soon again: not told */
+	assert_int_equal(app_used_flush(data), OK);
+	snprintf(path, sizeof(path), "%s/last_used.db", data);
+	for (int late = 0; late < 2; late++) {
+		assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+		assert_int_equal(sqlite3_prepare_v2(db, "SELECT used_s FROM used WHERE credential_id = 7", -1, &st, NULL), SQLITE_OK);
+		assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+		assert_int_equal(sqlite3_column_int64(st, 0), late ? first + APP_USED_EVERY_S : first);
+		sqlite3_finalize(st);
+		sqlite3_close(db);
+		app_used_note(7, first + APP_USED_EVERY_S);
+		assert_int_equal(app_used_flush(data), OK);
+	}
+}
+
+static void begin_masters(void)
+{
+	begin((struct auth_config){ .master_separator = '*' });
+	add("boss@demo.example", "SHA512-CRYPT", "boss word");
+	add("root@plain.example", "SHA512-CRYPT", "root word");
+	add("star*anna@demo.example", "SHA512-CRYPT", "star word"); /* an exact account beats the form */
+	set_account("boss@demo.example", SET_MASTER, "tenant");
+	set_account("root@plain.example", SET_MASTER, "server");
+	settle();
+}
+
+FIBER_TEST(masters)
+{
+	begin_masters();
+	for (int warm = 0; warm < 2; warm++) {
+		assert_string_equal(try_login("anna@demo.example*boss@demo.example", "boss word"), "anna@demo.example");
+		assert_string_equal(try_login("anna@alias.example*BOSS@demo.example", "boss word"), "anna@demo.example");
+		assert_string_equal(try_login("anna+x@demo.example*boss@demo.example", "boss word"), "anna@demo.example");
+		assert_string_equal(try_as(AUTH_POP3, "anna@demo.example", "boss@demo.example", "boss word"), "anna@demo.example");
+		assert_string_equal(try_as(AUTH_POP3, "boss@demo.example", "boss@demo.example", "boss word"), "boss@demo.example");
+		assert_string_equal(try_as(AUTH_POP3, "anna@demo.example", "anna@demo.example", "pass word"), "anna@demo.example");
+		/* the tenant is the fence, unless the master is the server's */
+		assert_string_equal(try_login("mrose@plain.example*boss@demo.example", "boss word"), "auth");
+		assert_string_equal(try_as(AUTH_POP3, "mrose@plain.example", "boss@demo.example", "boss word"), "auth");
+		assert_string_equal(try_login("mrose@plain.example*root@plain.example", "root word"), "mrose@plain.example");
+		assert_string_equal(try_login("anna@demo.example*root@plain.example", "root word"), "anna@demo.example");
+		/* nobody, a wrong password, no master, the user's own password */
+		assert_string_equal(try_login("nobody@demo.example*boss@demo.example", "boss word"), "auth");
+		assert_string_equal(try_login("anna@demo.example*nobody@demo.example", "boss word"), "auth");
+		assert_string_equal(try_login("anna@demo.example*boss@demo.example", "pass word"), "auth");
+		assert_string_equal(try_login("anna@demo.example*bert@demo.example", "pass word"), "auth");
+		assert_string_equal(try_as(AUTH_POP3, "anna@demo.example", "bert@demo.example", "pass word"), "auth");
+		assert_string_equal(try_login("*boss@demo.example", "boss word"), "auth");
+		assert_string_equal(try_login("anna@demo.example*", "pass word"), "auth");
+		assert_string_equal(try_login("star*anna@demo.example", "star word"), "star*anna@demo.example");
+	}
+	/* a device's secret gives no power over others, nor does one remembered from the device's own login */
+	add_app("boss@demo.example", "phone", "a long secret that a machine made", 0);
+	settle();
+	for (int warm = 0; warm < 2; warm++) {
+		assert_string_equal(try_login("boss@demo.example", "a long secret that a machine made"), "boss@demo.example");
+		assert_string_equal(try_login("anna@demo.example*boss@demo.example", "a long secret that a machine made"), "auth");
+	}
+	set_account("boss@demo.example", SET_POP3, "no");
+	settle();
+	assert_string_equal(try_login("anna@demo.example*boss@demo.example", "boss word"), "auth");
+	set_account("boss@demo.example", SET_POP3, "yes");
+	set_account("boss@demo.example", SET_SUSPENDED, "yes");
+	settle();
+	assert_string_equal(try_login("anna@demo.example*boss@demo.example", "boss word"), "auth");
+	set_account("boss@demo.example", SET_SUSPENDED, "no");
+	set_account("anna@demo.example", SET_SUSPENDED, "yes");
+	settle();
+	assert_string_equal(try_login("anna@demo.example*boss@demo.example", "boss word"), "denied");
+	assert_string_equal(try_login("anna@demo.example*boss@demo.example", "wrong word"), "auth"); /* only a master learns of it */
+	set_account("boss@demo.example", SET_MASTER, "none");
+	settle();
+	assert_string_equal(try_login("anna@demo.example*boss@demo.example", "boss word"), "auth");
+	end();
+}
+
+FIBER_TEST(there_is_no_master_login_unless_it_is_configured)
+{
+	begin((struct auth_config){ 0 });
+	set_account("bert@demo.example", SET_MASTER, "server");
+	settle();
+	assert_string_equal(try_login("anna@demo.example*bert@demo.example", "pass word"), "auth");
+	assert_string_equal(try_as(AUTH_POP3, "anna@demo.example", "bert@demo.example", "pass word"), "anna@demo.example");
+	end();
+}
+
+/*
+ * Who is refused learns nothing by the clock.  Each round tries every kind of refused login once, in a fresh random order, so
+ * that whatever loads the machine falls on all alike.  A kind is told apart from a wrong password if a rank test (Mann-Whitney, normal
+ * approximation, two-sided) says so beyond Z_MAX *and* the difference is large enough to be used: the chance that a try of one kind takes
+ * longer than one of the other is off 1/2 by more than EFFECT_MAX.
+ *
+ * False positives: |z| > 4.4 comes in 1.1e-5 of comparisons of equal distributions; with 7 comparisons a run fails wrongly
+ * less than once in 12,000 times (less still, for the effect must be reached too).  With 200 rounds an effect of 0.15 is
+ * 5.2 standard errors.  That it can fail: the mutant below skips the hash for one kind and must be caught each time.
+ */
+enum { KINDS = 9, SAMPLES = 200 };
+#define Z_MAX 4.4
+#define EFFECT_MAX 0.15
+
+struct refused_kind {
+	const char *what, *login, *password;
+	unsigned against; /* the kind that it must not be told from */
+};
+
+/* The share of pairs in which a > b, ties by half; and z. */
+static double rank_test(const uint64_t *a, const uint64_t *b, double *z_out)
+{
+	double more = 0, n = SAMPLES;
+	for (int i = 0; i < SAMPLES; i++)
+		for (int j = 0; j < SAMPLES; j++)
+			more += a[i] > b[j] ? 1 : a[i] == b[j] ? 0.5 : 0;
+	double mean = n * n / 2, variance = n * n * (2 * n + 1) / 12;
+	*z_out = (more - mean) / sqrt(variance);
+	return more / (n * n);
+}
+
+static bool told_apart(const uint64_t *a, const uint64_t *b, double *share_out, double *z_out)
+{
+	*share_out = rank_test(a, b, z_out);
+	return fabs(*z_out) > Z_MAX && fabs(*share_out - 0.5) > EFFECT_MAX;
+}
+
+static uint64_t one_try(const struct refused_kind *k)
+{
+	struct auth_request r = { .protocol = AUTH_POP3, .login = S(k->login), .peer = SLICE_LIT("192.0.2.1") };
+	struct subject *s = NULL;
+	uint64_t start = clock_fresh_ns();
+	enum err e = auth_password(&r, S(k->password), &s);
+	uint64_t took = clock_fresh_ns() - start;
+	assert_int_equal(e, ERR_AUTH); /* the words: one outcome for all of them */
+	return took;
+}
+
+FIBER_TEST(statistics_tell_nobody_apart)
+{
+	static uint64_t took[KINDS + 1][SAMPLES];
+	static const struct refused_kind kinds[KINDS] = {
+		{ "a wrong password", "anna@cheap.example", "wrong", 0 },
+		{ "an unknown name", "nobody@cheap.example", "wrong", 0 },
+		{ "a suspended account", "sue@cheap.example", "wrong", 0 },
+		{ "an account without a password", "mute@cheap.example", "wrong", 0 },
+		{ "an account with application passwords", "bert@cheap.example", "wrong", 0 },
+		{ "by a master with a wrong password", "anna@cheap.example*boss@cheap.example", "wrong", 5 },
+		{ "by a master, nobody", "nobody@cheap.example*boss@cheap.example", "wrong", 5 },
+		{ "by one who is no master", "anna@cheap.example*bert@cheap.example", "wrong", 5 },
+		{ "by nobody", "anna@cheap.example*nobody@cheap.example", "wrong", 5 },
+	};
+	begin((struct auth_config){ .master_separator = '*' });
+	/* a thousand rounds: enough that one hash less would show */
+	static const char cheap[] = "{SHA256-CRYPT}$5$rounds=1000$penfoldtestsalt$EkePfaULlJiZfBHyXVj5RZDmbxvGpeJTH1ECgOmzau4",
+			  *const names[] = { "anna@cheap.example", "bert@cheap.example", "sue@cheap.example", "boss@cheap.example" };
+	made(manage_domain_add(manage, S("cheap.example"), S("demo"), S("")));
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		made(manage_account_add(manage, S(names[i]), S(""), S(cheap)));
+	made(manage_account_add(manage, S("mute@cheap.example"), S(""), S("")));
+	set_account("sue@cheap.example", SET_SUSPENDED, "yes");
+	set_account("boss@cheap.example", SET_MASTER, "tenant");
+	for (int i = 0; i < CREDENTIALS_PER_ACCOUNT_MAX - 1; i++) {
+		char label[16];
+		snprintf(label, sizeof(label), "%d", i);
+		add_app("bert@cheap.example", label, "a long secret that a machine made", 0);
+	}
+	settle();
+	log_set_level(LOG_ERROR);
+	for (int round = -2; round < SAMPLES; round++) { /* the first two fill the caches */
+		unsigned order[KINDS + 1], seed;
+		random_bytes(&seed, sizeof(seed));
+		for (unsigned i = 0; i <= KINDS; i++)
+			order[i] = i;
+		for (unsigned i = KINDS; i > 0; i--, seed = seed * 1103515245u + 12345u) {
+			unsigned j = (seed >> 8) % (i + 1), kept = order[i];
+			order[i] = order[j];
+			order[j] = kept;
+		}
+		for (unsigned i = 0; i <= KINDS; i++) {
+			unsigned k = order[i];
+			uint64_t ns;
+			if (k < KINDS) {
+				ns = one_try(&kinds[k]);
+			} else { /* the mutant: what it would take to refuse without a hash */
+				struct subject *s;
+				uint64_t start = clock_fresh_ns();
+				assert_int_equal(directory_rcpt(S("nobody@cheap.example"), &s), ERR_NOT_FOUND);
+				ns = clock_fresh_ns() - start;
+			}
+			if (round >= 0)
+				took[k][round] = ns;
+		}
+	}
+	log_set_level(LOG_INFO);
+	double share, z;
+	for (int k = 1; k < KINDS; k++) {
+		unsigned as = kinds[k].against;
+		bool apart = told_apart(took[k], took[as], &share, &z);
+		print_message("           %-40s longer in %.2f of pairs, z %+.1f\n", kinds[k].what, share, z);
+		if (apart)
+			fail_msg("%s is told from %s by the time: longer in %.2f of pairs, z %.1f", kinds[k].what, kinds[as].what, share, z);
+	}
+	assert_true(told_apart(took[KINDS], took[0], &share, &z)); /* it can fail */
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -443,6 +747,11 @@ int main(void)
 		cmocka_unit_test(who_waits_too_long_goes),
 		cmocka_unit_test(unknown_names_take_as_long),
 		cmocka_unit_test(a_warm_login_is_cheap),
+		cmocka_unit_test(application_passwords),
+		cmocka_unit_test(a_use_is_written_once_an_hour),
+		cmocka_unit_test(masters),
+		cmocka_unit_test(there_is_no_master_login_unless_it_is_configured),
+		cmocka_unit_test(statistics_tell_nobody_apart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,7 +196,9 @@ FIBER_TEST(an_older_file_is_brought_up_to_date)
 	char why[MANAGE_WHY_BYTES];
 	struct manage *m;
 	sample();
-	sql("DROP TABLE sdps_hosts; ALTER TABLE tenants DROP COLUMN xtnd; PRAGMA user_version = 1");
+	sql("DROP TABLE sdps_hosts; ALTER TABLE tenants DROP COLUMN xtnd; DROP TRIGGER credentials_limit;"
+	    "ALTER TABLE credentials DROP COLUMN app; ALTER TABLE credentials DROP COLUMN protocols; ALTER TABLE credentials DROP COLUMN created_s;"
+	    "ALTER TABLE accounts DROP COLUMN master; ALTER TABLE accounts DROP COLUMN source; PRAGMA user_version = 1");
 	assert_int_equal(manage_open(data, &m, why), OK);
 	struct manage_new_host host = { .name = S("new.example.net"), .tenant = S("demo"), .mode = SDPS_MAILDROP };
 	made(manage_host_add(m, &host), m);

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A passwd-file beside the embedded directory, in a running server; who logs in how."""
+import os
+import poplib
+import subprocess
+
+import pytest
+
+from penfold import BINARY, CHEAP_HASH, DOMAIN, PASSWORD, Penfold, settled
+
+MESSAGE = b'Subject: hello\r\n\r\nhi\r\n'
+
+
+@pytest.fixture
+def p(tmp_path):
+    users = tmp_path / 'users'
+    users.write_text(f'bert@{DOMAIN}:{CHEAP_HASH}\n')
+    extra = ('auth: { master_separator: "*" }\n'
+             f'directories: [ {{ type: sqlite }}, {{ type: passwd-file, path: {users}, tenant: demo, domain: {DOMAIN} }} ]\n')
+    with Penfold(tmp_path, extra=extra) as p:
+        p.users = users
+        yield p
+
+
+def write(p, text):
+    fresh = p.users.with_suffix('.new')
+    fresh.write_text(text)
+    os.rename(fresh, p.users)
+
+
+def refused(p, name, password=PASSWORD):
+    with pytest.raises(poplib.error_proto) as e:
+        p.pop3(name, password).close()
+    return str(e.value)
+
+
+def stat(p, login, password=PASSWORD):
+    with p.pop3(login, password) as pop:
+        return pop.stat()[0]
+
+
+def logged(p, text):
+    def check():
+        assert text in p.log()
+    settled(check, 15)
+
+
+def test_file_follows(p):
+    # the tenant is there only after the start: the file's accounts wait for it, then come in
+    settled(lambda: stat(p, 'bert'), 15)
+    p.deliver(MESSAGE, 'bert')
+    assert stat(p, f'BERT@{DOMAIN.upper()}') == 1
+    assert stat(p, 'ann') == 0  # SQLite's goes on beside it
+    assert refused(p, 'bert', 'wrong') == refused(p, 'nobody', 'wrong') == refused(p, 'ann', 'wrong')
+    write(p, f'carl:{CHEAP_HASH}\n')
+    settled(lambda: stat(p, 'carl'), 15)
+    assert '[AUTH]' in refused(p, 'bert')
+    write(p, 'this is no passwd-file\n')
+    logged(p, 'event=directory.file_refused')
+    assert stat(p, 'carl') == 0
+    write(p, f'bert:{CHEAP_HASH}\n')
+    settled(lambda: stat(p, 'bert'), 15)
+    assert stat(p, 'bert') == 1  # his mail waited for him
+    p.restart()
+    assert stat(p, 'bert') == 1
+
+
+def test_master_comes_in(p):
+    settled(lambda: stat(p, 'bert'), 15)
+    p.deliver(MESSAGE, 'bert')
+    p.run('account', 'set', f'ann@{DOMAIN}', 'master=tenant')
+    settled(lambda: stat(p, f'bert@{DOMAIN}*ann@{DOMAIN}'), 15)
+    assert stat(p, f'bert@{DOMAIN}*ann@{DOMAIN}') == 1
+    wrong = refused(p, f'bert@{DOMAIN}*ann@{DOMAIN}', 'wrong')
+    assert refused(p, f'ann@{DOMAIN}*bert@{DOMAIN}') == wrong == refused(p, f'nobody@{DOMAIN}*ann@{DOMAIN}')
+    logged(p, f'user=bert@{DOMAIN} master=ann@{DOMAIN}')
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('{ type: passwd-file, tenant: demo }', 'expected path'),
+    ('{ type: passwd-file, path: /x }', 'tenant'),
+    ('{ type: sqlite, path: /x }', 'expected nothing beside sqlite'),
+    ('{ type: sqlite }, { type: sqlite }', 'expected sqlite once'),
+    ('{ type: ldap }', 'directories[1].type'),
+])
+def test_configuration(tmp_path, text, expected):
+    config = tmp_path / 'penfold.yaml'
+    config.write_text(f'data: {tmp_path}/data\ndirectories: [ {text} ]\n')
+    r = subprocess.run([BINARY, '--config', config, 'config', 'check'], capture_output=True, timeout=60)
+    assert r.returncode != 0 and expected in r.stderr.decode() + r.stdout.decode()

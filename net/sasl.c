@@ -8,24 +8,23 @@
 
 static const char *const names[] = { "PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS" };
 static_assert_c(ARRAY_LEN(names) == SASL_MECHANISM_COUNT, "one name each");
-static bool scram_offered; /* set before the shards start */
+static enum sasl_challenge challenge_when; /* set before the shards start */
 
-void sasl_configure(bool scram_always)
+void sasl_configure(enum sasl_challenge when)
 {
-	scram_offered = scram_always;
+	challenge_when = when;
 }
 
 unsigned sasl_mask(bool has_exporter)
 {
 	unsigned mask = 1U << SASL_PLAIN | 1U << SASL_LOGIN;
-	bool plain_kept = auth_apop_offered();
+	bool plain_kept = auth_apop_offered() && challenge_when != SASL_CHALLENGE_NEVER;
 	if (plain_kept)
 		mask |= 1U << SASL_CRAM_MD5;
-	if (plain_kept || scram_offered)
-		mask |= 1U << SASL_SCRAM_SHA_1 | 1U << SASL_SCRAM_SHA_256;
-	if ((plain_kept || scram_offered) && has_exporter)
-		mask |= 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_SCRAM_SHA_256_PLUS;
-	return mask;
+	if (!plain_kept && challenge_when != SASL_CHALLENGE_ALWAYS)
+		return mask;
+	mask |= 1U << SASL_SCRAM_SHA_1 | 1U << SASL_SCRAM_SHA_256;
+	return has_exporter ? mask | 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_SCRAM_SHA_256_PLUS : mask;
 }
 
 const char *sasl_name(enum sasl_mechanism m)

@@ -42,10 +42,15 @@ enum sasl_outcome {
 	SASL_FAILED    /* *why_out: ERR_CLOSED cancelled by the client, ERR_SYNTAX not base64 or not what the mechanism wants, else auth.h's */
 };
 
-/* Whether SCRAM is offered where no tenant keeps plain secrets, because accounts have stored keys. Before the shards start. */
-void sasl_configure(bool scram_always);
-/* What can work: bits 1 << enum sasl_mechanism. CRAM-MD5 and SCRAM only where some tenant keeps reversible secrets (SCRAM also where
- * configured), -PLUS only where the channel has a binding. Now. */
+/* When mechanisms that need more than a hash of the password are offered. A client may choose one by itself and then fail for an
+ * account that has a hash only, and who it is becomes known too late: so it is the operator's to say. */
+enum sasl_challenge {
+	SASL_CHALLENGE_AUTO,   /* CRAM-MD5 and SCRAM while some tenant keeps reversible secrets, as with APOP; the preset */
+	SASL_CHALLENGE_ALWAYS, /* SCRAM always: accounts have keys; CRAM-MD5 as above */
+	SASL_CHALLENGE_NEVER
+};
+void sasl_configure(enum sasl_challenge when); /* before the shards start */
+/* What is offered: bits 1 << enum sasl_mechanism; -PLUS only where the channel has a binding. Now. */
 unsigned sasl_mask(bool has_exporter);
 const char *sasl_name(enum sasl_mechanism m);
 /* By name, any case; SASL_MECHANISM_COUNT: none such among those of the mask. */

@@ -64,7 +64,7 @@ static enum err binding_flag(const struct sasl *x, const struct sasl_peer *peer,
 	if (slice_eq(flag, SLICE_LIT("n")))
 		return OK;
 	if (slice_eq(flag, SLICE_LIT("y")))
-		return peer->has_exporter ? ERR_AUTH : OK;
+		return sasl_mask(peer->has_exporter) & 1U << SASL_SCRAM_SHA_256_PLUS ? ERR_AUTH : OK;
 	return ERR_SYNTAX;
 }
 

@@ -23,6 +23,8 @@
 #include <nettle/base16.h>
 #include <nettle/hmac.h>
 #include <nettle/md5.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 static struct {
@@ -417,6 +419,29 @@ bool auth_apop_offered(void)
 
 /* ---- life ---- */
 
+/* Without the file salts change with the process: who asks before and after can tell names that exist. Reported, not fatal. */
+static void take_salt_secret(const char *path)
+{
+	random_bytes(auth.salt_secret, sizeof(auth.salt_secret));
+	if (!path)
+		return;
+	uint8_t bytes[sizeof(auth.salt_secret)];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool made = fd < 0 && errno == ENOENT;
+	if (made)
+		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ssize_t n = -1;
+	if (fd >= 0)
+		n = made ? write(fd, auth.salt_secret, sizeof(auth.salt_secret)) : read(fd, bytes, sizeof(bytes));
+	if (n != (ssize_t)sizeof(bytes))
+		log_event(LOG_WARN, "auth.secret", LOG_Z("file", path), LOG_Z("why", "not readable or not of 32 bytes: one for this process is used"));
+	else if (!made)
+		memcpy(auth.salt_secret, bytes, sizeof(bytes));
+	if (fd >= 0)
+		close(fd);
+	explicit_bzero(bytes, sizeof(bytes));
+}
+
 enum err auth_open(const struct auth_config *config)
 {
 	uint8_t random[32];
@@ -433,7 +458,7 @@ enum err auth_open(const struct auth_config *config)
 		long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 		auth.config.hash_parallel_max = cpus > 1 ? (uint32_t)cpus - 1 : 1;
 	}
-	random_bytes(auth.salt_secret, sizeof(auth.salt_secret));
+	take_salt_secret(auth.config.secret_path);
 	random_bytes(random, sizeof(random));
 	char phrase[BASE16_ENCODE_LENGTH(sizeof(random))];
 	base16_encode_update(phrase, sizeof(random), random);

@@ -57,6 +57,9 @@ struct auth_config {
 	/* Hashes at once. Fewer than the offload pool has threads, so that look-ups never stand behind hashes; 0 = processors less one, at
 	 * least one. */
 	uint32_t hash_parallel_max;
+	/* File of 32 random bytes, made where it is missing: what SCRAM's salts for unknown names come from, so that they outlive a restart
+	 * and are the same on every node that has the file. NULL: of this process. */
+	const char *secret_path;
 };
 enum err auth_open(const struct auth_config *config); /* once per process */
 void auth_close(void);

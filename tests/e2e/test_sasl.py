@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SASL over POP3 with clients that are not ours: curl and mpop (libgsasl), in the clear from this host and over TLS."""
+import base64
+import hashlib
+import hmac
 import os
 import subprocess
 
@@ -84,3 +87,79 @@ def test_mpop(server, tmp_path, mechanism, user, tls):
     assert done.returncode != 0 and not found
     done, found = mpop(server, tmp_path, mechanism, user, SECRET, tls)
     assert done.returncode == 0 and len(found) == 1 and b'by SASL' in found[0], done
+
+
+class Bound:
+    """POP3 through openssl s_client, which tells the exporter's value: the channel as another TLS sees it."""
+
+    def __init__(self, port):
+        self.p = subprocess.Popen(['openssl', 's_client', '-connect', f'127.0.0.1:{port}', '-tls1_3', '-keymatexport', 'EXPORTER-Channel-Binding',
+                                   '-keymatexportlen', '32', '-ign_eof', '-nocommands'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL)
+        self.exporter = None
+        for line in self.p.stdout:
+            if b'Keying material: ' in line:
+                self.exporter = bytes.fromhex(line.split()[-1].decode())
+            if line.startswith(b'+OK'):
+                break
+
+    def say(self, line):
+        self.p.stdin.write(line + b'\r\n')
+        self.p.stdin.flush()
+        while not (answer := self.p.stdout.readline()).startswith((b'+', b'-ERR')):
+            assert answer
+        return answer.rstrip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.p.kill()
+        self.p.wait()
+        self.p.stdin.close()
+        self.p.stdout.close()
+
+
+def scram_plus(c, hash_name, user, password, binding):
+    """A client of RFC 5802 by Python's own sums; the last answer, and whether the server's signature was right."""
+    H, mechanism = hash_name.replace('-', '').lower(), f'SCRAM-{hash_name}-PLUS'
+    mac = lambda key, data: hmac.digest(key, data, H)  # noqa: E731
+    bare, gs2 = f'n={user},r=rOprNGfwEbeRWgbNEkqO'.encode(), b'p=tls-exporter,,'
+    answer = c.say(b'AUTH ' + mechanism.encode() + b' ' + base64.b64encode(gs2 + bare))
+    assert answer.startswith(b'+ '), answer
+    first = base64.b64decode(answer[2:])
+    nonce, salt, rounds = (part[2:] for part in first.split(b','))
+    salted = hashlib.pbkdf2_hmac(H, password.encode(), base64.b64decode(salt), int(rounds))
+    without = b'c=' + base64.b64encode(gs2 + binding) + b',r=' + nonce
+    message = bare + b',' + first + b',' + without
+    key = mac(salted, b'Client Key')
+    proof = bytes(a ^ b for a, b in zip(key, mac(hashlib.new(H, key).digest(), message)))
+    answer = c.say(base64.b64encode(without + b',p=' + base64.b64encode(proof)))
+    if not answer.startswith(b'+ '):
+        return answer, False
+    signed = base64.b64decode(answer[2:]) == b'v=' + base64.b64encode(mac(mac(salted, b'Server Key'), message))
+    return c.say(b''), signed
+
+
+@pytest.mark.parametrize('hash_name,user', [('SHA-256', KEYS), ('SHA-256', USER), ('SHA-1', USER)])
+def test_bound_to_the_channel(server, hash_name, user):
+    with Bound(server.pops_port) as c, Bound(server.pops_port) as other:
+        assert len(c.exporter) == 32 and c.exporter != other.exporter
+        answer, _ = scram_plus(c, hash_name, user, SECRET, other.exporter)  # somebody stands between two channels
+        assert b'[AUTH]' in answer
+        answer, signed = scram_plus(c, hash_name, user, SECRET, c.exporter)
+        assert answer.startswith(b'+OK') and signed
+    assert f'SCRAM-{hash_name}-PLUS' not in capa(server)  # no TLS, nothing to bind to
+
+
+def test_salts_of_nobody_outlive_a_restart(server):
+    def salt(name):
+        with server.raw() as s, s.makefile('rb') as f:
+            f.readline()
+            s.sendall(b'AUTH SCRAM-SHA-256 ' + base64.b64encode(f'n,,n={name},r=x'.encode()) + b'\r\n')
+            return base64.b64decode(f.readline()[2:]).split(b',', 1)[1]
+
+    before = salt('nobody@demo.example')
+    assert before.endswith(b',i=4096')
+    server.restart()
+    assert salt('nobody@demo.example') == before != salt('somebody@demo.example')

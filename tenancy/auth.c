@@ -316,6 +316,31 @@ static bool scram_stored(enum auth_hash hash, struct slice stored, struct scram_
 	return password_keys(stored, scram_scheme(hash), &text) && scram_read(hash, text, keys_out, &limit);
 }
 
+/* All spellings of one name have one salt, as they have where there are keys: else asking for two of them would tell (invariant 11). */
+static void made_up_salt(struct slice login, const struct login_found *found, uint8_t salt[SCRAM_SALT_BYTES])
+{
+	char name[2 * LOGIN_BYTES_MAX];
+	uint8_t sum[SCRAM_KEY_BYTES_MAX];
+	size_t at = slice_rfind(login, '@');
+	if (at == SIZE_MAX)
+		at = slice_rfind(login, '%');
+	struct slice domain = slice_from(login, at), local = slice_upto(login, at);
+	if (found->domain) {
+		domain = found->domain->name;
+		if (found->domain->subaddress_separator)
+			local = slice_upto(local, slice_find(local, found->domain->subaddress_separator));
+	}
+	size_t len = 0;
+	const struct slice parts[] = { local, domain };
+	for (size_t p = 0; p < ARRAY_LEN(parts); p++)
+		for (size_t i = 0; i < parts[p].len && len < sizeof(name); i++) {
+			char c = parts[p].ptr[i];
+			name[len++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+		}
+	scram_hmac(AUTH_SHA256, slice_of(auth.salt_secret, sizeof(auth.salt_secret)), slice_of(name, len), sum);
+	memcpy(salt, sum, SCRAM_SALT_BYTES);
+}
+
 /* Stored keys, else a plain secret, else nobody's: all but the first have a salt made of the login, with rounds as its neighbours have. */
 static void scram_find(enum auth_hash hash, struct slice login, const struct login_found *found, struct scram_found *out)
 {
@@ -330,10 +355,8 @@ static void scram_find(enum auth_hash hash, struct slice login, const struct log
 		if (password_plain(r->passwords[i], &out->secret))
 			break;
 	bool sample = found->domain && scram_stored(hash, found->domain->sample, &neighbour);
-	uint8_t sum[SCRAM_KEY_BYTES_MAX];
-	scram_hmac(AUTH_SHA256, slice_of(auth.salt_secret, sizeof(auth.salt_secret)), login, sum);
 	out->keys = (struct scram_keys){ .rounds = sample ? neighbour.rounds : SCRAM_ROUNDS, .salt_len = SCRAM_SALT_BYTES };
-	memcpy(out->keys.salt, sum, SCRAM_SALT_BYTES);
+	made_up_salt(login, found, out->keys.salt);
 }
 
 enum err auth_scram_salt(const struct auth_request *request, enum auth_hash hash, uint8_t *salt_out, size_t *salt_len_out, uint32_t *rounds_out)

@@ -139,7 +139,7 @@ static const char *scram(enum sasl_mechanism m, struct client c)
 		return outcome(x, o);
 	snprintf(server, sizeof(server), "%s", heard());
 	assert_memory_equal(server, "r=abcdefgh", 10);
-	struct slice rest = S(server), nonce, salt, rounds;
+	struct slice rest = S(server), nonce = rest, salt = rest, rounds = rest;
 	assert_true(slice_next(&rest, ',', &nonce) && slice_next(&rest, ',', &salt) && slice_next(&rest, ',', &rounds));
 	int cbind_len = snprintf(cbind, sizeof(cbind), "%s", c.other_gs2 ? "y,," : c.gs2);
 	if (c.binding) {

@@ -17,10 +17,11 @@
 #include "core/base/err.h"
 #include "tenancy/directory.h"
 
+enum auth_hash { AUTH_SHA1, AUTH_SHA256 };
 enum auth_protocol { AUTH_POP3, AUTH_IMAP, AUTH_LMTP };
 
 /*
- * A master account comes in as somebody else, with its own password: by `act_for` (SASL's authorization identity), or, where
+ * A master account comes in as somebody else, with its own password: by `authzid` (SASL's authorization identity), or, where
  * auth_config.master_separator is set, by the login "user*master", split at the last separator (an exact account of that whole name
  * beats this reading).  An application password does not do.  What an account may is its setting `master`: of its tenant, or of the server.  Whether the name is no
  * master, the password wrong, or the account nobody or another tenant's: it is ERR_AUTH after the same work.  Both names are logged.
@@ -28,12 +29,23 @@ enum auth_protocol { AUTH_POP3, AUTH_IMAP, AUTH_LMTP };
 struct auth_request {
 	enum auth_protocol protocol;
 	struct slice login;
-	struct slice act_for; /* empty, or as the login: for nobody else */
-	struct slice peer; /* address text, for the log */
+	struct slice authzid; /* empty, or as the login: for nobody else. Only a password makes a master; with another proof: ERR_AUTH */
+	struct slice peer;    /* address text, for the log */
 };
 
 /* USER/PASS, AUTH PLAIN. Later. */
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **subject_out);
+
+/* CRAM-MD5 (RFC 2195): digest is 32 hex digits of HMAC-MD5(shared secret, challenge). Later. */
+enum err auth_cram_md5(const struct auth_request *request, struct slice challenge, struct slice digest, struct subject **subject_out);
+
+/* SCRAM in two steps without state between them. Salt and rounds of the login's keys, those of an unknown name made up from it
+ * and a secret, the same each time (invariant 11). Later (a look-up). salt_out has SCRAM_SALT_BYTES_MAX. */
+enum err auth_scram_salt(const struct auth_request *request, enum auth_hash hash, uint8_t *salt_out, size_t *salt_len_out, uint32_t *rounds_out);
+/* Checks the proof; signature_out (SCRAM_KEY_BYTES_MAX) is the server's answer when OK. Keys stored are used as they are; from {PLAIN} they
+ * are derived on the offload pool; a wrong proof or name costs that, too. Later. */
+enum err auth_scram_proof(const struct auth_request *request, enum auth_hash hash, struct slice auth_message, struct slice proof,
+			  uint8_t *signature_out, struct subject **subject_out);
 
 /* APOP: digest is 32 hex digits of MD5(timestamp, shared secret), timestamp with its angle brackets. Later. ERR_AUTH also where the
  * tenant keeps no reversible secret. */
@@ -50,6 +62,9 @@ struct auth_config {
 	 * least one. */
 	uint32_t hash_parallel_max;
 	char master_separator; /* 0 = there is no such login */
+	/* File of 32 random bytes, made where it is missing: what SCRAM's salts for unknown names come from, so that they outlive a restart
+	 * and are the same on every node that has the file. NULL: of this process. */
+	const char *secret_path;
 };
 enum err auth_open(const struct auth_config *config); /* once per process */
 void auth_close(void);

@@ -103,7 +103,7 @@ static void set_account(const char *name, enum setting_id id, const char *text)
 static const char *try_as(enum auth_protocol protocol, const char *act_for, const char *login, const char *password)
 {
 	static char got[512];
-	struct auth_request r = { .protocol = protocol, .login = S(login), .act_for = S(act_for), .peer = SLICE_LIT("192.0.2.1") };
+	struct auth_request r = { .protocol = protocol, .login = S(login), .authzid = S(act_for), .peer = SLICE_LIT("192.0.2.1") };
 	struct subject *s;
 	enum err e = auth_password(&r, S(password), &s);
 	assert_true((e == OK) == (s != NULL));

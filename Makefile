@@ -18,7 +18,7 @@ CXX := g++
 DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev libyaml-dev libsqlite3-dev libxxhash-dev \
         libcrypt-dev libargon2-dev libidn2-dev libjansson-dev nettle-dev android-libboringssl-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server \
-             curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl libnet-ssleay-perl
+             curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl libnet-ssleay-perl spin
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 
@@ -186,7 +186,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 5
 RUN_TESTS = $(PYTHON) tests/run.py --make "$(MAKE)" --jobs $(JOBS)
 
-.PHONY: deps test-deps lint-deps run test asan tsan lint
+.PHONY: deps test-deps lint-deps run test asan tsan models lint
 deps:
 	@deploy/install-deps.sh $(DEPS)
 test-deps:
@@ -201,6 +201,10 @@ run: deps
 # All of it; the last line is "N passed, N failed".
 test: test-deps
 	@$(RUN_TESTS) --build $(BUILD) --fuzz-seconds $(FUZZ_SECONDS)
+
+# The models of ownership, searched to the end: minutes each, up to 5 GB (tests/model/README.md).
+models: test-deps
+	MODELS=long $(PYTHON) -m pytest -q -p no:cacheprovider tests/model
 
 # The unit tests again, in builds of their own, with AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer.
 asan: test-deps

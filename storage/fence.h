@@ -3,7 +3,7 @@
  * fence.h - at most one process can have an account's writes acknowledged, by the store alone (invariant 4).
  *
  * For the room only.  Any process may believe at any moment that it owns an account; the rules below make that harmless.  They
- * are those of research/model/fence.pml, which searched them with pauses of any length between any two steps, crashes and
+ * are those of tests/model/fence.pml, which searched them with pauses of any length between any two steps, crashes and
  * power failures.  Each is named in the code where it is kept.
  *
  *   F1  list the directory; n is the highest number of any L.<n>, be it log, stub or empty

@@ -11,7 +11,7 @@ What it runs, by stage:
     lint   tests/lint/*.py and this runner's self-test (TAP)
     unit   one cmocka program for each tests/unit/**/*_test.c (TAP)
     fuzz   each tests/fuzz/*_fuzz.c for some seconds, over its stored corpus
-    e2e    pytest over tests/e2e and tests/wire (JUnit), with PENFOLD set to the program under test
+    e2e    pytest over tests/e2e, tests/wire and tests/model (JUnit), with PENFOLD set to the program under test
 
 A program that crashes, hangs past its time, runs fewer tests than it promised, or none, counts as failed.
 Exit status: 0 when nothing failed and something passed, else 1.
@@ -210,7 +210,7 @@ def fuzz_jobs(args):
 
 
 def e2e_job(args):
-    folders = [d for d in ("tests/e2e", "tests/wire") if glob.glob(f"{d}/**/test_*.py", recursive=True, root_dir=TOP)]
+    folders = [d for d in ("tests/e2e", "tests/wire", "tests/model") if glob.glob(f"{d}/**/test_*.py", recursive=True, root_dir=TOP)]
     if not folders:
         return
     report = os.path.join(TOP, args.build, "e2e.xml")

@@ -276,6 +276,10 @@
 #define LMTP_SWALLOW_BYTES_MAX ((uint64_t)1 << 30) /* of refused data, to stay in step; who sends more is cut off */
 #define LMTP_PREFIX_BYTES_MAX 4096             /* three trace lines with two paths, each used twice, and two host names */
 
+/* ---- net: the roster ---- */
+#define ROSTER_NAME_BYTES_MAX ((size_t)256) /* of a login or tenant in a listing: longer ones are cut */
+#define ROSTER_ENTRIES_MAX 10000            /* of one listing: 7 MiB, and a shard looks through its part in about 3 ms */
+
 /* ---- net/server ---- */
 #define LOG_RING_LINES 2048                /* log lines that wait for a slow disk or pipe; more are dropped and counted */
 #define LOG_BURST_MS 2                     /* how long the log writer gathers lines, so that a burst is one write */

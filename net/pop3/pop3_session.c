@@ -241,6 +241,19 @@ static void closed(struct session *s, enum session_end how)
 	pop3_leave(p);
 }
 
+static void describe(const struct session *s, struct session_facts *out)
+{
+	static const char *const states[] = { [POP3_AUTHORIZATION] = "authorization", [POP3_TRANSACTION] = "transaction", [POP3_UPDATE] = "update" };
+	const struct pop3_session *p = CONTAINER_OF(s, const struct pop3_session, s);
+	out->state = p->send ? "sending" : states[p->state];
+	if (!p->subject)
+		return;
+	out->account_id = p->subject->account_id;
+	out->tenant_id = p->subject->tenant_id;
+	out->login = p->subject->name;
+	out->tenant = p->subject->tenant;
+}
+
 const struct proto pop3_proto = {
 	.name = "pop3",
 	.session_bytes = sizeof(struct pop3_session),
@@ -257,4 +270,5 @@ const struct proto pop3_proto = {
 	.timeout = timed_out,
 	.stop = stop,
 	.closed = closed,
+	.describe = describe,
 };

@@ -118,6 +118,8 @@ bool session_tls_offered(const struct session *s);
 const char *session_tls_version(const struct session *s);
 /* A password may be asked for: there is TLS, or the client is on this machine, or the listener says plaintext. */
 bool session_login_allowed(const struct session *s);
+/* The user at the other end of a unix socket; false if it is none. */
+bool session_peer_user(const struct session *s, uint32_t *uid_out);
 /* The client's address without its port. */
 struct slice session_peer_address(const struct session *s);
 

@@ -43,6 +43,8 @@ static uint64_t boot_ns(void)
 
 void probe_set_pulse(unsigned shard, uint64_t at_ns) { SET(probe.pulse_ns[shard], at_ns); }
 
+void probe_begin(void) { __atomic_fetch_add(&probe.started, 1, __ATOMIC_ACQ_REL); }
+
 /* ---- on the shards ---- */
 
 /* A name that nobody asked for before, so that the directory itself must say that it serves no such domain. */
@@ -88,7 +90,7 @@ void probe_start(void)
 		ask(NULL);
 	probe_set_pulse(me, boot_ns());
 	timer_set(&part[me].timer, HTTP_PULSE_MS);
-	__atomic_fetch_add(&probe.started, 1, __ATOMIC_ACQ_REL);
+	probe_begin();
 }
 
 void probe_stop(void)

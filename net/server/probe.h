@@ -31,7 +31,9 @@ unsigned probe_hold(void);
 void probe_let(void);
 uint64_t probe_uptime_s(void);
 
-/* For tests: the pulse of a shard as of a moment, in ns of CLOCK_BOOTTIME. */
+/* For tests: one more shard serves, without its timer; */
+void probe_begin(void);
+/* the pulse of a shard as of a moment, in ns of CLOCK_BOOTTIME. */
 void probe_set_pulse(unsigned shard, uint64_t at_ns);
 
 #endif

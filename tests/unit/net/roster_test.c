@@ -3,6 +3,8 @@
 #include "net/roster.h"
 #include "tests/unit/net/toy.h"
 
+#include <netinet/in.h>
+
 TOY_DEFINE;
 
 static void describe(const struct session *s, struct session_facts *out)
@@ -155,7 +157,19 @@ static bool connects(const struct toy_server *t)
 static void listeners_pause_and_go_on(void **state)
 {
 	(void)state;
-	struct toy_server *t = start(1);
+	/* A port that was asked for: one that the kernel chose is given back by a pause. */
+	char address[32];
+	struct sockaddr_in free_one = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t bytes = sizeof free_one;
+	int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(probe, (struct sockaddr *)&free_one, sizeof free_one), 0);
+	getsockname(probe, (struct sockaddr *)&free_one, &bytes);
+	close(probe);
+	snprintf(address, sizeof address, "127.0.0.1:%u", ntohs(free_one.sin_port));
+	static struct proto proto;
+	proto = toy_proto;
+	proto.describe = describe;
+	struct toy_server *t = toy_start_at(1, address, NULL, &proto);
 	int old = client_open(t);
 	EXPECT(old, "hello\r\n");
 	for (int i = 0; i < 3; i++) {

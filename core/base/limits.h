@@ -290,7 +290,7 @@
 #define DRAIN_MS_MAX 86400000u             /* grace and spread of a drain */
 #define LOCKS_LISTED_MAX 10000             /* of one lock list */
 #define HTTP_CONNECTIONS_MAX 64            /* scrapers and probes: few, and each asks for a moment */
-#define HTTP_IDLE_S_MAX 15
+#define HTTP_IDLE_S_MAX 15                 /* a scraper asks at once */
 #define PROBE_ASK_MS 5000                  /* between two questions to the directory ... */
 #define PROBE_ASK_S_MAX 20ull              /* ... and how old its last answer may be */
 #define HTTP_PULSE_MS 500                  /* how often a shard shows that it turns, and probes what it needs */

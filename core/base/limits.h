@@ -302,4 +302,21 @@
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */
 
+/* ---- net/fleet ---- */
+#define FLEET_NODE_BYTES_MAX 63              /* a node's name: one label of a host's, as StatefulSets give them */
+#define FLEET_INCARNATION_BYTES 32           /* 128 random bits in hexadecimal: never drawn twice */
+#define FLEET_NODES_MAX 256                  /* of one fleet, in a list of homes */
+#define FLEET_MASTERS_MAX REDIS_SERVERS_MAX  /* of Redis, remembered at once */
+#define FLEET_OWNED_MAX ((size_t)1 << 20)    /* accounts owned by one shard: 100 MiB of registry */
+#define FLEET_TTL_MS 15000                   /* default: how long a dead node's accounts wait ... */
+#define FLEET_RENEW_MS 5000                  /* ... two renewals may be lost ... */
+#define FLEET_MARGIN_MS 3000                 /* ... and so much sooner than Redis we think it over: clock rates, a late look */
+#define FLEET_IDLE_MS 60000                  /* default: an owner keeps an account without sessions so long */
+#define FLEET_TAKE_WAIT_MS 2000              /* default: a login waits so long for another node to let an idle account go */
+#define FLEET_WISH_LOOK_MS 200               /* how often a node looks what others want of it */
+#define FLEET_WISHES_MAX 64                  /* taken in one look; more come with the next */
+#define FLEET_AGAIN_MS 50                    /* between two looks whether another node has let go */
+#define FLEET_TICK_MS 250                    /* how late a shard ends sessions whose lease has lapsed; an acknowledgement asks the clock itself */
+#define FLEET_LETTING_GO_MAX 16              /* accounts that a shard seals at once for being idle */
+
 #endif

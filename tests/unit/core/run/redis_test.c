@@ -60,6 +60,7 @@ static void basics(const char *address)
 	redis_answer_release(&a);
 	assert_int_equal(ASK(r, &a, S("GET"), S("absent")), OK);
 	assert_int_equal(a.value.kind, REDIS_NIL);
+	redis_answer_release(&a);
 	assert_int_equal(ASK(r, &a, S("LLEN"), S("k")), ERR_SYNTAX);
 	assert_int_equal(a.value.kind, REDIS_ERROR);
 	redis_answer_release(&a);

@@ -63,7 +63,7 @@
 
 #define REDIS_RUN_ID_BYTES 40                /* as Redis has it: 40 hexadecimal digits */
 #define REDIS_ARGS_MAX 64                    /* of one command of ours */
-#define REDIS_ASK_ALL_MAX 8                  /* commands of one redis_ask_all: their waits lie on the asker's stack */
+#define REDIS_ASK_ALL_MAX 32                 /* commands of one redis_ask_all: their waits lie on the asker's stack */
 #define REDIS_QUEUE_MAX 8192                 /* commands on their way on one connection: each fiber has one, the rest are field writes */
 #define REDIS_OUT_BYTES_MAX MIB(4)           /* commands not yet taken by the socket */
 #define REDIS_REPLY_BYTES_MAX MIB(4)         /* one reply; ours are below a kilobyte, a listing comes in pages */

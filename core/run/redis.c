@@ -304,3 +304,13 @@ bool redis_run_id(struct redis *redis, struct slice key, char run_id_out[REDIS_R
 	memcpy(run_id_out, c->run_id, REDIS_RUN_ID_BYTES + 1);
 	return true;
 }
+
+bool redis_is_cluster(const struct redis *redis) { return redis->settings.cluster; }
+
+bool redis_is_up(struct redis *redis)
+{
+	for (uint32_t i = 0; i < redis->conn_count; i++)
+		if (redis->conns[i]->state == REDIS_UP)
+			return true;
+	return false;
+}

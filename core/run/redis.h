@@ -147,6 +147,10 @@ enum err redis_run_tell(struct redis *redis, const struct redis_run *run);
 
 /* ---- what is known of the servers ---- */
 
+bool redis_is_cluster(const struct redis *redis); /* now */
+/* Connected, as far as it knows. Now. */
+bool redis_is_up(struct redis *redis);
+
 /* The run id of the server that has this key (an empty key: the one server, or any) and is connected; false: none is. Now. */
 bool redis_run_id(struct redis *redis, struct slice key, char run_id_out[REDIS_RUN_ID_BYTES + 1]);
 /* Calls `each` for every connected server that keys are sent to. Now; `each` must not wait. */

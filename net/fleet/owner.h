@@ -50,6 +50,7 @@ struct owner_place {
 struct owner_answer {
 	enum where where;
 	enum err err; /* for the client, unless its session is passed on; OK: HERE, and it is held */
+	bool too_soon; /* ERR_BUSY is LOGIN-DELAY */
 	struct owner_place at;
 };
 
@@ -65,6 +66,7 @@ struct owner_hold {
 	struct link link;
 	struct owner *owner; /* NULL: holds nothing, or nothing need be held */
 	void (*end)(struct owner_hold *hold, enum owner_end why);
+	bool maildrop; /* owner.c's own: it stands beside a lock */
 };
 
 /* Takes the account if need be, and opens it. answer_out->err is what account_open and the fleet say; OK: *account_out is open. Later. */

@@ -33,6 +33,29 @@ struct config {
 	unsigned listeners_count;
 	enum log_level log_level;
 	enum log_form log_form;
+	/* the fleet */
+	char *node; /* this node's name */
+	bool node_given, placement_any;
+	char *peer_address; /* NULL: none */
+	struct config_node {
+		char *name, *address;
+	} *nodes; /* placement home: all of them */
+	unsigned nodes_count;
+	struct {
+		char **addresses; /* of the server; of a cluster several. NULL and 0: no Redis */
+		unsigned addresses_count;
+		char *user, *password;
+		uint32_t database;
+		bool cluster, tls;
+		char *tls_ca, *tls_name, *tls_certificate, *tls_key; /* NULL: the system's; as the address says; none */
+		char *where_tls_ca, *where_tls_certificate;
+		struct {
+			char *master, *user, *password; /* master NULL: no Sentinel */
+			char **addresses;
+			unsigned addresses_count;
+		} sentinel;
+		uint32_t ttl_ms, renew_ms, margin_ms, idle_ms, take_wait_ms, connect_ms_max, answer_ms_max;
+	} redis;
 	struct {
 		char *backend;
 		bool pin;

@@ -5,6 +5,7 @@
 #include "core/base/limits.h"
 #include "core/run/clock.h"
 #include "core/run/shard.h"
+#include "net/fleet/fleet.h"
 #include "net/listen.h"
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"
@@ -36,6 +37,7 @@
 struct server {
 	const struct config *config;
 	struct store_config store;
+	struct fleet_node *nodes; /* the configuration's, in the fleet's form */
 };
 
 /* ---- what each room gets of the configuration ---- */
@@ -54,6 +56,53 @@ static void store_part(const struct config *c, struct store_config *out)
 	out->commit_ms_max = c->store.commit_ms_max;
 	out->scrub_days = c->store.scrub_days;
 	out->log_fds_max = c->store.log_fds_max;
+	out->shared = c->placement_any;
+	out->node = c->placement_any ? c->node : NULL;
+}
+
+static struct redis_settings redis_part(const struct config *c)
+{
+	struct redis_settings r = {
+		.addresses = (const char *const *)c->redis.addresses,
+		.address_count = c->redis.addresses_count,
+		.user = c->redis.user,
+		.password = c->redis.password,
+		.database = c->redis.database,
+		.client_name = c->node,
+		.cluster = c->redis.cluster,
+		.connect_ms_max = c->redis.connect_ms_max,
+		.answer_ms_max = c->redis.answer_ms_max,
+	};
+	r.sentinel.master = c->redis.sentinel.master;
+	r.sentinel.addresses = (const char *const *)c->redis.sentinel.addresses;
+	r.sentinel.address_count = c->redis.sentinel.addresses_count;
+	r.sentinel.user = c->redis.sentinel.user;
+	r.sentinel.password = c->redis.sentinel.password;
+	return r;
+}
+
+static enum err open_fleet(struct server *server)
+{
+	const struct config *c = server->config;
+	struct fleet_config fleet;
+	fleet_config_default(&fleet);
+	server->nodes = xcalloc(c->nodes_count + 1, sizeof *server->nodes);
+	for (unsigned i = 0; i < c->nodes_count; i++)
+		server->nodes[i] = (struct fleet_node){ c->nodes[i].name, c->nodes[i].address };
+	fleet.node = c->node;
+	fleet.placement = c->placement_any ? PLACEMENT_ANY : PLACEMENT_HOME;
+	fleet.peer_address = c->peer_address;
+	fleet.nodes = server->nodes;
+	fleet.node_count = c->nodes_count;
+	fleet.run_path = c->data;
+	fleet.redis_on = c->redis.addresses_count > 0 || c->redis.sentinel.master;
+	fleet.redis = redis_part(c);
+	fleet.ttl_ms = c->redis.ttl_ms;
+	fleet.renew_ms = c->redis.renew_ms;
+	fleet.margin_ms = c->redis.margin_ms;
+	fleet.idle_ms = c->redis.idle_ms;
+	fleet.take_wait_ms = c->redis.take_wait_ms;
+	return fleet_open(&fleet);
 }
 
 static void configure_pop3(const struct config *c)
@@ -242,6 +291,8 @@ static enum err shard_begin(void *arg, unsigned index)
 	if (e == OK)
 		e = maildrop_lock_start();
 	if (e == OK)
+		e = fleet_start();
+	if (e == OK)
 		e = listeners_start();
 	if (e == OK) {
 		purge_start();
@@ -258,9 +309,10 @@ static void shard_end(void *arg, unsigned index)
 	struct server *server = arg;
 	(void)index;
 	listeners_stop(server->config->net.stop_grace_ms);
-	maildrop_lock_stop();
 	tls_watch_stop();
 	purge_stop();
+	fleet_stop();
+	maildrop_lock_stop();
 	directory_stop();
 	store_stop();
 }
@@ -334,7 +386,12 @@ static enum err serve_locked(struct server *server, unsigned shards)
 		return e;
 	e = auth_open(&auth);
 	if (e == OK) {
-		e = serve_shards(server, shards);
+		e = open_fleet(server);
+		if (e == OK) {
+			e = serve_shards(server, shards);
+			fleet_close();
+		}
+		free(server->nodes);
 		auth_close();
 	}
 	directory_close();

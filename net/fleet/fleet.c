@@ -117,8 +117,11 @@ static void name_keys(void)
 
 static void connected(void *arg, const char *run_id)
 {
+	struct owners *w = owners_here();
 	(void)arg;
 	(void)run_id;
+	if (w && w->link)
+		owners_tell_pops(w); /* each compares `own`: at a master that does not know us yet they do nothing */
 	lease_look();
 }
 

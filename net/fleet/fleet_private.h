@@ -147,6 +147,7 @@ bool owners_claim(struct owners *w, const char *run_id);
 /* Field writes: pipelined, not waited for; compared with `own`. pop NULL: none. Now. */
 void owner_tell(struct owners *w, struct owner *o, const struct pop_field *pop, bool set);
 void owner_tell_pops(struct owners *w, struct owner *o); /* of all who hold its maildrop */
+void owners_tell_pops(struct owners *w);                 /* and of all accounts: after a time in which fields may have been lost */
 void owner_tell_release(struct owners *w, const struct owner *o);
 /* The account is gone for good. Later. */
 void owner_forget_in_redis(struct owners *w, const struct owner *o);

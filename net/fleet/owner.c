@@ -649,8 +649,10 @@ static void tick(struct timer *t)
 		if ((lapsed && !w->lapsed) || epoch != w->epoch_seen)
 			end_lapsed(w);
 		w->lapsed = lapsed;
-		w->epoch_seen = epoch;
+	} else if (epoch != w->epoch_seen) {
+		owners_tell_pops(w); /* they stand there under another name */
 	}
+	w->epoch_seen = epoch;
 	let_idle_go(w);
 	timer_set(&w->tick, FLEET_TICK_MS);
 }

@@ -424,18 +424,16 @@ static bool belongs(struct owners *w, uint64_t id, const char *run_id, bool *els
 	return known && strcmp(at, run_id) == 0;
 }
 
-/* At home nothing is decided there: it is told again. */
-static bool tell_all(struct owners *w)
+void owners_tell_pops(struct owners *w)
 {
 	for (struct table_node *n = table_first(&w->accounts); n; n = table_next(&w->accounts, n))
 		owner_tell_pops(w, CONTAINER_OF(n, struct owner, node));
-	return true;
 }
 
 bool owners_claim(struct owners *w, const char *run_id)
 {
 	if (fleet.config.placement == PLACEMENT_HOME)
-		return tell_all(w);
+		return true; /* nothing is decided there */
 	struct claims *b = xcalloc(1, sizeof(*b));
 	size_t count;
 	uint64_t *ids = owned_ids(w, &count);

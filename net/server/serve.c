@@ -386,12 +386,7 @@ static enum err serve_locked(struct server *server, unsigned shards)
 		return e;
 	e = auth_open(&auth);
 	if (e == OK) {
-		e = open_fleet(server);
-		if (e == OK) {
-			e = serve_shards(server, shards);
-			fleet_close();
-		}
-		free(server->nodes);
+		e = serve_shards(server, shards);
 		auth_close();
 	}
 	directory_close();
@@ -422,8 +417,12 @@ int serve(const struct config *config)
 		e = check_data(config);
 	if (e == OK)
 		e = lock_data(config, &server.store);
-	if (e != OK)
+	if (e == OK && (e = open_fleet(&server)) != OK)
+		store_unlock();
+	if (e != OK) {
+		free(server.nodes);
 		return 2;
+	}
 	if (pw && seteuid(0) != 0)
 		e = ERR_CONFIG;
 	if (e == OK)
@@ -437,6 +436,8 @@ int serve(const struct config *config)
 		listeners_unbind();
 	}
 	tls_close_process();
+	fleet_close();
+	free(server.nodes);
 	store_unlock();
 	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE || e == ERR_DENIED ? 2 : 1;
 }

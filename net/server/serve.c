@@ -15,6 +15,7 @@
 #include "net/server/tls_watch.h"
 #include "storage/store.h"
 #include "net/tls.h"
+#include "net/tls_filter.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
 #include "tenancy/maildrop_lock.h"
@@ -38,6 +39,8 @@ struct server {
 	const struct config *config;
 	struct store_config store;
 	struct fleet_node *nodes; /* the configuration's, in the fleet's form */
+	struct tls_filter_config redis_tls;
+	struct redis_filter redis_filter;
 };
 
 /* ---- what each room gets of the configuration ---- */
@@ -102,7 +105,22 @@ static enum err open_fleet(struct server *server)
 	fleet.margin_ms = c->redis.margin_ms;
 	fleet.idle_ms = c->redis.idle_ms;
 	fleet.take_wait_ms = c->redis.take_wait_ms;
+	if (c->redis.tls && fleet.redis_on) {
+		server->redis_tls = (struct tls_filter_config){ c->redis.tls_ca, c->redis.tls_name, c->redis.tls_certificate, c->redis.tls_key,
+								c->redis.where_tls_ca, c->redis.where_tls_certificate };
+		enum err e = tls_filter_open(&server->redis_tls, &server->redis_filter);
+		if (e != OK)
+			return e;
+		fleet.redis.filter = &server->redis_filter;
+	}
 	return fleet_open(&fleet);
+}
+
+static void close_fleet(struct server *server)
+{
+	fleet_close();
+	tls_filter_close(&server->redis_filter);
+	free(server->nodes);
 }
 
 static void configure_pop3(const struct config *c)
@@ -420,7 +438,7 @@ int serve(const struct config *config)
 	if (e == OK && (e = open_fleet(&server)) != OK)
 		store_unlock();
 	if (e != OK) {
-		free(server.nodes);
+		close_fleet(&server);
 		return 2;
 	}
 	if (pw && seteuid(0) != 0)
@@ -436,8 +454,7 @@ int serve(const struct config *config)
 		listeners_unbind();
 	}
 	tls_close_process();
-	fleet_close();
-	free(server.nodes);
+	close_fleet(&server);
 	store_unlock();
 	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE || e == ERR_DENIED ? 2 : 1;
 }

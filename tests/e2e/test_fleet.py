@@ -16,6 +16,7 @@ import pytest
 
 from fleet import TTL_MS, Fleet, Node, Redis, deliver, serves, wait_until
 from penfold import free_ports
+from tls import make_pair
 
 TTL = TTL_MS / 1000
 GONE = (poplib.error_proto, OSError, EOFError, AttributeError)  # the last: poplib has closed it
@@ -351,3 +352,21 @@ def test_redis_cluster(tmp_path):
     finally:
         for s in servers:
             s.kill()
+
+
+def test_redis_behind_tls(tmp_path):
+    """TLS, a user of Redis's access list; and a certificate that is for somebody else."""
+    cert, key = make_pair(str(tmp_path / 'tls'), 'redis.test.example')
+    port = free_ports(1)[0]
+    redis = Redis(tmp_path / 'redis', '--tls-port', str(port), '--tls-cert-file', cert, '--tls-key-file', key, '--tls-auth-clients', 'no',
+                  '--user', 'penfold', 'on', '>se cret', '~pf:*', '+@all')
+    keys = f'address: "127.0.0.1:{port}"\n  tls: true\n  tls_ca: {cert}\n  user: penfold\n  password: "se cret"'
+    with Fleet(tmp_path, redis=redis, redis_keys=keys, nodes=1) as f:
+        deliver(f[0], b'Subject: 1\r\n\r\nhi\r\n')
+        assert empty(f[0]) == ['1']
+        assert f.redis.hash('pf:n') == {} and f.redis('EXISTS', 'pf:n:{n1}') == 1
+        f[0].restart()
+        wrong = Node(tmp_path / 'wrong', 'n2', f[0].data, keys + '\n  tls_name: other.test.example')
+        wrong.start()
+        assert wait_until(lambda: 'TLS' in wrong.log() and 'match' in wrong.log().lower() and wrong.login()).startswith('-ERR [SYS/TEMP] ')
+        wrong.stop()

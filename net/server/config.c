@@ -5,7 +5,7 @@
  * The file is read into `struct raw` by settings.h, then number by number through one table (`keys`) that holds default,
  * least and greatest value, so that a key is added in three places only: raw, schema, table; and in deploy/penfold.yaml.
  */
-#include "net/server/config.h"
+#include "net/server/config_private.h"
 
 #include "core/base/addr.h"
 #include "core/base/limits.h"
@@ -22,32 +22,8 @@ struct raw_listener {
 	int tls, tls_min;
 	bool plaintext;
 };
-struct raw_node {
-	char *name, *address;
-};
-struct raw_peer {
-	char *address;
-};
-struct raw_sentinel {
-	char *master, *user, *password;
-	char **addresses;
-	unsigned addresses_count;
-};
-struct raw_redis {
-	char *address;
-	char **addresses;
-	unsigned addresses_count;
-	char *user, *password, *password_file, *tls_ca, *tls_name, *tls_certificate, *tls_key;
-	uint32_t database, ttl_ms, renew_ms, margin_ms, idle_ms, take_wait_ms, connect_ms_max, answer_ms_max;
-	bool cluster, tls;
-	struct raw_sentinel sentinel;
-};
 struct raw {
-	char *node;
-	int placement;
-	struct raw_peer peer;
-	struct raw_node *nodes;
-	unsigned nodes_count;
+	struct raw_fleet fleet; /* its fields stand at the top, too */
 	struct raw_redis redis;
 	char *data;
 	uint32_t shards;
@@ -108,8 +84,6 @@ static const cyaml_strval_t relays[] = { { "lmtp", XMIT_LMTP }, { "smtp", XMIT_S
 enum { BACKEND_AUTO, BACKEND_IO_URING };
 static const cyaml_strval_t backends[] = { { "auto", BACKEND_AUTO }, { "io_uring", BACKEND_IO_URING } };
 
-#define OPT CYAML_FLAG_OPTIONAL
-#define TEXT(key, type, member) CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | OPT, type, member, 1, 4096)
 
 static const cyaml_schema_field_t listener_fields[] = {
 	CYAML_FIELD_ENUM("protocol", CYAML_FLAG_STRICT, struct raw_listener, protocol, protocols, CYAML_ARRAY_LEN(protocols)),
@@ -121,44 +95,6 @@ static const cyaml_schema_field_t listener_fields[] = {
 };
 static const cyaml_schema_value_t listener_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_listener, listener_fields)
-};
-
-enum { RAW_HOME = 1, RAW_ANY };
-static const cyaml_strval_t placements[] = { { "home", RAW_HOME }, { "any", RAW_ANY } };
-static const cyaml_schema_value_t text_schema = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, 512) };
-static const cyaml_schema_field_t node_fields[] = { CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct raw_node, name, 1, 512),
-						    TEXT("address", struct raw_node, address), CYAML_FIELD_END };
-static const cyaml_schema_value_t node_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_node, node_fields) };
-static const cyaml_schema_field_t peer_fields[] = { TEXT("address", struct raw_peer, address), CYAML_FIELD_END };
-static const cyaml_schema_field_t sentinel_fields[] = {
-	CYAML_FIELD_STRING_PTR("master", CYAML_FLAG_POINTER, struct raw_sentinel, master, 1, 512),
-	CYAML_FIELD_SEQUENCE_COUNT("addresses", CYAML_FLAG_POINTER, struct raw_sentinel, addresses, addresses_count, &text_schema, 1, 32),
-	TEXT("user", struct raw_sentinel, user),
-	TEXT("password", struct raw_sentinel, password),
-	CYAML_FIELD_END
-};
-static const cyaml_schema_field_t redis_fields[] = {
-	TEXT("address", struct raw_redis, address),
-	CYAML_FIELD_SEQUENCE_COUNT("addresses", CYAML_FLAG_POINTER | OPT, struct raw_redis, addresses, addresses_count, &text_schema, 1, 32),
-	TEXT("user", struct raw_redis, user),
-	TEXT("password", struct raw_redis, password),
-	TEXT("password_file", struct raw_redis, password_file),
-	CYAML_FIELD_UINT("database", OPT, struct raw_redis, database),
-	CYAML_FIELD_BOOL("cluster", OPT, struct raw_redis, cluster),
-	CYAML_FIELD_BOOL("tls", OPT, struct raw_redis, tls),
-	TEXT("tls_ca", struct raw_redis, tls_ca),
-	TEXT("tls_name", struct raw_redis, tls_name),
-	TEXT("tls_certificate", struct raw_redis, tls_certificate),
-	TEXT("tls_key", struct raw_redis, tls_key),
-	CYAML_FIELD_MAPPING("sentinel", OPT, struct raw_redis, sentinel, sentinel_fields),
-	CYAML_FIELD_UINT("ttl_ms", OPT, struct raw_redis, ttl_ms),
-	CYAML_FIELD_UINT("renew_ms", OPT, struct raw_redis, renew_ms),
-	CYAML_FIELD_UINT("margin_ms", OPT, struct raw_redis, margin_ms),
-	CYAML_FIELD_UINT("idle_ms", OPT, struct raw_redis, idle_ms),
-	CYAML_FIELD_UINT("take_wait_ms", OPT, struct raw_redis, take_wait_ms),
-	CYAML_FIELD_UINT("connect_ms_max", OPT, struct raw_redis, connect_ms_max),
-	CYAML_FIELD_UINT("answer_ms_max", OPT, struct raw_redis, answer_ms_max),
-	CYAML_FIELD_END
 };
 
 /* Mappings inside `raw` are anonymous structs: a field's place is its offset in raw less that of the mapping. */
@@ -243,11 +179,8 @@ static const cyaml_schema_field_t top_fields[] = {
 	TEXT("hostname", struct raw, hostname),
 	TEXT("user", struct raw, user),
 	TEXT("admin_socket", struct raw, admin_socket),
-	TEXT("node", struct raw, node),
-	CYAML_FIELD_ENUM("placement", CYAML_FLAG_STRICT | OPT, struct raw, placement, placements, CYAML_ARRAY_LEN(placements)),
-	CYAML_FIELD_MAPPING("peer", OPT, struct raw, peer, peer_fields),
-	CYAML_FIELD_SEQUENCE_COUNT("nodes", CYAML_FLAG_POINTER | OPT, struct raw, nodes, nodes_count, &node_schema, 1, FLEET_NODES_MAX),
-	CYAML_FIELD_MAPPING("redis", OPT, struct raw, redis, redis_fields),
+	FLEET_FIELDS(struct raw, fleet),
+	CYAML_FIELD_MAPPING("redis", OPT, struct raw, redis, config_redis_fields),
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
@@ -362,12 +295,12 @@ static enum err take_key(struct settings *s, const struct key *key, const struct
 
 /* ---- the rest: names, addresses, relations ---- */
 
-static char *take_text(const char *text)
+char *config_text(const char *text)
 {
 	return text ? xstrdup(text) : NULL;
 }
 
-static char *own_hostname(void)
+char *config_own_hostname(void)
 {
 	char name[256];
 	if (gethostname(name, sizeof name) != 0)
@@ -377,7 +310,7 @@ static char *own_hostname(void)
 }
 
 /* Where a key stands, for messages about what only a start can tell. */
-static char *place_of(const struct settings *s, const char *path, const char *key)
+char *config_place(const struct settings *s, const char *path, const char *key)
 {
 	char *where = NULL;
 	unsigned line = settings_line(s, key);
@@ -390,13 +323,13 @@ static bool has_certificate(const struct config *config) { return config->tls.ce
 
 static enum err take_tls(struct settings *s, const struct raw *raw, struct config *config)
 {
-	config->tls.certificate = take_text(raw->tls.certificate);
-	config->tls.key = take_text(raw->tls.key);
-	config->tls.certificates = take_text(raw->tls.certificates);
-	config->tls.ticket_keys = take_text(raw->tls.ticket_keys);
-	config->tls.where_certificate = place_of(s, config->path, "tls.certificate");
-	config->tls.where_certificates = place_of(s, config->path, "tls.certificates");
-	config->tls.where_ticket_keys = place_of(s, config->path, "tls.ticket_keys");
+	config->tls.certificate = config_text(raw->tls.certificate);
+	config->tls.key = config_text(raw->tls.key);
+	config->tls.certificates = config_text(raw->tls.certificates);
+	config->tls.ticket_keys = config_text(raw->tls.ticket_keys);
+	config->tls.where_certificate = config_place(s, config->path, "tls.certificate");
+	config->tls.where_certificates = config_place(s, config->path, "tls.certificates");
+	config->tls.where_ticket_keys = config_place(s, config->path, "tls.ticket_keys");
 	if (config->tls.certificate && !config->tls.key)
 		return settings_refuse(s, "tls.certificate", "expected tls.key beside it, the file of its private key");
 	if (config->tls.key && !config->tls.certificate)
@@ -434,7 +367,7 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 					       raw->listeners[i].address);
 		config->listeners[i].protocol = (enum config_protocol)raw->listeners[i].protocol;
 		config->listeners[i].address = xstrdup(raw->listeners[i].address);
-		config->listeners[i].where = place_of(s, config->path, key);
+		config->listeners[i].where = config_place(s, config->path, key);
 		config->listeners_count = i + 1;
 		enum err e = take_listener_tls(s, &raw->listeners[i], i + 1, config, &addr, &config->listeners[i]);
 		if (e != OK)
@@ -475,166 +408,24 @@ static enum err check_names(struct settings *s, const struct config *config)
 	return OK;
 }
 
-/* ---- the fleet ---- */
-
-/* Part of keys in Redis, of names of files and of lines of the log. */
-static bool node_like(const char *name)
-{
-	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
-	return len && !name[len] && len <= FLEET_NODE_BYTES_MAX && name[0] != '.';
-}
-
-static enum err take_node(struct settings *s, const struct raw *raw, struct config *config)
-{
-	config->node_given = raw->node != NULL;
-	config->node = raw->node ? take_text(raw->node) : own_hostname();
-	config->placement_any = raw->placement == RAW_ANY;
-	config->peer_address = take_text(raw->peer.address);
-	if (!raw->node && !node_like(config->node))
-		strcpy(config->node, "n");
-	if (!node_like(config->node))
-		return settings_refuse(s, "node", "expected 1 to %d of letters, digits, \".\", \"-\" and \"_\"; got \"%s\"", FLEET_NODE_BYTES_MAX, config->node);
-	struct addr a;
-	if (config->peer_address && (addr_parse(slice_str(config->peer_address), &a) != OK || (!addr_is_unix(&a) && !addr_port(&a))))
-		return settings_refuse(s, "peer.address", "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\" or \"unix:PATH\"; got \"%s\"",
-				       config->peer_address);
-	config->nodes = xcalloc(raw->nodes_count + 1, sizeof(*config->nodes));
-	bool self = false;
-	for (unsigned i = 0; i < raw->nodes_count; i++) {
-		config->nodes[i].name = take_text(raw->nodes[i].name);
-		config->nodes[i].address = take_text(raw->nodes[i].address);
-		config->nodes_count = i + 1;
-		if (!node_like(config->nodes[i].name))
-			return settings_refuse(s, "nodes", "expected names of letters, digits, \".\", \"-\" and \"_\"; got \"%s\"", config->nodes[i].name);
-		self |= strcmp(config->nodes[i].name, config->node) == 0;
-	}
-	if (raw->nodes_count && config->placement_any)
-		return settings_refuse(s, "nodes", "expected with placement home only: with any, nodes find each other in Redis");
-	if (raw->nodes_count && !self)
-		return settings_refuse(s, "nodes", "expected this node, \"%s\", among them", config->node);
-	return OK;
-}
-
-static char **take_list(char *const *from, unsigned count, const char *first, unsigned *count_out)
-{
-	char **list = xcalloc(count + 2, sizeof(*list));
-	*count_out = 0;
-	if (first)
-		list[(*count_out)++] = xstrdup(first);
-	for (unsigned i = 0; i < count; i++)
-		list[(*count_out)++] = xstrdup(from[i]);
-	return list;
-}
-
-static void free_list(char **list)
-{
-	for (char **p = list; p && *p; p++)
-		free(*p);
-	free(list);
-}
-
-/* A secret in a file of its own, without the line's end. */
-static enum err take_password(struct settings *s, const struct raw_redis *raw, struct config *config)
-{
-	char text[1024];
-	config->redis.password = take_text(raw->password);
-	if (!raw->password_file)
-		return OK;
-	FILE *f = fopen(raw->password_file, "r");
-	size_t len = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
-	if (f)
-		fclose(f);
-	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-		len--;
-	text[len] = 0;
-	if (!len || raw->password)
-		return settings_refuse(s, "redis.password_file", "expected a readable file with one line, and no redis.password beside it");
-	config->redis.password = xstrdup(text);
-	return OK;
-}
-
-static enum err check_lease(struct settings *s, const struct config *config)
-{
-	if ((uint64_t)config->redis.renew_ms * 2 + config->redis.margin_ms > config->redis.ttl_ms)
-		return settings_refuse(s, settings_line(s, "redis.ttl_ms") ? "redis.ttl_ms" : "redis.renew_ms",
-				       "expected redis.ttl_ms to be at least redis.margin_ms and two of redis.renew_ms: one renewal may be lost");
-	return OK;
-}
-
-static enum err take_redis(struct settings *s, const struct raw_redis *raw, struct config *config)
-{
-	if (settings_line(s, "redis.address") && raw->addresses_count)
-		return settings_refuse(s, "redis.addresses", "expected either redis.address or redis.addresses");
-	config->redis.addresses = take_list(raw->addresses, raw->addresses_count, raw->address, &config->redis.addresses_count);
-	config->redis.user = take_text(raw->user);
-	config->redis.cluster = raw->cluster;
-	config->redis.tls = raw->tls;
-	config->redis.tls_ca = take_text(raw->tls_ca);
-	config->redis.tls_name = take_text(raw->tls_name);
-	config->redis.tls_certificate = take_text(raw->tls_certificate);
-	config->redis.tls_key = take_text(raw->tls_key);
-	config->redis.where_tls_ca = place_of(s, config->path, "redis.tls_ca");
-	config->redis.where_tls_certificate = place_of(s, config->path, "redis.tls_certificate");
-	config->redis.sentinel.master = take_text(raw->sentinel.master);
-	config->redis.sentinel.user = take_text(raw->sentinel.user);
-	config->redis.sentinel.password = take_text(raw->sentinel.password);
-	config->redis.sentinel.addresses = take_list(raw->sentinel.addresses, raw->sentinel.addresses_count, NULL, &config->redis.sentinel.addresses_count);
-	if (config->redis.sentinel.master && (raw->cluster || config->redis.addresses_count))
-		return settings_refuse(s, "redis.sentinel", "expected neither redis.address nor redis.cluster beside it");
-	if (raw->cluster && config->redis.database)
-		return settings_refuse(s, "redis.database", "expected 0: a cluster has no other");
-	if (!raw->cluster && config->redis.addresses_count > 1)
-		return settings_refuse(s, "redis.addresses", "expected one, unless redis.cluster is true");
-	if (!config->redis.tls_certificate != !config->redis.tls_key)
-		return settings_refuse(s, "redis.tls_certificate", "expected redis.tls_certificate and redis.tls_key, or neither");
-	if (config->placement_any && !config->redis.addresses_count && !config->redis.sentinel.master)
-		return settings_refuse(s, "placement", "expected redis.address: with placement any, nodes agree in Redis");
-	enum err e = take_password(s, raw, config);
-	return e == OK ? check_lease(s, config) : e;
-}
-
-static void release_fleet(struct config *config)
-{
-	for (unsigned i = 0; i < config->nodes_count; i++) {
-		free(config->nodes[i].name);
-		free(config->nodes[i].address);
-	}
-	free(config->nodes);
-	free(config->node);
-	free(config->peer_address);
-	free_list(config->redis.addresses);
-	free_list(config->redis.sentinel.addresses);
-	free(config->redis.user);
-	free(config->redis.password);
-	free(config->redis.tls_ca);
-	free(config->redis.tls_name);
-	free(config->redis.tls_certificate);
-	free(config->redis.tls_key);
-	free(config->redis.where_tls_ca);
-	free(config->redis.where_tls_certificate);
-	free(config->redis.sentinel.master);
-	free(config->redis.sentinel.user);
-	free(config->redis.sentinel.password);
-}
-
 static enum err take_all(struct settings *s, const struct raw *raw, struct config *config)
 {
-	config->data = take_text(raw->data);
-	config->default_domain = take_text(raw->default_domain);
-	config->hostname = raw->hostname ? take_text(raw->hostname) : own_hostname();
-	config->user = take_text(raw->user);
-	enum err e = take_node(s, raw, config);
+	config->data = config_text(raw->data);
+	config->default_domain = config_text(raw->default_domain);
+	config->hostname = raw->hostname ? config_text(raw->hostname) : config_own_hostname();
+	config->user = config_text(raw->user);
+	enum err e = config_take_node(s, &raw->fleet, config);
 	if (e != OK)
 		return e;
 	if (raw->admin_socket) {
-		config->admin_socket = take_text(raw->admin_socket);
+		config->admin_socket = config_text(raw->admin_socket);
 	} else { /* where several nodes share a folder, each has its own */
 		config->admin_socket = xmalloc(strlen(config->data) + strlen(config->node) + 24);
 		sprintf(config->admin_socket, "%s/penfold%s%s.sock", config->data, config->placement_any ? "-" : "", config->placement_any ? config->node : "");
 	}
-	config->where_data = place_of(s, config->path, "data");
-	config->where_user = place_of(s, config->path, "user");
-	config->where_admin_socket = place_of(s, config->path, "admin_socket");
+	config->where_data = config_place(s, config->path, "data");
+	config->where_user = config_place(s, config->path, "user");
+	config->where_admin_socket = config_place(s, config->path, "admin_socket");
 	config->log_level = settings_line(s, "log.level") ? (enum log_level)raw->log.level : LOG_INFO;
 	config->log_form = settings_line(s, "log.form") ? (enum log_form)raw->log.form : LOG_FORM_KEYS;
 	config->io.backend = xstrdup(raw->io.backend == BACKEND_IO_URING ? "io_uring" : "auto");
@@ -646,7 +437,7 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 	}
 	e = take_tls(s, raw, config);
 	if (e == OK)
-		e = take_redis(s, &raw->redis, config);
+		e = config_take_redis(s, &raw->redis, config);
 	if (e == OK)
 		e = take_listeners(s, raw, config);
 	if (e == OK)
@@ -685,7 +476,7 @@ void config_release(struct config *config)
 		free(config->listeners[i].address);
 		free(config->listeners[i].where);
 	}
-	release_fleet(config);
+	config_release_fleet(config);
 	free(config->where_data);
 	free(config->where_user);
 	free(config->where_admin_socket);

@@ -193,6 +193,8 @@ void fleet_stop(void)
 		wait_for_others();
 		lease_give_up(link);
 	}
+	if (owners_here())
+		owners_here()->link = NULL; /* somebody still refers to it */
 	redis_close(link);
 	__atomic_sub_fetch(&fleet.shards_here, 1, __ATOMIC_SEQ_CST);
 }

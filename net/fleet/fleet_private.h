@@ -115,6 +115,7 @@ struct owners {
 	struct timer tick;
 	uint64_t epoch_seen;
 	uint32_t letting_go; /* fibers at it */
+	uint32_t claiming;   /* shard 0's calls that are here */
 	bool lapsed;         /* sessions were ended since we were last in time */
 	bool stopping;
 	struct waitq done;

@@ -705,7 +705,7 @@ void owners_stop(void)
 	struct owners *w = owners_here();
 	w->stopping = true;
 	timer_clear(&w->tick);
-	while (w->letting_go)
+	while (w->letting_go || w->claiming)
 		(void)waitq_wait(&w->done, 0);
 	let_all_go(w);
 	wait_for_releases(w);

@@ -235,7 +235,7 @@ enum where owner_take_in_redis(struct owners *w, struct owner *o, const struct p
 	t->take = __atomic_add_fetch(&fleet.takes, 1, __ATOMIC_RELAXED);
 	size_t key_bytes = owner_key(o->account_id, t->key);
 	/* rule 3 */
-	if (!own_prefix(t->prefix, t->incarnation, &t->epoch) || !fleet_in_time() ||
+	if (!w->link || !own_prefix(t->prefix, t->incarnation, &t->epoch) || !fleet_in_time() ||
 	    !redis_run_id(w->link, slice_of(t->key, key_bytes), run_id) || !fleet_may_take_at(run_id)) {
 		(void)wait_for_it(t);
 	} else {
@@ -308,6 +308,8 @@ void owner_forget_in_redis(struct owners *w, const struct owner *o)
 void owner_wish(struct owners *w, const struct owner_place *at, uint64_t account_id)
 {
 	char key[FLEET_KEY_BYTES + 1], id[24];
+	if (!w->link)
+		return;
 	snprintf(key, sizeof(key), "pf:w:{%s}", at->node);
 	id[put_u64(id, account_id)] = 0;
 	const struct slice push[] = { SLICE_LIT("RPUSH"), slice_str(key), slice_str(id) };
@@ -434,10 +436,13 @@ bool owners_claim(struct owners *w, const char *run_id)
 {
 	if (fleet.config.placement == PLACEMENT_HOME)
 		return true; /* nothing is decided there */
+	if (w->stopping || !w->link)
+		return false;
 	struct claims *b = xcalloc(1, sizeof(*b));
 	size_t count;
 	uint64_t *ids = owned_ids(w, &count);
 	bool fine = true;
+	w->claiming++;
 	for (size_t i = 0; i < count && fine; i++) {
 		bool elsewhere;
 		struct table_node *n = table_find_u64(&w->accounts, ids[i]);
@@ -454,5 +459,7 @@ bool owners_claim(struct owners *w, const char *run_id)
 	fine = fine && claims_send(w, b, run_id);
 	free(ids);
 	free(b);
+	if (--w->claiming == 0)
+		waitq_wake_all(&w->done);
 	return fine;
 }

@@ -288,7 +288,13 @@ NODE_TEST(a_lease_found_gone_ends_the_sessions)
 		fiber_sleep(5);
 	assert_int_equal(a.ended, 1 + OWNER_END_LAPSED);
 	wait_for_lease();
-	assert_false(owner_in_time(&a.lock)); /* it does not revive with the next incarnation */
+	assert_false(owner_in_time(&a.lock)); /* it does not revive with the next incarnation ... */
+	struct owner_hold hold = { .owner = NULL };
+	struct owner_answer answer;
+	struct account *account;
+	assert_int_equal(owner_open(ID, &hold, &account, &answer), OK);
+	assert_false(owner_in_time(&a.lock)); /* ... nor when the account is taken again under it */
+	owner_close(&hold, account);
 	leave(&a);
 	assert_int_equal(enter(&b, ""), OK); /* taken anew, from what is left of the old one */
 	assert_true(owner_in_time(&b.lock));

@@ -103,6 +103,21 @@ def test_accounts_change_hands(fleet):
     assert empty(fleet[0]) == [str(i) for i in range(6)]
 
 
+def test_a_node_stops(fleet):
+    """In order: what it owned is free at once, its lease and its name too."""
+    a, b = fleet[0], fleet[1]
+    deliver(a, b'Subject: 1\r\n\r\nhi\r\n')
+    assert owner_of(fleet.redis).startswith('n1/')
+    assert a.stop() == 0
+    assert owner_of(fleet.redis) == '' and fleet.redis('EXISTS', 'pf:n:{n1}') == 0
+    s = b.login()
+    assert not isinstance(s, str), s
+    s.quit()
+    a.start()
+    wait_until(lambda: serves(a))
+    assert empty(b) == ['1']
+
+
 def test_a_node_is_killed(fleet):
     a, b = fleet[0], fleet[1]
     deliver(a, b'Subject: kept\r\n\r\nhi\r\n')
@@ -165,13 +180,11 @@ def test_everything_in_redis_is_lost(fleet):
     assert empty(b) == ['1']
 
 
-@pytest.mark.parametrize('for_ms', [0, TTL_MS])
-def test_redis_is_killed_and_comes_back_empty(fleet, for_ms):
+def test_redis_is_killed_and_comes_back_empty(fleet):
     a, b = fleet[0], fleet[1]
     deliver(a, b'Subject: 1\r\n\r\nhi\r\n')
     s = login(a)
     fleet.redis.kill()
-    time.sleep(for_ms / 1000)
     fleet.redis.start()
     end = time.time() + 60
     while True:
@@ -286,7 +299,7 @@ sentinel failover-timeout pf 3000
         wait_until(knows_replica)
         wait_until(lambda: 'master_link_status:up' in replica('INFO', 'replication'))
         keys = f'sentinel: {{ master: pf, addresses: ["127.0.0.1:{port}"] }}'
-        with Fleet(tmp_path, redis=master, redis_keys=keys) as f:
+        with Fleet(tmp_path, redis=master, redis_keys=keys, ttl_ms=2000) as f:
             for i in range(rounds):
                 deliver(f[0], b'Subject: %d\r\n\r\nhi\r\n' % i)
                 s = login(f[0])
@@ -301,7 +314,7 @@ sentinel failover-timeout pf 3000
                         assert not acknowledged, 'two sessions'
                         other.quit()
                         break
-                    if acknowledged and '[IN-USE]' in other and time.time() > end - 60 + 1.5 * TTL:
+                    if acknowledged and '[IN-USE]' in other and time.time() > end - 60 + 1.5 * 2:
                         # nothing was lost in the failover: the session has been claimed at the new master and goes on
                         s.quit()
                     assert time.time() < end, other
@@ -339,7 +352,7 @@ def test_redis_cluster(tmp_path):
         wait_until(lambda: all('cluster_state:ok' in s('CLUSTER', 'INFO') for s in servers))
         names = [f'u{i}' for i in range(12)]
         with Fleet(tmp_path, redis=servers[0], redis_keys=f'addresses: ["{servers[0].address}", "{servers[1].address}"]\n  cluster: true',
-                   known=False, accounts=names + ['ann']) as f:
+                   known=False, ttl_ms=2000, accounts=names + ['ann']) as f:
             for n in names:
                 deliver(f[0], b'Subject: x\r\n\r\nhi\r\n', n)
                 s = login(f[0], n)

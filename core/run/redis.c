@@ -86,6 +86,7 @@ void redis_close(struct redis *redis)
 			(void)waitq_wait(&redis->conns[i]->changed, 0);
 	while (redis->refreshing)
 		fiber_yield();
+	fiber_yield(); /* who was told of the end looks at his connection once more */
 	for (uint32_t i = 0; i < redis->conn_count; i++) {
 		redis_conn_release(redis->conns[i]);
 		free(redis->conns[i]);
@@ -303,6 +304,12 @@ bool redis_run_id(struct redis *redis, struct slice key, char run_id_out[REDIS_R
 		return false;
 	memcpy(run_id_out, c->run_id, REDIS_RUN_ID_BYTES + 1);
 	return true;
+}
+
+void redis_distrust(struct redis *redis)
+{
+	if (!redis->settings.cluster && redis->conns[0]->state == REDIS_UP)
+		redis_conn_break(redis->conns[0], "another server is the master");
 }
 
 bool redis_is_cluster(const struct redis *redis) { return redis->settings.cluster; }

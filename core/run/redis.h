@@ -148,6 +148,9 @@ enum err redis_run_tell(struct redis *redis, const struct redis_run *run);
 /* ---- what is known of the servers ---- */
 
 bool redis_is_cluster(const struct redis *redis); /* now */
+/* Another link has found another master: this one's connection is broken off, and the address asked again. Not for a cluster, where MOVED tells.
+ * Now. */
+void redis_distrust(struct redis *redis);
 /* Connected, as far as it knows. Now. */
 bool redis_is_up(struct redis *redis);
 

@@ -196,7 +196,7 @@ static void watch(struct timer *t)
 	uint64_t now = clock_now_ms(), silent_ms = now - c->heard_ms, answer_ms_max = c->redis->answer_ms_max;
 	const struct slice ping[] = { SLICE_LIT("PING") };
 	struct redis_request *oldest = LIST_FIRST(&c->sent, struct redis_request, link);
-	if (c->state != REDIS_UP)
+	if (!redis_conn_lives(c))
 		return;
 	/* A server that is only slow is left alone for a while: a new connection would not make it faster. */
 	if (oldest && silent_ms > 3 * answer_ms_max && now - oldest->asked_ms > 3 * answer_ms_max) {

@@ -583,6 +583,11 @@ bool owner_in_time(const struct maildrop_lock *lock)
 	return o && m->hold.end && m->epoch == o->epoch && usable(o, true);
 }
 
+bool owner_must_confirm(const struct owner_hold *hold)
+{
+	return hold->owner && fleet.config.placement == PLACEMENT_ANY && !usable(hold->owner, true);
+}
+
 void owner_fenced(uint64_t account_id)
 {
 	struct owners *w = owners_here();

@@ -85,6 +85,10 @@ void owner_close_maildrop(struct maildrop_lock *lock, struct account *account);
 /* May this session still acknowledge? Reads the clock. To be asked before an UPDATE, and again after its sync (invariant 5). Now. */
 bool owner_in_time(const struct maildrop_lock *lock);
 
+/* Past the lease's deadline a session that is not of the maildrop goes on under the fence alone: it must account_confirm before each answer that
+ * shows anything (a commit looks by itself). Reads the clock. Now. */
+bool owner_must_confirm(const struct owner_hold *hold);
+
 /* The store found another owner (ERR_FENCED, also of a commit): Redis is asked before anybody here tries again. Now. */
 void owner_fenced(uint64_t account_id);
 

@@ -421,7 +421,7 @@ static uint64_t *owned_ids(const struct owners *w, size_t *count_out)
 static bool belongs(struct owners *w, uint64_t id, const char *run_id, bool *elsewhere_out)
 {
 	char key[FLEET_KEY_BYTES + 1], at[REDIS_RUN_ID_BYTES + 1];
-	bool known = redis_run_id(w->link, slice_of(key, owner_key(id, key)), at);
+	bool known = redis_run_id(w->link, slice_of(key, owner_key(id, key)), at); /* false: not connected, and so about to ask again */
 	*elsewhere_out = known && strcmp(at, run_id) != 0 && redis_is_cluster(w->link);
 	return known && strcmp(at, run_id) == 0;
 }
@@ -450,6 +450,8 @@ bool owners_claim(struct owners *w, const char *run_id)
 			continue;
 		if (!belongs(w, ids[i], run_id, &elsewhere)) {
 			fine = elsewhere;
+			if (!fine)
+				redis_distrust(w->link); /* a link that nobody uses may be with the old master still */
 			continue;
 		}
 		b->count += claim_fill(&b->claim[b->count], CONTAINER_OF(n, struct owner, node));

@@ -317,6 +317,8 @@ NODE_TEST(the_lease_runs_out_without_redis)
 	assert_false(owner_in_time(&a.lock));
 	/* mail goes on under the fence alone */
 	assert_int_equal(owner_open(ID, &hold, &account, &answer), OK);
+	assert_true(owner_must_confirm(&hold));
+	assert_int_equal(account_confirm(ID), OK);
 	assert_int_equal(deliver(account), OK);
 	owner_close(&hold, account);
 	leave(&a);

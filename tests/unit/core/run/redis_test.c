@@ -244,13 +244,41 @@ FIBER_TEST(a_paused_server_costs_the_deadline_and_no_more)
 
 /* ---- a server that lies ---- */
 
+struct rule {
+	const char *word, *reply;
+};
 struct fake {
 	int listener;
 	pthread_t thread;
-	const char *const *replies; /* to each thing received, in turn; NULL ends: closes. "" = silence */
+	const char *const *replies; /* to each thing received, in turn; NULL ends: closes */
+	const struct rule *rules;   /* or: to each of these words, wherever it stands; ended by a NULL word */
 	char address[64];
 	unsigned connections;
 };
+
+/* Answers what it has a rule for, in the order of the commands. */
+static void fake_rules(const struct fake *f, int fd)
+{
+	char in[8192];
+	ssize_t n;
+	while ((n = read(fd, in, sizeof(in) - 1)) > 0) {
+		in[n] = 0;
+		for (const char *at = in;;) {
+			const struct rule *next = NULL;
+			const char *where = NULL;
+			for (const struct rule *r = f->rules; r->word; r++) {
+				const char *found = strstr(at, r->word);
+				if (found && (!where || found < where)) {
+					where = found;
+					next = r;
+				}
+			}
+			if (!next || write(fd, next->reply, strlen(next->reply)) < 0)
+				break;
+			at = where + strlen(next->word);
+		}
+	}
+}
 
 static void *fake_run(void *arg)
 {
@@ -261,7 +289,9 @@ static void *fake_run(void *arg)
 		if (fd < 0)
 			return NULL;
 		__atomic_add_fetch(&f->connections, 1, __ATOMIC_SEQ_CST);
-		for (const char *const *reply = f->replies; *reply && read(fd, in, sizeof(in)) > 0; reply++)
+		if (f->rules)
+			fake_rules(f, fd);
+		for (const char *const *reply = f->replies; reply && *reply && read(fd, in, sizeof(in)) > 0; reply++)
 			if (write(fd, *reply, strlen(*reply)) < 0)
 				break;
 		close(fd);
@@ -357,6 +387,68 @@ FIBER_TEST(nothing_there_fails_at_once)
 	redis_close(r);
 }
 
+/* ---- a cluster of two that lie ---- */
+
+#define KEYED "\r\n$3\r\nGET\r\n"
+
+struct pair {
+	struct fake a, b;
+	struct rule rules_a[5], rules_b[5];
+	char moved_b[128], ask_b[128], moved_a[128], slots_b[128];
+};
+
+static void pair_begin(struct pair *p)
+{
+	fake_begin(&p->a, NULL);
+	fake_begin(&p->b, NULL);
+	unsigned port_b = (unsigned)atoi(strchr(p->b.address, ':') + 1), slot = redis_slot(S("k"));
+	snprintf(p->moved_b, sizeof(p->moved_b), "-MOVED %u %s\r\n", slot, p->b.address);
+	snprintf(p->moved_a, sizeof(p->moved_a), "-MOVED %u %s\r\n", slot, p->a.address);
+	snprintf(p->ask_b, sizeof(p->ask_b), "-ASK %u %s\r\n", slot, p->b.address);
+	snprintf(p->slots_b, sizeof(p->slots_b), "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n", port_b);
+}
+
+static enum err ask_pair(struct pair *p, const char *a_says, const char *slots, const char *b_says, struct redis_answer *answer)
+{
+	const struct rule rules_a[] = { { "INFO", RUN_ID "\r\n" }, { "CLUSTER", slots }, { KEYED, a_says }, { NULL, NULL } };
+	const struct rule rules_b[] = { { "INFO", RUN_ID "\r\n" }, { "CLUSTER", slots }, { "ASKING", "+OK\r\n" }, { KEYED, b_says }, { NULL, NULL } };
+	memcpy(p->rules_a, rules_a, sizeof(rules_a));
+	memcpy(p->rules_b, rules_b, sizeof(rules_b));
+	p->a.rules = p->rules_a;
+	p->b.rules = p->rules_b;
+	const char *address = p->a.address;
+	struct redis_settings s = { .addresses = &address, .address_count = 1, .cluster = true, .answer_ms_max = 20000 };
+	struct redis *r;
+	assert_int_equal(redis_open(&s, &r), OK);
+	const struct slice get[] = { S("GET"), S("k") };
+	const struct redis_command c = { .args = get, .count = 2, .key = 1, .ms_max = 20000 };
+	enum err e = redis_ask(r, &c, answer);
+	redis_close(r);
+	return e;
+}
+
+FIBER_TEST(a_cluster_is_followed)
+{
+	struct pair p = { .moved_a = "" };
+	struct redis_answer a;
+	pair_begin(&p);
+	assert_int_equal(ask_pair(&p, p.moved_b, p.slots_b, "+there\r\n", &a), OK);
+	expect_text(&a, "there");
+	assert_int_equal(ask_pair(&p, p.ask_b, "*0\r\n", "+there\r\n", &a), OK);
+	expect_text(&a, "there");
+	/* in a circle: not for ever */
+	assert_int_equal(ask_pair(&p, p.moved_b, "*0\r\n", p.moved_a, &a), ERR_TEMP);
+	redis_answer_release(&a);
+	assert_int_equal(ask_pair(&p, "-MOVED nonsense\r\n", "*1\r\n:1\r\n", "+x\r\n", &a), ERR_TEMP);
+	redis_answer_release(&a);
+	assert_int_equal(ask_pair(&p, "-TRYAGAIN later\r\n", "*0\r\n", "+x\r\n", &a), ERR_TEMP);
+	redis_answer_release(&a);
+	assert_int_equal(ask_pair(&p, "-MOVED 1 127.0.0.1:1\r\n", "*0\r\n", "+x\r\n", &a), ERR_TEMP); /* nobody there */
+	redis_answer_release(&a);
+	fake_end(&p.a);
+	fake_end(&p.b);
+}
+
 static void slots(void **state)
 {
 	(void)state;
@@ -381,6 +473,7 @@ int main(void)
 		cmocka_unit_test(a_server_that_lies_loses_the_connection),
 		cmocka_unit_test(a_replica_is_not_spoken_to),
 		cmocka_unit_test(nothing_there_fails_at_once),
+		cmocka_unit_test(a_cluster_is_followed),
 		cmocka_unit_test(slots),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include "storage/account_private.h"
 
 #include "core/base/limits.h"
+#include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/file.h"
 #include "storage/commit.h"
@@ -287,26 +288,39 @@ static enum err unborn_still(struct account *a)
 	return there < 0 ? ERR_IO : OK;
 }
 
-/* On a shared store what was read from a sealed account may be old: has anybody made a log since? */
-static enum err sealed_still(struct account *a)
+/* Is the newest log still the one that is known? */
+static enum err newest_still(struct account *a)
 {
 	struct account_live *live;
 	struct fence_names names;
+	enum account_state state = (enum account_state)a->state;
+	enum err e = account_live_get(a, &live);
+
+	if (e != OK)
+		return e;
+	e = fence_list(live->dir_fd, &names);
+	if (e == OK && a->state == state && names.newest < a->logs[a->log_count - 1].number)
+		e = ERR_AGAIN; /* we have made one since the list began */
+	else if (e == OK && a->state == state && names.newest != a->logs[a->log_count - 1].number)
+		own_lost(a, "somebody else took it");
+	fence_names_release(&names);
+	account_live_put(live);
+	return e;
+}
+
+/* On a shared store what was read from a sealed account may be old: has anybody made a log since? */
+static enum err sealed_still(struct account *a)
+{
 	enum err e;
 
 	if (!file_shared() || a->state != ACCOUNT_SEALED)
 		return OK;
 	if (account_unborn(a))
 		return unborn_still(a);
-	e = account_live_get(a, &live);
-	if (e != OK)
-		return e;
-	e = fence_list(live->dir_fd, &names);
-	if (e == OK && a->state == ACCOUNT_SEALED && names.newest != a->logs[a->log_count - 1].number)
-		own_lost(a, "somebody else took it");
-	fence_names_release(&names);
-	account_live_put(live);
-	return e;
+	do
+		e = newest_still(a);
+	while (e == ERR_AGAIN && a->state == ACCOUNT_SEALED);
+	return e == ERR_AGAIN ? OK : e;
 }
 
 static void account_ref(struct account *a)
@@ -362,6 +376,62 @@ void account_close(struct account *account)
 	if (--account->refs == 0 && account->orphans)
 		sweep_begin(account);
 	account_unpin(account);
+}
+
+/* ---- between two owners ---- */
+
+/* Known and nobody's business of this moment, or NULL. */
+static struct account *known_at_rest(uint64_t id)
+{
+	struct account *a;
+
+	while ((a = account_known(id)) != NULL && a->busy)
+		(void)waitq_wait(a->busy, 0);
+	return a;
+}
+
+enum err account_let_go(uint64_t account_id)
+{
+	struct account *a = known_at_rest(account_id);
+
+	if (!a)
+		return OK;
+	if (a->warm.pins > 0 && !a->evicted)
+		return ERR_IN_USE;
+	if (a->keep)
+		return ERR_BUSY;
+	warm_let_go(a);
+	return OK;
+}
+
+enum err account_confirm(uint64_t account_id)
+{
+	struct account *a = known_at_rest(account_id);
+	enum err e = OK;
+
+	if (!a || a->state == ACCOUNT_LOST || account_unborn(a))
+		return OK; /* account_open looks at these by itself */
+	account_ref(a);
+	do
+		e = newest_still(a);
+	while (e == ERR_AGAIN && a->state != ACCOUNT_LOST);
+	if (a->state == ACCOUNT_LOST)
+		e = a->warm.pins > 1 ? ERR_FENCED : OK;
+	account_close(a);
+	return e;
+}
+
+uint32_t account_newest_log(const struct account *account)
+{
+	return account->log_count ? account->logs[account->log_count - 1].number : 0;
+}
+
+void account_distrust(struct account *account, uint32_t newest_seen)
+{
+	if (!account->read_only)
+		log_event(LOG_ALARM, "store.older_than_known", LOG_U64("account", account->id), LOG_U64("newest_log", account_newest_log(account)),
+			  LOG_U64("known", newest_seen), LOG_Z("effect", "read-only"));
+	account->read_only = true;
 }
 
 /* ---- destroy ---- */

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -592,10 +593,13 @@ static enum err spool_sweep(int spool_dir_fd)
 
 enum err body_start(const struct store_config *config, int data_dir_fd)
 {
-	int r = file_mkdir(data_dir_fd, SPOOL_DIR, 0700);
+	char name[sizeof(SPOOL_DIR) + 1 + NAME_MAX] = SPOOL_DIR;
+	if (config->node) /* what another process has there is not ours to sweep */
+		snprintf(name, sizeof(name), SPOOL_DIR ".%.*s", NAME_MAX - (int)sizeof(SPOOL_DIR), config->node);
+	int r = file_mkdir(data_dir_fd, name, 0700);
 	if (r < 0 && r != -EEXIST)
 		return err_from_result(r);
-	int fd = file_open(data_dir_fd, SPOOL_DIR, O_RDONLY | O_DIRECTORY, 0);
+	int fd = file_open(data_dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return err_from_result(fd);
 	enum err e = spool_sweep(fd);

@@ -5,7 +5,7 @@
  * ============================================================ 1. Files
  *
  *     DATA/format                 "penfold store 1\n": what this folder is; held by an exclusive lock while a process serves it
- *     DATA/spool/                 messages on their way in (body.h)
+ *     DATA/spool/                 messages on their way in (body.h); DATA/spool.NODE/ where several nodes share the folder
  *     DATA/a/HH/HH/IIIIIIIIIIIIIIII/   an account: 16 hex digits of its id below two levels of a hash of the id
  *         L.<n>                   logs: the account itself. n counts from 1, decimal, no leading zero
  *         B.<guid>                the bytes of one message too large for a log

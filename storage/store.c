@@ -90,14 +90,13 @@ static enum err folder_open(const struct store_config *config)
 	format_fd = file_open(folder_fd, FORMAT_FILE, O_RDWR | O_CREAT, 0600);
 	if (format_fd < 0)
 		return err_from_errno(-format_fd);
-	r = file_lock(format_fd);
+	file_set_shared(config->shared);
+	r = config->shared ? file_lock_shared(format_fd) : file_lock(format_fd);
 	if (r < 0)
 		return r == -EWOULDBLOCK ? ERR_IN_USE : err_from_errno(-r);
 	e = format_check();
 	if (e == OK)
 		e = folder_make(ACCOUNTS_DIR);
-	if (e == OK)
-		e = folder_make("spool");
 	if (e == OK && file_sync_dir(folder_fd) < 0)
 		e = ERR_IO;
 	/* what a dead process left in the page cache becomes durable before it is believed */

@@ -41,6 +41,10 @@ struct store_config {
 	uint32_t commit_ms_max;     /* a commit not begun by then is refused */
 	uint32_t scrub_days;        /* every log is read once in so many days (14); 0 = off */
 	uint32_t log_fds_max;       /* descriptors kept open for logs, of all shards together */
+	/* Several processes work on this folder (DESIGN section 5, placement `any`): each account is kept by the fence alone, the folder's lock
+	 * is shared, tools still want it alone. `node` tells their spool folders apart; NULL: there is one process. */
+	bool shared;
+	const char *node;
 };
 void store_config_default(struct store_config *config_out);
 
@@ -59,6 +63,17 @@ unsigned store_shard_of(uint64_t account_id);
 /* Opens (or makes) an account that the directory knows. Counted: each needs its account_close. Later. */
 enum err account_open(uint64_t account_id, struct account **account_out);
 void account_close(struct account *account);
+/* Seals an account that nobody uses, and forgets it. OK also when it was not in memory; ERR_IN_USE: sessions or jobs of ours are there; ERR_BUSY:
+ * it must be kept (its disk failed). Whatever becomes of the seal, the next owner's fence sees to it. Later. */
+enum err account_let_go(uint64_t account_id);
+/* After a time in which somebody else may have owned it: memory that is not what the disk says is dropped. Later. ERR_FENCED: it is not,
+ * and sessions are still there; ERR_IO. */
+enum err account_confirm(uint64_t account_id);
+/* The number of the newest log that is known; 0: none was ever made. Now. */
+uint32_t account_newest_log(const struct account *account);
+/* The account's newest log is older than what is known to have been: a backup, or the wrong disk. It can only be read from now on, and
+ * an alarm says so. Now. */
+void account_distrust(struct account *account, uint32_t newest_seen);
 /* Removes an account's directory for good; ERR_IN_USE while sessions hold it. Later. */
 enum err account_destroy(uint64_t account_id);
 

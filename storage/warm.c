@@ -47,6 +47,17 @@ static void let_go(struct account *a)
 	waitq_wake_all(&queue);
 }
 
+void warm_let_go(struct account *a)
+{
+	ASSERT(a->refs == 0 && !a->busy);
+	if (a->evicted)
+		link_remove(&a->warm.link);
+	else
+		lru_remove(&store_self()->warm, &a->warm);
+	a->evicted = true;
+	let_go(a);
+}
+
 static void keeper(void *arg)
 {
 	struct store_shard *s = store_self();

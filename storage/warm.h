@@ -18,6 +18,8 @@ void account_live_evict(struct lru_node *n);
 void account_drop(struct account *a);
 extern struct slice (*const account_key_of)(const struct table_node *n);
 
+/* Seals, saves and drops one that nobody uses. Later. */
+void warm_let_go(struct account *a);
 /* Lets go of every account that nobody uses, and waits until that is done. Later. */
 void warm_stop(void);
 

@@ -180,7 +180,6 @@ enum err maildrop_lock(struct maildrop_lock *lock, uint64_t account_id, struct s
 	if (!passed && too_soon(l, lock, login_delay_s))
 		return ERR_BUSY;
 	lock->token = ++l->last_token;
-	lock->since_ms = clock_now_ms();
 	lock->since_wall_s = clock_wall_s();
 	memset(lock->peer, 0, sizeof(lock->peer));
 	if (peer.len)

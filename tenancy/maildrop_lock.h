@@ -28,7 +28,7 @@ struct maildrop_lock {
 	struct slice user;           /* of an SDPS host's maildrop, folded; empty = all of it. Set before maildrop_lock, valid while held */
 	uint64_t token;
 	int64_t since_wall_s;
-	uint64_t since_ms;
+	void *hold;                  /* of who owns accounts in a fleet (net/fleet); NULL without one */
 	char peer[48];               /* address of the client without port, cut if longer (a unix path) */
 	/* Asked of the holder, on its shard: is your client still there? Now. May be NULL (always). False = dead: the lock passes and
 	 * the holder's maildrop_unlock becomes a no-op; the callee must end its session without update. */

@@ -61,6 +61,23 @@
 #define SOCKET_UNSENT_BYTES_MAX 131072     /* the kernel keeps behind what is on its way: 1,000 slow readers cost it 128 MiB, not 1.3 GiB; files above 2 MB cost more wake-ups */
 #define OFFLOAD_THREADS_MAX 256            /* a guard against a slip in the configuration */
 
+#define REDIS_RUN_ID_BYTES 40                /* as Redis has it: 40 hexadecimal digits */
+#define REDIS_ARGS_MAX 64                    /* of one command of ours */
+#define REDIS_ASK_ALL_MAX 32                 /* commands of one redis_ask_all: their waits lie on the asker's stack */
+#define REDIS_QUEUE_MAX 8192                 /* commands on their way on one connection: each fiber has one, the rest are field writes */
+#define REDIS_OUT_BYTES_MAX MIB(4)           /* commands not yet taken by the socket */
+#define REDIS_REPLY_BYTES_MAX MIB(4)         /* one reply; ours are below a kilobyte, a listing comes in pages */
+#define REDIS_SERVERS_MAX 64                 /* of a cluster, known at once; its masters are fewer */
+#define REDIS_SLOTS 16384                    /* the cluster specification's */
+#define REDIS_HOPS_MAX 5                     /* MOVED, ASK, NOSCRIPT answers to one command: a cluster that is changing needs two */
+#define REDIS_CONNECT_MS_MAX 2000            /* default: connecting and saying who we are */
+#define REDIS_ANSWER_MS_MAX 1000             /* default: an answer takes 0.2 ms; above this the server is in trouble */
+#define REDIS_RETRY_MS_MIN 20                /* pause before connecting again: a restart is met soon ... */
+#define REDIS_RETRY_MS_MAX 2000              /* ... and a server that is gone is not flooded */
+#define REDIS_IDLE_MS_MAX 5000               /* without a word: a PING, so that a dead connection is found before it is needed */
+#define REDIS_REFRESH_MS 1000                /* a cluster's slots are asked for at most once in this time */
+#define REDIS_HOST_BYTES_MAX 255             /* of an address, as DNS has it */
+
 /* ---- storage ---- */
 #define BODY_DOTS_MAX 1024u                  /* offsets of dot lines kept with a body; above it a sender scans for them */
 #define BODY_HEADER_KEPT_BYTES KIB(64)       /* of a header block, kept in memory while its body lives: loop counts, SDPS rules */
@@ -313,5 +330,22 @@
 #define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */
+
+/* ---- net/fleet ---- */
+#define FLEET_NODE_BYTES_MAX 63              /* a node's name: one label of a host's, as StatefulSets give them */
+#define FLEET_INCARNATION_BYTES 32           /* 128 random bits in hexadecimal: never drawn twice */
+#define FLEET_NODES_MAX 256                  /* of one fleet, in a list of homes */
+#define FLEET_MASTERS_MAX REDIS_SERVERS_MAX  /* of Redis, remembered at once */
+#define FLEET_OWNED_MAX ((size_t)1 << 20)    /* accounts owned by one shard: 100 MiB of registry */
+#define FLEET_TTL_MS 15000                   /* default: how long a dead node's accounts wait ... */
+#define FLEET_RENEW_MS 5000                  /* ... two renewals may be lost ... */
+#define FLEET_MARGIN_MS 3000                 /* ... and so much sooner than Redis we think it over: clock rates, a late look */
+#define FLEET_IDLE_MS 60000                  /* default: an owner keeps an account without sessions so long */
+#define FLEET_TAKE_WAIT_MS 2000              /* default: a login waits so long for another node to let an idle account go */
+#define FLEET_WISH_LOOK_MS 200               /* how often a node looks what others want of it */
+#define FLEET_WISHES_MAX 64                  /* taken in one look; more come with the next */
+#define FLEET_AGAIN_MS 50                    /* between two looks whether another node has let go */
+#define FLEET_TICK_MS 250                    /* how late a shard ends sessions whose lease has lapsed; an acknowledgement asks the clock itself */
+#define FLEET_LETTING_GO_MAX 16              /* accounts that a shard seals at once for being idle */
 
 #endif

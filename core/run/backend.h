@@ -137,7 +137,7 @@ struct io_backend {
 	void (*fd_close)(void *be, int fd); /* any thread */
 	void (*fd_shutdown)(void *be, int fd);
 	void (*prefetch)(void *be, int fd, uint64_t offset, uint64_t bytes); /* begins reading ahead; must not wait for the disk */
-	int (*lock)(void *be, int fd);
+	int (*lock)(void *be, int fd, bool shared);
 	int (*space)(void *be, int fd, struct file_space *space_out);
 	int (*exists)(void *be, int dir_fd, const char *name);                            /* any thread; 1, 0 or -errno */
 	int (*stat)(void *be, int fd, struct file_info *info_out);                        /* any thread */
@@ -179,7 +179,7 @@ uint64_t sys_wall_ns(void *be);
 void sys_random(void *be, void *out, size_t bytes);
 void sys_close(void *be, int fd);
 void sys_shutdown(void *be, int fd);
-int sys_lock(void *be, int fd);
+int sys_lock(void *be, int fd, bool shared);
 int sys_space(void *be, int fd, struct file_space *space_out);
 int sys_exists(void *be, int dir_fd, const char *name);
 int sys_stat(void *be, int fd, struct file_info *info_out);

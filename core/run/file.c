@@ -359,5 +359,11 @@ int file_space(int fd, struct file_space *space_out)
 int file_lock(int fd)
 {
 	struct shard *s = shard_current;
-	return s->backend->lock(s->be, fd);
+	return s->backend->lock(s->be, fd, false);
+}
+
+int file_lock_shared(int fd)
+{
+	struct shard *s = shard_current;
+	return s->backend->lock(s->be, fd, true);
 }

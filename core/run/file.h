@@ -73,6 +73,8 @@ int file_space(int fd, struct file_space *space_out); /* now */
 
 /* An exclusive lock of the whole file for the life of the descriptor; -EWOULDBLOCK if another process has it. Now. */
 int file_lock(int fd);
+/* The same, but others may have it shared too. Now. */
+int file_lock_shared(int fd);
 
 /* Tells the door whether the data folder is on a shared store. */
 void file_set_shared(bool shared);

@@ -103,9 +103,11 @@ static void call_body(void *arg)
 static void call_arrived(struct post *p)
 {
 	struct call *c = CONTAINER_OF(p, struct call, post);
-	c->result = fiber_run(c->what, call_body, c);
-	if (c->result != OK)
-		go_back(c);
+	enum err e = fiber_run(c->what, call_body, c);
+	if (e == OK)
+		return; /* c may be gone: the caller, whose stack it is on, may have its answer already */
+	c->result = e;
+	go_back(c);
 }
 
 enum err shard_call(unsigned shard, const char *what, void (*fn)(void *arg), void *arg)

@@ -35,6 +35,7 @@ enum err shard_open(const struct shard_options *options, unsigned index, struct 
 	s->offload = offload;
 	s->splice_min_bytes = options->splice_min_bytes ? options->splice_min_bytes : SEND_SPLICE_MIN_BYTES;
 	list_init(&s->deferred);
+	list_init(&s->deferred_late);
 	list_init(&s->accepts_paused);
 	timer_init(&s->accept_timer, NULL);
 	fibers_init(&s->fibers);
@@ -68,12 +69,18 @@ void shard_defer(struct shard *s, struct deferred *d)
 		list_push_back(&s->deferred, &d->link);
 }
 
-/* Those that were there at the beginning: what they defer again is for the next turn. */
-static void deferred_run(struct shard *s)
+void shard_defer_late(struct shard *s, struct deferred *d)
 {
-	struct link *last = list_last(&s->deferred), *l;
+	if (!link_linked(&d->link))
+		list_push_back(&s->deferred_late, &d->link);
+}
+
+/* Those that were there at the beginning: what they defer again is for the next turn. */
+static void deferred_run(struct list *list)
+{
+	struct link *last = list_last(list), *l;
 	bool end = !last;
-	while (!end && (l = list_pop_front(&s->deferred))) {
+	while (!end && (l = list_pop_front(list))) {
 		end = l == last;
 		struct deferred *d = CONTAINER_OF(l, struct deferred, link);
 		d->run(d);
@@ -83,7 +90,7 @@ static void deferred_run(struct shard *s)
 static bool has_work(const struct shard *s)
 {
 	const struct fibers *fs = &s->fibers;
-	return !list_empty(&fs->ready) || !list_empty(&s->deferred) || (fs->queue_count && fs->running < FIBERS_PER_SHARD_MAX);
+	return !list_empty(&fs->ready) || !list_empty(&s->deferred) || !list_empty(&s->deferred_late) || (fs->queue_count && fs->running < FIBERS_PER_SHARD_MAX);
 }
 
 static uint64_t sleep_ns(struct shard *s)
@@ -99,8 +106,9 @@ void shard_turn(struct shard *s, bool may_block)
 {
 	wheel_advance(&s->wheel, s->now_ms);
 	posts_run(s);
-	deferred_run(s);
+	deferred_run(&s->deferred);
 	fibers_run(s, SHARD_TURN_COMPLETIONS_MAX);
+	deferred_run(&s->deferred_late);
 
 	uint64_t end_ns = s->backend->boot_ns(s->be), lag_ns = end_ns - s->now_ns;
 	if (lag_ns > s->lag_max_ns)
@@ -127,7 +135,7 @@ void shard_turn(struct shard *s, bool may_block)
 bool shard_idle(const struct shard *s)
 {
 	return s->fibers.running == 0 && s->fibers.queue_count == 0 && s->requests.open == 0 && s->sends.open == 0 &&
-	       list_empty(&s->deferred) && list_empty(&s->accepts_paused) && !__atomic_load_n(&s->posts, __ATOMIC_RELAXED);
+	       list_empty(&s->deferred) && list_empty(&s->deferred_late) && list_empty(&s->accepts_paused) && !__atomic_load_n(&s->posts, __ATOMIC_RELAXED);
 }
 
 unsigned shard_index(void)

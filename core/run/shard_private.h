@@ -148,7 +148,7 @@ struct shard {
 	struct wheel wheel;
 	struct fibers fibers;
 	struct requests requests;
-	struct list deferred;
+	struct list deferred, deferred_late;
 	struct sends sends;
 	struct offload *offload;
 	uint64_t splice_min_bytes;
@@ -176,6 +176,8 @@ void shard_close(struct shard *s);
 /* One turn: timers, posts, fibers, then the back end. Blocks only if may_block and nothing is left to do. */
 void shard_turn(struct shard *s, bool may_block);
 void shard_defer(struct shard *s, struct deferred *d);
+/* Runs in this turn, behind its fibers and before the wait: what gathers bytes of all who ran. */
+void shard_defer_late(struct shard *s, struct deferred *d);
 /* True when nothing runs and nothing is open. */
 bool shard_idle(const struct shard *s);
 void shard_clock(struct shard *s);

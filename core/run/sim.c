@@ -280,9 +280,10 @@ static void sim_prefetch(void *be, int fd, uint64_t offset, uint64_t bytes)
 	(void)offset;
 	(void)bytes;
 }
-static int sim_lock(void *be, int fd)
+static int sim_lock(void *be, int fd, bool shared)
 {
 	(void)be;
+	(void)shared;
 	(void)fd;
 	return 0;
 }

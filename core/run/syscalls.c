@@ -58,10 +58,10 @@ void sys_shutdown(void *be, int fd)
 	(void)shutdown(fd, SHUT_RDWR); /* ENOTCONN: already gone */
 }
 
-int sys_lock(void *be, int fd)
+int sys_lock(void *be, int fd, bool shared)
 {
 	(void)be;
-	return done(flock(fd, LOCK_EX | LOCK_NB));
+	return done(flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB));
 }
 
 int sys_space(void *be, int fd, struct file_space *space_out)

@@ -10,6 +10,7 @@
 
 #include "core/base/log.h"
 #include "core/run/fiber.h"
+#include "net/fleet/owner.h"
 
 #include <stdlib.h>
 
@@ -193,11 +194,13 @@ static void look_for_room(struct lmtp_task *t)
 {
 	struct room_question *q = CONTAINER_OF(t, struct room_question, task);
 	struct account *account;
-	q->err = account_open(q->account_id, &account);
+	struct owner_hold hold = { .owner = NULL };
+	struct owner_answer where;
+	q->err = owner_open(q->account_id, &hold, &account, &where);
 	if (q->err != OK)
 		return;
 	account_usage(account, &q->usage);
-	account_close(account);
+	owner_close(&hold, account);
 }
 
 static void room_answered(struct lmtp_task *t)

@@ -19,6 +19,7 @@
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
+#include "net/fleet/owner.h"
 
 #include <stdio.h>
 
@@ -98,12 +99,16 @@ static enum err append_copy(struct job *job, struct account *account, struct sli
 static void store_copy(struct job *job)
 {
 	struct account *account;
+	struct owner_hold hold = { .owner = NULL };
+	struct owner_answer where;
 	char prefix[LMTP_PREFIX_BYTES_MAX];
-	job->err = account_open(job->rcpt->subject->account_id, &account);
+	job->err = owner_open(job->rcpt->subject->account_id, &hold, &account, &where);
 	if (job->err != OK)
 		return;
 	job->err = append_copy(job, account, write_prefix(job, prefix));
-	account_close(account);
+	if (job->err == ERR_FENCED)
+		owner_fenced(job->rcpt->subject->account_id);
+	owner_close(&hold, account);
 }
 
 /* ---- jobs: out to a shard, and back ---- */

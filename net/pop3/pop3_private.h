@@ -51,6 +51,7 @@ struct pop3_session {
 	bool utf8;    /* UTF8 was said: RFC 6856 */
 	bool spoke;   /* a first line has come */
 	bool usurped; /* the lock passed to another session: no update */
+	bool lapsed;  /* the node's lease ran out, or another has the account: no update */
 
 	/* AUTHORIZATION */
 	struct slice name;   /* USER; in TRANSACTION, XLST's header field. In the arena */
@@ -93,7 +94,7 @@ enum pop3_word {
 	POP3_W_DAMAGED, POP3_W_READONLY, POP3_W_XTND_UNKNOWN, POP3_W_XLST_FEW, POP3_W_XLST_MANY, POP3_W_XMIT_MANY, POP3_W_XMIT_OFF, POP3_W_XMIT_DOWN,
 	POP3_W_XMIT_RATE, POP3_W_XMIT_TOO_BIG, POP3_W_XMIT_BYTES, POP3_W_XMIT_HEADER, POP3_W_XMIT_ADDRESS, POP3_W_XMIT_NOBODY, POP3_W_XMIT_TOO_MANY,
 	POP3_W_XMIT_SENDER, POP3_W_XMIT_RESENT, POP3_W_XMIT_8BIT, POP3_W_XMIT_REFUSED, POP3_W_XMIT_LATER, POP3_W_XMIT_PART, POP3_W_XMIT_PART_LATER,
-	POP3_W_TLS_FIRST, POP3_W_NO_CLEAR, POP3_W_TLS_OFF, POP3_W_TLS_ON, POP3_W_TLS_LATE,
+	POP3_W_WAIT, POP3_W_TLS_FIRST, POP3_W_NO_CLEAR, POP3_W_TLS_OFF, POP3_W_TLS_ON, POP3_W_TLS_LATE,
 	POP3_W_COUNT
 };
 /* One status line. %1 and %2 in the text are a and b. */

@@ -7,6 +7,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/clock.h"
+#include "net/fleet/owner.h"
 
 #include <stdlib.h>
 
@@ -58,13 +59,23 @@ static bool still_there(struct maildrop_lock *lock)
 	return false;
 }
 
-static enum err take(struct pop3_session *p)
+/* The maildrop is not ours to change any more, for the node's lease ran out (DESIGN section 5), or another has it. */
+static void lost_maildrop(struct maildrop_lock *lock, enum owner_end why)
 {
+	struct pop3_session *p = CONTAINER_OF(lock, struct pop3_session, lock);
+	log_event(LOG_WARN, "pop3.lost", LOG_U64("session", p->s.id), LOG_Z("why", why == OWNER_END_LAPSED ? "lease" : why == OWNER_END_LOST ? "owner" : "broken"));
+	p->lapsed = true;
+	session_kill(&p->s, END_STOP);
+}
+
+static enum err take(struct pop3_session *p, bool *too_soon_out)
+{
+	struct owner_answer answer;
 	p->lock.probe = still_there;
 	p->lock.user = p->subject->sdps_user;
-	enum err e = maildrop_lock(&p->lock, p->subject->account_id, session_peer_address(&p->s), p->subject->login_delay_s);
-	if (e == OK)
-		e = account_open(p->subject->account_id, &p->account);
+	enum err e = owner_open_maildrop(&p->lock, p->subject->account_id, session_peer_address(&p->s), p->subject->login_delay_s, lost_maildrop,
+					 &p->account, &answer);
+	*too_soon_out = answer.too_soon;
 	if (e == OK && p->subject->sdps_user.len)
 		e = view_open_for(p->account, FOLDER_INBOX, p->subject->sdps_user, &p->view);
 	else if (e == OK)
@@ -89,9 +100,10 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 
 enum step pop3_enter(struct pop3_session *p)
 {
-	enum err e = take(p);
+	bool too_soon;
+	enum err e = take(p, &too_soon);
 	if (e != OK)
-		return turn_away(p, e, e == ERR_BUSY && !p->lock.held);
+		return turn_away(p, e, too_soon);
 	p->state = POP3_TRANSACTION;
 	session_set_idle(&p->s, pop3_settings.idle_ms_max);
 	p->name = slice_of(NULL, 0);
@@ -111,16 +123,17 @@ void pop3_leave(struct pop3_session *p)
 	if (p->view)
 		view_close(p->view);
 	p->view = NULL;
-	if (p->account)
-		account_close(p->account);
+	owner_close_maildrop(&p->lock, p->account);
 	p->account = NULL;
-	maildrop_unlock(&p->lock);
 	p->lock.user = slice_of(NULL, 0); /* the subject's */
 	if (p->subject)
 		subject_unref(p->subject);
 	p->subject = NULL;
 	bits_release(&p->deleted);
 }
+
+/* May this session still acknowledge anything? */
+static bool in_time(const struct pop3_session *p) { return !p->lapsed && owner_in_time(&p->lock); }
 
 /* ---- UPDATE ---- */
 
@@ -155,8 +168,14 @@ static enum step update(struct pop3_session *p)
 	p->state = POP3_UPDATE;
 	if (p->usurped)
 		e = ERR_IN_USE;
+	else if (!in_time(p))
+		e = ERR_TEMP;
 	else if (p->deleted_count)
 		e = expunge(p, &removed);
+	if (e == OK && !in_time(p)) /* after the sync, before the answer */
+		e = ERR_TEMP;
+	if (e == ERR_FENCED)
+		owner_fenced(p->subject->account_id);
 	log_end(p, e == OK ? "quit" : err_name(e), removed);
 	if (e != OK)
 		metric_inc(&updates_failed);
@@ -188,6 +207,10 @@ static enum step take_line(struct session *s, struct slice line)
 	if (!p->spoke && pop3_is_http(line))
 		return STEP_ABORT; /* a browser that was sent here gets nothing that it could take for an answer */
 	p->spoke = true;
+	if (p->state == POP3_TRANSACTION && !in_time(p)) {
+		pop3_word(p, POP3_W_WAIT);
+		return STEP_CLOSE;
+	}
 	return p->exchange != POP3_NO_EXCHANGE ? pop3_exchange_line(p, line) : pop3_command(p, line);
 }
 

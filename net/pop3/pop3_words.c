@@ -77,6 +77,7 @@ static const struct phrase phrases[] = {
 	[POP3_W_IN_USE] = { "-ERR [IN-USE] ", { "maildrop is locked by another session, please wait and try again",
 						"Postfach ist von einer anderen Sitzung gesperrt" } },
 	[POP3_W_TEMPORARY] = { TEMP, { "temporary fault, please wait and try again", "vorübergehende Störung, bitte später wieder versuchen" } },
+	[POP3_W_WAIT] = { TEMP, { "please wait and try again", "bitte später wieder versuchen" } },
 	[POP3_W_BUSY] = { TEMP, { "server is busy, please wait and try again", "Server ist ausgelastet, bitte später wieder versuchen" } },
 	[POP3_W_LIMIT] = { PERM, { "a limit of this server was reached", "eine Grenze dieses Servers ist erreicht" } },
 	[POP3_W_FULL] = { TEMP, { "disk is full, please wait and try again", "Platte ist voll, bitte später wieder versuchen" } },
@@ -131,7 +132,7 @@ static const uint8_t word_of[] = {
 	[ERR_CORRUPT] = POP3_W_DAMAGED,
 	[ERR_FENCED] = POP3_W_TEMPORARY,
 	[ERR_READONLY] = POP3_W_READONLY,
-	[ERR_TEMP] = POP3_W_TEMPORARY,
+	[ERR_TEMP] = POP3_W_WAIT,
 	[ERR_CONFIG] = POP3_W_TEMPORARY,
 };
 static_assert_c(ARRAY_LEN(word_of) == ERR_COUNT, "every outcome has a word");

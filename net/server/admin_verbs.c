@@ -127,7 +127,7 @@ struct locks_part {
 static json_t *lock_json(const struct maildrop_lock *lock)
 {
 	json_t *o = json_pack("{s:s, s:i, s:I, s:I, s:I}", "node", node_name, "shard", (int)shard_index(), "account_id", (json_int_t)lock->account_id,
-			      "since", (json_int_t)lock->since_wall_s, "held_ms", (json_int_t)(clock_now_ms() - lock->since_ms));
+			      "since", (json_int_t)lock->since_wall_s, "held_s", (json_int_t)(clock_wall_s() - lock->since_wall_s));
 	json_object_set_new(o, "peer", string_json(lock->peer));
 	char *user = slice_dup(lock->user);
 	json_object_set_new(o, "user", lock->user.len ? string_json(user) : json_null());

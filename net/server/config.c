@@ -5,7 +5,7 @@
  * The file is read into `struct raw` by settings.h, then number by number through one table (`keys`) that holds default,
  * least and greatest value, so that a key is added in three places only: raw, schema, table; and in deploy/penfold.yaml.
  */
-#include "net/server/config.h"
+#include "net/server/config_private.h"
 
 #include "core/base/addr.h"
 #include "core/base/limits.h"
@@ -28,9 +28,11 @@ struct raw_directory {
 	char *path, *tenant, *domain;
 };
 struct raw {
+	struct raw_fleet fleet; /* its fields stand at the top, too */
+	struct raw_redis redis;
 	char *data;
 	uint32_t shards;
-	char *default_domain, *hostname, *user, *admin_socket, *node;
+	char *default_domain, *hostname, *user, *admin_socket;
 	struct {
 		char *mode, *group;
 	} admin;
@@ -98,8 +100,6 @@ static const cyaml_strval_t relays[] = { { "lmtp", XMIT_LMTP }, { "smtp", XMIT_S
 enum { BACKEND_AUTO, BACKEND_IO_URING };
 static const cyaml_strval_t backends[] = { { "auto", BACKEND_AUTO }, { "io_uring", BACKEND_IO_URING } };
 
-#define OPT CYAML_FLAG_OPTIONAL
-#define TEXT(key, type, member) CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | OPT, type, member, 1, 4096)
 
 static const cyaml_schema_field_t listener_fields[] = {
 	CYAML_FIELD_ENUM("protocol", CYAML_FLAG_STRICT, struct raw_listener, protocol, protocols, CYAML_ARRAY_LEN(protocols)),
@@ -210,8 +210,9 @@ static const cyaml_schema_field_t top_fields[] = {
 	TEXT("hostname", struct raw, hostname),
 	TEXT("user", struct raw, user),
 	TEXT("admin_socket", struct raw, admin_socket),
-	TEXT("node", struct raw, node),
 	ROOM(admin, admin_fields), ROOM(http, http_fields),
+	FLEET_FIELDS(struct raw, fleet),
+	CYAML_FIELD_MAPPING("redis", OPT, struct raw, redis, config_redis_fields),
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
 	CYAML_FIELD_SEQUENCE_COUNT("directories", CYAML_FLAG_POINTER | OPT, struct raw, directories, directories_count, &directory_schema, 1,
@@ -271,6 +272,14 @@ static const struct key keys[] = {
 	N(xmit, answer_ms_max, RELAY_ANSWER_MS_MAX, 10, 600000),
 	N(xmit, data_ms_max, RELAY_DATA_MS_MAX, 10, 600000),
 	B(tls, cache_bytes_max, TLS_CERTIFICATES_BYTES_MAX, KIB(64), MIB(1 << 16)),
+	N(redis, database, 0, 0, 1 << 20),
+	N(redis, ttl_ms, FLEET_TTL_MS, 200, 600000),
+	N(redis, renew_ms, FLEET_RENEW_MS, 10, 300000),
+	N(redis, margin_ms, FLEET_MARGIN_MS, 10, 300000),
+	N(redis, idle_ms, FLEET_IDLE_MS, 0, 86400000),
+	N(redis, take_wait_ms, FLEET_TAKE_WAIT_MS, 1, 60000),
+	N(redis, connect_ms_max, REDIS_CONNECT_MS_MAX, 10, 60000),
+	N(redis, answer_ms_max, REDIS_ANSWER_MS_MAX, 10, 60000),
 	N(net, connections_max, 0, 0, 1 << 24),
 	N(net, stall_s, 60, 1, 86400),
 	N(net, stop_grace_ms, 5000, 0, 600000),
@@ -321,12 +330,12 @@ static enum err take_key(struct settings *s, const struct key *key, const struct
 
 /* ---- the rest: names, addresses, relations ---- */
 
-static char *take_text(const char *text)
+char *config_text(const char *text)
 {
 	return text ? xstrdup(text) : NULL;
 }
 
-static char *own_hostname(void)
+char *config_own_hostname(void)
 {
 	char name[256];
 	if (gethostname(name, sizeof name) != 0)
@@ -336,7 +345,7 @@ static char *own_hostname(void)
 }
 
 /* Where a key stands, for messages about what only a start can tell. */
-static char *place_of(const struct settings *s, const char *path, const char *key)
+char *config_place(const struct settings *s, const char *path, const char *key)
 {
 	char *where = NULL;
 	unsigned line = settings_line(s, key);
@@ -349,13 +358,13 @@ static bool has_certificate(const struct config *config) { return config->tls.ce
 
 static enum err take_tls(struct settings *s, const struct raw *raw, struct config *config)
 {
-	config->tls.certificate = take_text(raw->tls.certificate);
-	config->tls.key = take_text(raw->tls.key);
-	config->tls.certificates = take_text(raw->tls.certificates);
-	config->tls.ticket_keys = take_text(raw->tls.ticket_keys);
-	config->tls.where_certificate = place_of(s, config->path, "tls.certificate");
-	config->tls.where_certificates = place_of(s, config->path, "tls.certificates");
-	config->tls.where_ticket_keys = place_of(s, config->path, "tls.ticket_keys");
+	config->tls.certificate = config_text(raw->tls.certificate);
+	config->tls.key = config_text(raw->tls.key);
+	config->tls.certificates = config_text(raw->tls.certificates);
+	config->tls.ticket_keys = config_text(raw->tls.ticket_keys);
+	config->tls.where_certificate = config_place(s, config->path, "tls.certificate");
+	config->tls.where_certificates = config_place(s, config->path, "tls.certificates");
+	config->tls.where_ticket_keys = config_place(s, config->path, "tls.ticket_keys");
 	if (config->tls.certificate && !config->tls.key)
 		return settings_refuse(s, "tls.certificate", "expected tls.key beside it, the file of its private key");
 	if (config->tls.key && !config->tls.certificate)
@@ -393,7 +402,7 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 					       raw->listeners[i].address);
 		config->listeners[i].protocol = (enum config_protocol)raw->listeners[i].protocol;
 		config->listeners[i].address = xstrdup(raw->listeners[i].address);
-		config->listeners[i].where = place_of(s, config->path, key);
+		config->listeners[i].where = config_place(s, config->path, key);
 		config->listeners_count = i + 1;
 		enum err e = take_listener_tls(s, &raw->listeners[i], i + 1, config, &addr, &config->listeners[i]);
 		if (e != OK)
@@ -406,7 +415,7 @@ static enum err take_directory(struct settings *s, const struct raw_directory *r
 {
 	char key[64];
 	snprintf(key, sizeof key, "directories[%u].type", number);
-	*out = (struct directory_source){ (enum directory_kind)raw->type, take_text(raw->path), take_text(raw->tenant), take_text(raw->domain) };
+	*out = (struct directory_source){ (enum directory_kind)raw->type, config_text(raw->path), config_text(raw->tenant), config_text(raw->domain) };
 	if (out->kind == DIRECTORY_SQLITE && (out->path || out->tenant || out->domain))
 		return settings_refuse(s, key, "expected nothing beside sqlite: it lies in the data folder and knows its tenants");
 	if (out->kind == DIRECTORY_PASSWD_FILE && (!out->path || !out->tenant))
@@ -480,7 +489,7 @@ static enum err take_http(struct settings *s, const struct raw *raw, struct conf
 	if (addr_parse(slice_str(raw->http.address), &a) != OK || addr_is_unix(&a))
 		return settings_refuse(s, "http.address", "expected \"HOST:PORT\" with a numeric HOST, or \"[IPV6]:PORT\"; got \"%s\"", raw->http.address);
 	config->http_address = xstrdup(raw->http.address);
-	config->where_http = place_of(s, config->path, "http.address");
+	config->where_http = config_place(s, config->path, "http.address");
 	return OK;
 }
 
@@ -509,30 +518,34 @@ static enum err check_names(struct settings *s, const struct config *config)
 
 static enum err take_all(struct settings *s, const struct raw *raw, struct config *config)
 {
-	config->data = take_text(raw->data);
-	config->default_domain = take_text(raw->default_domain);
-	config->hostname = raw->hostname ? take_text(raw->hostname) : own_hostname();
-	config->user = take_text(raw->user);
-	config->node = xstrdup(raw->node ? raw->node : config->hostname);
+	config->data = config_text(raw->data);
+	config->default_domain = config_text(raw->default_domain);
+	config->hostname = raw->hostname ? config_text(raw->hostname) : config_own_hostname();
+	config->user = config_text(raw->user);
+	enum err e = config_take_node(s, &raw->fleet, config);
+	if (e != OK)
+		return e;
 	if (raw->admin_socket) {
-		config->admin_socket = take_text(raw->admin_socket);
-	} else {
-		config->admin_socket = xmalloc(strlen(config->data) + 16);
-		sprintf(config->admin_socket, "%s/penfold.sock", config->data);
+		config->admin_socket = config_text(raw->admin_socket);
+	} else { /* where several nodes share a folder, each has its own */
+		config->admin_socket = xmalloc(strlen(config->data) + strlen(config->node) + 24);
+		sprintf(config->admin_socket, "%s/penfold%s%s.sock", config->data, config->placement_any ? "-" : "", config->placement_any ? config->node : "");
 	}
-	config->where_data = place_of(s, config->path, "data");
-	config->where_user = place_of(s, config->path, "user");
-	config->where_admin_socket = place_of(s, config->path, "admin_socket");
+	config->where_data = config_place(s, config->path, "data");
+	config->where_user = config_place(s, config->path, "user");
+	config->where_admin_socket = config_place(s, config->path, "admin_socket");
 	config->log_level = settings_line(s, "log.level") ? (enum log_level)raw->log.level : LOG_INFO;
 	config->log_form = settings_line(s, "log.form") ? (enum log_form)raw->log.form : LOG_FORM_KEYS;
 	config->io.backend = xstrdup(raw->io.backend == BACKEND_IO_URING ? "io_uring" : "auto");
 	config->io.pin = settings_line(s, "io.pin") ? raw->io.pin : true;
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		enum err e = take_key(s, &keys[i], raw, config);
+		e = take_key(s, &keys[i], raw, config);
 		if (e != OK)
 			return e;
 	}
-	enum err e = take_tls(s, raw, config);
+	e = take_tls(s, raw, config);
+	if (e == OK)
+		e = config_take_redis(s, &raw->redis, config);
 	if (e == OK)
 		e = take_listeners(s, raw, config);
 	if (e == OK)
@@ -585,6 +598,7 @@ void config_release(struct config *config)
 		free((void *)(uintptr_t)config->directories[i].domain);
 	}
 	free(config->directories);
+	config_release_fleet(config);
 	free(config->where_data);
 	free(config->where_user);
 	free(config->where_admin_socket);
@@ -595,7 +609,6 @@ void config_release(struct config *config)
 	free(config->hostname);
 	free(config->user);
 	free(config->admin_socket);
-	free(config->node);
 	free(config->http_address);
 	free(config->where_http);
 	free(config->io.backend);

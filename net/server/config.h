@@ -31,7 +31,6 @@ struct config {
 	unsigned shards; /* 0 = one per core */
 	char *default_domain, *hostname, *user, *admin_socket;
 	char *where_data, *where_user, *where_admin_socket; /* "penfold.yaml:1: data" */
-	char *node;         /* this node's name in listings */
 	char *http_address, *where_http; /* NULL: no HTTP */
 	uint32_t http_loop_s; /* a shard that has not turned for so long is not alive */
 	struct {
@@ -42,6 +41,29 @@ struct config {
 	unsigned listeners_count;
 	enum log_level log_level;
 	enum log_form log_form;
+	/* the fleet */
+	char *node; /* this node's name */
+	bool node_given, placement_any;
+	char *peer_address; /* NULL: none */
+	struct config_node {
+		char *name, *address;
+	} *nodes; /* placement home: all of them */
+	unsigned nodes_count;
+	struct {
+		char **addresses; /* of the server; of a cluster several. NULL and 0: no Redis */
+		unsigned addresses_count;
+		char *user, *password;
+		uint32_t database;
+		bool cluster, tls;
+		char *tls_ca, *tls_name, *tls_certificate, *tls_key; /* NULL: the system's; as the address says; none */
+		char *where_tls_ca, *where_tls_certificate;
+		struct {
+			char *master, *user, *password; /* master NULL: no Sentinel */
+			char **addresses;
+			unsigned addresses_count;
+		} sentinel;
+		uint32_t ttl_ms, renew_ms, margin_ms, idle_ms, take_wait_ms, connect_ms_max, answer_ms_max;
+	} redis;
 	struct {
 		char *backend;
 		bool pin;

@@ -6,6 +6,7 @@
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
+#include "net/fleet/owner.h"
 #include "storage/store.h"
 #include "tenancy/directory.h"
 
@@ -29,7 +30,7 @@ static void destroy(void *arg)
 {
 	struct destroying *d = arg;
 	/* a shard that ends may have put its store away already */
-	d->result = shard_stopping() ? ERR_BUSY : account_destroy(d->account_id);
+	d->result = shard_stopping() ? ERR_BUSY : owner_destroy(d->account_id);
 }
 
 /* One account; false when the directory or the owner cannot be asked now. */
@@ -43,7 +44,7 @@ static bool purge_one(uint64_t account_id)
 		return directory_purge_done(account_id) == OK;
 	}
 	/* In use: its sessions may go on until they end, then its turn comes. */
-	if (d.result == ERR_BUSY)
+	if (d.result == ERR_BUSY || d.result == ERR_TEMP)
 		return false;
 	if (d.result != ERR_IN_USE)
 		log_event(LOG_ERROR, "account.purge_failed", LOG_U64("account", account_id), LOG_ERR(d.result));

@@ -5,6 +5,7 @@
 #include "core/base/limits.h"
 #include "core/run/clock.h"
 #include "core/run/shard.h"
+#include "net/fleet/fleet.h"
 #include "net/listen.h"
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"
@@ -18,6 +19,7 @@
 #include "net/server/tls_watch.h"
 #include "storage/store.h"
 #include "net/tls.h"
+#include "net/tls_filter.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
 #include "tenancy/maildrop_lock.h"
@@ -36,6 +38,9 @@
 struct server {
 	const struct config *config;
 	struct store_config store;
+	struct fleet_node *nodes; /* the configuration's, in the fleet's form */
+	struct tls_filter_config redis_tls;
+	struct redis_filter redis_filter;
 };
 
 /* ---- what each room gets of the configuration ---- */
@@ -54,6 +59,68 @@ static void store_part(const struct config *c, struct store_config *out)
 	out->commit_ms_max = c->store.commit_ms_max;
 	out->scrub_days = c->store.scrub_days;
 	out->log_fds_max = c->store.log_fds_max;
+	out->shared = c->placement_any;
+	out->node = c->placement_any ? c->node : NULL;
+}
+
+static struct redis_settings redis_part(const struct config *c)
+{
+	struct redis_settings r = {
+		.addresses = (const char *const *)c->redis.addresses,
+		.address_count = c->redis.addresses_count,
+		.user = c->redis.user,
+		.password = c->redis.password,
+		.database = c->redis.database,
+		.client_name = c->node,
+		.cluster = c->redis.cluster,
+		.connect_ms_max = c->redis.connect_ms_max,
+		.answer_ms_max = c->redis.answer_ms_max,
+	};
+	r.sentinel.master = c->redis.sentinel.master;
+	r.sentinel.addresses = (const char *const *)c->redis.sentinel.addresses;
+	r.sentinel.address_count = c->redis.sentinel.addresses_count;
+	r.sentinel.user = c->redis.sentinel.user;
+	r.sentinel.password = c->redis.sentinel.password;
+	return r;
+}
+
+static enum err open_fleet(struct server *server)
+{
+	const struct config *c = server->config;
+	struct fleet_config fleet;
+	fleet_config_default(&fleet);
+	server->nodes = xcalloc(c->nodes_count + 1, sizeof *server->nodes);
+	for (unsigned i = 0; i < c->nodes_count; i++)
+		server->nodes[i] = (struct fleet_node){ c->nodes[i].name, c->nodes[i].address };
+	fleet.node = c->node;
+	fleet.placement = c->placement_any ? PLACEMENT_ANY : PLACEMENT_HOME;
+	fleet.peer_address = c->peer_address;
+	fleet.nodes = server->nodes;
+	fleet.node_count = c->nodes_count;
+	fleet.run_path = c->data;
+	fleet.redis_on = c->redis.addresses_count > 0 || c->redis.sentinel.master;
+	fleet.redis = redis_part(c);
+	fleet.ttl_ms = c->redis.ttl_ms;
+	fleet.renew_ms = c->redis.renew_ms;
+	fleet.margin_ms = c->redis.margin_ms;
+	fleet.idle_ms = c->redis.idle_ms;
+	fleet.take_wait_ms = c->redis.take_wait_ms;
+	if (c->redis.tls && fleet.redis_on) {
+		server->redis_tls = (struct tls_filter_config){ c->redis.tls_ca, c->redis.tls_name, c->redis.tls_certificate, c->redis.tls_key,
+								c->redis.where_tls_ca, c->redis.where_tls_certificate };
+		enum err e = tls_filter_open(&server->redis_tls, &server->redis_filter);
+		if (e != OK)
+			return e;
+		fleet.redis.filter = &server->redis_filter;
+	}
+	return fleet_open(&fleet);
+}
+
+static void close_fleet(struct server *server)
+{
+	fleet_close();
+	tls_filter_close(&server->redis_filter);
+	free(server->nodes);
 }
 
 static void configure_pop3(const struct config *c)
@@ -245,6 +312,8 @@ static enum err shard_begin(void *arg, unsigned index)
 	if (e == OK)
 		e = maildrop_lock_start();
 	if (e == OK)
+		e = fleet_start();
+	if (e == OK)
 		e = listeners_start();
 	if (e == OK) {
 		drain_start();
@@ -265,9 +334,10 @@ static void shard_end(void *arg, unsigned index)
 	probe_stop();
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
-	maildrop_lock_stop();
 	tls_watch_stop();
 	purge_stop();
+	fleet_stop();
+	maildrop_lock_stop();
 	directory_stop();
 	store_stop();
 }
@@ -384,8 +454,12 @@ int serve(const struct config *config)
 		e = check_data(config);
 	if (e == OK)
 		e = lock_data(config, &server.store);
-	if (e != OK)
+	if (e == OK && (e = open_fleet(&server)) != OK)
+		store_unlock();
+	if (e != OK) {
+		close_fleet(&server);
 		return 2;
+	}
 	if (pw && seteuid(0) != 0)
 		e = ERR_CONFIG;
 	if (e == OK)
@@ -399,6 +473,7 @@ int serve(const struct config *config)
 		listeners_unbind();
 	}
 	tls_close_process();
+	close_fleet(&server);
 	store_unlock();
 	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE || e == ERR_DENIED ? 2 : 1;
 }

@@ -104,8 +104,21 @@ def test_the_documented_configuration_is_good(tmp_path):
     full = re.sub(r'^# (?=(?:shards|default_domain|hostname|user|admin_socket): |tls:\n|  (?:certificate|key|certificates|cache_bytes_max|ticket_keys): )',
                   '', text, flags=re.M)
     full = re.sub(r'^# - \{', '  - {', full, flags=re.M)  # listeners
+    full = re.sub(r'^user: penfold  .*', '', full, flags=re.M)  # Redis's, below
     assert '\ntls:\n  certificate: ' in full and ', tls: implicit }' in full
-    for n, t in enumerate((text, full)):
+    # Redis may be one server, a cluster, or what Sentinels name; with one of the placements
+    before, redis, after = re.fullmatch(r'(.*\n)(redis:\n.*?\n)(net:\n.*)', text, re.S).groups()
+    redis = re.sub(r'^# (?=(?:user|password|tls|tls_ca|tls_name|tls_certificate): )', '  ', redis, flags=re.M)
+    redis = redis.replace('tls_certificate: /etc/penfold/redis-client.pem    # and tls_key', 'tls_certificate: /c\n  tls_key: /k #')
+    one = re.sub(r'^# (?=address: )', '  ', redis, flags=re.M)
+    cluster = re.sub(r'^# (?=(?:addresses|cluster): )', '  ', redis, flags=re.M)
+    sentinel = re.sub(r'^# (?=sentinel: )', '  ', redis, flags=re.M)
+    any_node = re.sub(r'^# (?=(?:node|placement|peer): )', '', before, flags=re.M)
+    homes = re.sub(r'^#(?=   - \{ name)', ' ', re.sub(r'^# (?=nodes:)', '', any_node, flags=re.M), flags=re.M)
+    assert '\nnode: n1' in any_node and '\n    - { name: n2' in homes and '\n  address: "127.0.0.1:6379"' in one and '\n  cluster: true' in cluster
+    fleets = (any_node.replace('placement: home', 'placement: any') + one + after, any_node + cluster.replace('database: 0', '') + after,
+              any_node + sentinel + after, homes + one + after)
+    for n, t in enumerate((text, full, *fleets)):
         path = tmp_path / f'{n}.yaml'
         path.write_text(t)
         r = subprocess.run([BINARY, '--config', str(path), 'config', 'check'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

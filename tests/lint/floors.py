@@ -20,6 +20,7 @@ FLOORS = {
     "storage": 2,
     "tenancy": 2,
     "net": 3,
+    "net/fleet": 3,
     "net/pop3": 4,
     "net/imap": 4,
     "net/lmtp": 4,

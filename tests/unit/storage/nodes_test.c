@@ -190,6 +190,7 @@ static void nodes_start(const char *folder)
 	help_config.reserve_bytes = 0;
 	help_config.scrub_days = 0;
 	help_config.seal_bytes = 4096;
+	help_config.shared = file_shared();
 	memset(nodes, 0, sizeof(nodes));
 	present = 0;
 	assert_int_equal(store_lock(&help_config), OK);

@@ -26,6 +26,7 @@
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
 #include "tenancy/maildrop_lock.h"
+#include "net/fleet/owner.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -89,6 +90,13 @@ static struct fake_house {
 	size_t relay_taken;
 	uint64_t now_ms;
 	unsigned relays;
+	/* the fleet */
+	enum where where;
+	struct maildrop_lock *lock; /* the last one asked for */
+	void (*lock_end)(struct maildrop_lock *lock, enum owner_end why);
+	bool late;           /* the lease has lapsed ... */
+	unsigned late_after; /* ... or will have, at the n-th question */
+	unsigned fenced;
 } fake;
 
 /* ---- replies ---- */
@@ -612,6 +620,52 @@ void maildrop_unlock(struct maildrop_lock *lock)
 		if (a->holders[i] == lock)
 			a->holders[i] = NULL;
 	lock->held = false;
+}
+
+/* ---- the fleet: this node owns everything, unless fake.where says otherwise ---- */
+enum err owner_open(uint64_t account_id, struct owner_hold *hold, struct account **account_out, struct owner_answer *answer_out)
+{
+	(void)hold;
+	*answer_out = (struct owner_answer){ .where = fake.where, .err = fake.where == WHERE_HERE ? OK : ERR_TEMP };
+	return answer_out->err = answer_out->err ? answer_out->err : account_open(account_id, account_out);
+}
+void owner_close(struct owner_hold *hold, struct account *account)
+{
+	(void)hold;
+	account_close(account);
+}
+enum err owner_open_maildrop(struct maildrop_lock *lock, uint64_t account_id, struct slice peer, uint32_t login_delay_s,
+			     void (*end)(struct maildrop_lock *lock, enum owner_end why), struct account **account_out,
+			     struct owner_answer *answer_out)
+{
+	*answer_out = (struct owner_answer){ .where = fake.where, .err = fake.where == WHERE_HERE ? OK : ERR_TEMP };
+	fake.lock = lock;
+	fake.lock_end = end;
+	if (answer_out->err == OK) {
+		answer_out->err = maildrop_lock(lock, account_id, peer, login_delay_s);
+		answer_out->too_soon = answer_out->err == ERR_BUSY;
+	}
+	if (answer_out->err == OK && (answer_out->err = account_open(account_id, account_out)) != OK)
+		maildrop_unlock(lock);
+	return answer_out->err;
+}
+void owner_close_maildrop(struct maildrop_lock *lock, struct account *account)
+{
+	if (account)
+		account_close(account);
+	maildrop_unlock(lock);
+}
+bool owner_in_time(const struct maildrop_lock *lock)
+{
+	(void)lock;
+	if (fake.late_after && --fake.late_after == 0)
+		fake.late = true;
+	return !fake.late;
+}
+void owner_fenced(uint64_t account_id)
+{
+	(void)account_id;
+	fake.fenced++;
 }
 
 /* ---- the relay ---- */

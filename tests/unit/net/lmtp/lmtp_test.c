@@ -405,6 +405,10 @@ static void faults(void **state)
 	fake.err_rcpt = ERR_TEMP;
 	assert_string_equal(answer(OPEN), LHLO_REPLY "250 2.1.0 sender taken\r\n451 4.3.0 temporary fault\r\n");
 	fake.err_rcpt = OK;
+	fake.where = WHERE_WAIT; /* many nodes: it lives elsewhere, or that cannot be told */
+	assert_non_null(strstr(answer(OPEN "DATA\r\nx\r\n.\r\n"), "451 4.3.0 "));
+	assert_int_equal(fake.account[1].count, 0);
+	fake.where = WHERE_HERE;
 	lmtp_settings.suspended_temporary = true;
 	assert_non_null(strstr(answer(LHLO MAIL "RCPT TO:<gone@demo.example>\r\n"), "450 4.2.1 mailbox is suspended\r\n"));
 }

@@ -781,6 +781,40 @@ static void in_use(void **state)
 	fake_close(&first);
 }
 
+/* Many nodes: the account is elsewhere, cannot be decided, or the lease runs out under the session. */
+static void fleets(void **state)
+{
+	(void)state;
+	three_messages();
+	fake.where = WHERE_WAIT;
+	assert_non_null(strstr(answer(LOGIN), "-ERR [SYS/TEMP] please wait and try again\r\n"));
+	fake.where = WHERE_HERE;
+	/* late before the update: nothing is deleted */
+	fake.late_after = 3; /* questions: DELE, QUIT, and this one */
+	const char *out = answer(LOGIN "DELE 1\r\nQUIT\r\n");
+	assert_non_null(strstr(out, "-ERR [SYS/TEMP] "));
+	assert_null(strstr(out, "bye"));
+	assert_int_equal(fake.account[1].count, 3);
+	/* late by its end: it may have been deleted, but nobody says so */
+	fake.late = false;
+	fake.late_after = 4;
+	out = answer(LOGIN "DELE 1\r\nQUIT\r\n");
+	assert_non_null(strstr(out, "-ERR [SYS/TEMP] "));
+	assert_null(strstr(out, "bye"));
+	/* late between two commands: the session says so and ends */
+	fake.late = false;
+	fake.late_after = 2;
+	out = answer(LOGIN "STAT\r\nSTAT\r\nSTAT\r\n");
+	assert_non_null(strstr(out, "-ERR [SYS/TEMP] please wait and try again\r\n"));
+	assert_null(strstr(strstr(out, "-ERR"), "+OK"));
+	/* the store found another owner: Redis is asked before the next one tries */
+	fake.late = false;
+	three_messages();
+	fake.err_expunge = ERR_FENCED;
+	assert_non_null(strstr(answer(LOGIN "DELE 1\r\nQUIT\r\n"), "-ERR [SYS/TEMP] "));
+	assert_int_equal(fake.fenced, 1);
+}
+
 static void faults_at_quit(void **state)
 {
 	(void)state;
@@ -1016,6 +1050,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(numbers_in_listings, setup, teardown),
 		cmocka_unit_test_setup_teardown(faults_at_login, setup, teardown),
 		cmocka_unit_test_setup_teardown(in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(fleets, setup, teardown),
 		cmocka_unit_test_setup_teardown(faults_at_quit, setup, teardown),
 		cmocka_unit_test_setup_teardown(faults_at_retr, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_arguments, setup, teardown),

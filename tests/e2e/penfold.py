@@ -8,6 +8,7 @@
 
 The binary is build/penfold, or $PENFOLD. Ports are free ones of loopback. Everything ends with the test, by pid.
 """
+import collections
 import json
 import os
 import poplib
@@ -32,20 +33,25 @@ TRACE = re.compile(rb'Return-Path: <[^\r\n]*>\r\nDelivered-To: [^\r\n]+\r\nRecei
                    rb'\r\n\tfor <[^\r\n]+>; \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000\r\n')
 
 
+GIVEN = collections.deque(maxlen=300)  # ports given out lately: one that nobody listens on yet is somebody's all the same
+
+
 def free_ports(count):
     """Ports that were free a moment ago, from below those that the kernel gives to clients: a server that is started again
     must find its port as it left it."""
     ports = []
     while len(ports) < count:
         port = random.randrange(24000, 25000)
+        if port in GIVEN:
+            continue
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 s.bind(('127.0.0.1', port))
             except OSError:
                 continue
-        if port not in ports:
-            ports.append(port)
+        GIVEN.append(port)
+        ports.append(port)
     return ports
 
 

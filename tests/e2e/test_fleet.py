@@ -161,6 +161,31 @@ def test_a_node_sleeps_longer_than_its_lease(fleet):
     assert empty(b) == ['1']
 
 
+def test_a_node_is_cut_off_from_redis(fleet):
+    """It lives, and its clients reach it: its session ends by its deadline, before anybody else's can begin."""
+    a, b = fleet[0], fleet[1]
+    deliver(a, b'Subject: 1\r\n\r\nhi\r\n')
+    s = login(a)
+    fleet.wires[0].cut()
+    try:
+        end = time.time() + 60
+        while True:
+            other = b.login()
+            acknowledged = acknowledges(s)
+            if not isinstance(other, str):
+                assert not acknowledged, 'two sessions'
+                break
+            assert time.time() < end, other
+            time.sleep(0.05)
+        assert a.login() == '-ERR [SYS/TEMP] please wait and try again'
+    finally:
+        fleet.wires[0].mend()
+    other.quit()
+    s.close()
+    wait_until(lambda: serves(a))
+    assert empty(a) == ['1']
+
+
 def test_everything_in_redis_is_lost(fleet):
     """FLUSHALL under a running session, with somebody else at the door all the time."""
     a, b = fleet[0], fleet[1]

@@ -23,7 +23,7 @@ import pytest
 
 from penfold import Penfold, free_ports
 
-TTL_MS = 3000
+TTL_MS = 2400
 
 
 class Redis:

@@ -10,7 +10,7 @@ their Redis, and Redis is killed, put to sleep and emptied.  Afterwards:
     no UIDL changed, none given twice
     every lock is free again within a few leases
 
-Seconds: PENFOLD_HISTORY_S (8); a seed: PENFOLD_HISTORY_SEED.
+Seconds: PENFOLD_HISTORY_S (6); a seed: PENFOLD_HISTORY_SEED.
 """
 import os
 import poplib
@@ -23,7 +23,7 @@ import time
 
 from fleet import Fleet, serves, wait_until
 
-SECONDS = float(os.environ.get('PENFOLD_HISTORY_S', '8'))
+SECONDS = float(os.environ.get('PENFOLD_HISTORY_S', '6'))
 SEED = int(os.environ.get('PENFOLD_HISTORY_SEED', random.randrange(1 << 30)))
 TTL_MS = 1600
 BROKEN = (poplib.error_proto, OSError, EOFError, AttributeError)

@@ -14,8 +14,7 @@ import time
 
 import pytest
 
-from fleet import TTL_MS, Fleet, Node, Redis, deliver, serves, wait_until
-from penfold import free_ports
+from fleet import TTL_MS, Fleet, Node, Redis, deliver, redis_port, serves, wait_until
 from tls import make_pair
 
 TTL = TTL_MS / 1000
@@ -305,7 +304,7 @@ def failover(tmp_path, rounds):
     replica = Redis(tmp_path / 'r2', '--replicaof', f'127.0.0.1 {master.port}')
     servers = {master.port: master, replica.port: replica}
     conf = tmp_path / 'sentinel.conf'
-    port = free_ports(1)[0]
+    port = redis_port()
     conf.write_text(f'''sentinel monitor pf 127.0.0.1 {master.port} 1
 sentinel down-after-milliseconds pf 1000
 sentinel failover-timeout pf 3000
@@ -398,7 +397,7 @@ def test_redis_cluster(tmp_path):
 def test_redis_behind_tls(tmp_path):
     """TLS, a user of Redis's access list with just what a node needs; and a certificate that is for somebody else."""
     cert, key = make_pair(str(tmp_path / 'tls'), 'redis.test.example')
-    port = free_ports(1)[0]
+    port = redis_port()
     redis = Redis(tmp_path / 'redis', '--tls-port', str(port), '--tls-cert-file', cert, '--tls-key-file', key, '--tls-auth-clients', 'no',
                   '--user', 'penfold', 'on', '>secret', *ACL.split())
     keys = f'address: "127.0.0.1:{port}"\n  tls: true\n  tls_ca: {cert}\n  user: penfold\n  password: "secret"'

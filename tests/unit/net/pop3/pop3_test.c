@@ -798,8 +798,8 @@ static void fleets(void **state)
 	assert_int_equal(fake.fenced, 1);
 	fake.err_expunge = OK;
 	/* told to go: it ends, and changes nothing more */
-	three_messages();
 	struct fake_session first;
+	unsigned before = (unsigned)fake.account[1].count;
 	fake_open(&first, &pop3_proto);
 	fake_feed(&first, SLICE_LIT(LOGIN "DELE 1\r\n"));
 	fake.killed = false;
@@ -810,7 +810,7 @@ static void fleets(void **state)
 	assert_true(buf_put(&fake.out, "", 1));
 	assert_string_equal(fake.out.ptr, "-ERR [SYS/TEMP] please wait and try again\r\n");
 	fake_close(&first);
-	assert_int_equal(fake.account[1].count, 3);
+	assert_int_equal(fake.account[1].count, before);
 }
 
 static void faults_at_quit(void **state)

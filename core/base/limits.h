@@ -205,6 +205,11 @@
 #define NET_POOL_SMALL_MAX 256             /* 64 KiB */
 #define NET_POOL_BULK_MAX 32               /* 2 MiB */
 
+#define PROXY_HEADER_BYTES_MAX ((size_t)4096) /* version 2 could say 64 KiB; a client's certificate name and TLS facts have some hundreds */
+#define PROXY_HEADER_MS_MAX 5000u          /* a proxy sends it at once, with or before the client's first byte */
+#define PROXY_TRUSTED_MAX 256u             /* networks of one listener */
+#define NET_REFUSAL_BYTES_MAX ((size_t)200) /* the one line for a connection that may not stay */
+
 #define RELAY_CONNECTIONS_MAX 32u          /* to the relay for outgoing mail, of this process: each holds a message in memory */
 #define RELAY_LINE_BYTES_MAX 2048          /* of its replies; RFC 5321 says 512 */
 #define RELAY_LINES_MAX 128u               /* of one reply: extensions are some twenty */

@@ -10,10 +10,14 @@
 #define PENFOLD_NET_LISTEN_H
 
 #include "core/base/addr.h"
+#include "core/base/cidr.h"
 #include "core/base/err.h"
 #include "net/session.h"
 
 enum listen_tls { LISTEN_TLS_NONE, LISTEN_TLS_STARTTLS /* by a command */, LISTEN_TLS_IMPLICIT /* from the first byte */ };
+
+/* The PROXY protocol: from trusted networks a header is expected; others speak for themselves, or are turned away where it is required. */
+enum listen_proxy { LISTEN_PROXY_NONE, LISTEN_PROXY_TRUSTED, LISTEN_PROXY_REQUIRED };
 
 struct listener_config {
 	const struct proto *proto;
@@ -22,6 +26,9 @@ struct listener_config {
 	bool plaintext;       /* logins without TLS are accepted from anywhere */
 	enum listen_tls tls;  /* not NONE: after tls_open_process */
 	bool tls13_only;
+	enum listen_proxy proxy;
+	const struct cidr *trusted; /* proxies; of a unix socket all are */
+	size_t trusted_count;
 };
 
 struct net_settings {

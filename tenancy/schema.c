@@ -103,6 +103,12 @@ static const char *const steps[] = {
 	" created_s INTEGER NOT NULL DEFAULT (unixepoch())"
 	") STRICT;"
 	"ALTER TABLE tenants ADD COLUMN xtnd INTEGER CHECK (xtnd BETWEEN 0 AND 3);", /* 1 XLST, 2 XMIT */
+
+	/* limits and the defence against guessing */
+	"ALTER TABLE tenants ADD COLUMN sessions_max INTEGER CHECK (sessions_max >= 0);"
+	"ALTER TABLE tenants ADD COLUMN account_sessions_max INTEGER CHECK (account_sessions_max >= 0);"
+	"ALTER TABLE tenants ADD COLUMN guess_delay_max_s INTEGER CHECK (guess_delay_max_s BETWEEN 0 AND 604800);"
+	"ALTER TABLE tenants ADD COLUMN trusted_networks TEXT;",
 };
 
 enum err schema_err(int sqlite_result)

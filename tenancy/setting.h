@@ -21,12 +21,14 @@ enum setting_kind {
 	SETTING_OVER_QUOTA,/* temporary permanent */
 	SETTING_SCHEMES,   /* names of password schemes, blanks or commas between them; all */
 	SETTING_SCHEME,    /* one of them */
-	SETTING_XTND       /* off xlst xmit all */
+	SETTING_XTND,      /* off xlst xmit all */
+	SETTING_NETWORKS   /* 192.0.2.0/24, blanks or commas between them; none */
 };
 
 enum setting_id {
 	SET_SUSPENDED, SET_POP3, SET_IMAP, SET_LMTP, SET_QUOTA_BYTES, SET_QUOTA_MESSAGES, SET_OVER_QUOTA, SET_LOGIN_DELAY_S, SET_EXPIRE_DAYS,
-	SET_SUBADDRESS_SEPARATOR, SET_PLAIN_PASSWORDS, SET_SCHEMES, SET_PASSWORD_SCHEME, SET_XTND, SET_COUNT
+	SET_SUBADDRESS_SEPARATOR, SET_PLAIN_PASSWORDS, SET_SCHEMES, SET_PASSWORD_SCHEME, SET_XTND,
+	SET_SESSIONS_MAX, SET_ACCOUNT_SESSIONS_MAX, SET_GUESS_DELAY_MAX_S, SET_TRUSTED_NETWORKS, SET_COUNT
 };
 
 struct setting {

@@ -7,6 +7,8 @@
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
 #include "net/listen.h"
+#include "net/server/why.h"
+#include "tenancy/source.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -76,13 +78,25 @@ static json_t *memory_json(void)
 #endif
 }
 
+/* How full, and how often each limit was reached. */
+static json_t *limits_json(void)
+{
+	struct source_stats s;
+	source_stats(&s);
+	json_t *refused = json_object();
+	for (unsigned i = LIMIT_NONE + 1; i < LIMIT_COUNT; i++)
+		json_object_set_new(refused, limit_word((enum limit)i), json_integer((json_int_t)s.refused[i]));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "unauthenticated", (json_int_t)s.waiting, "entries_held", (json_int_t)s.held, "entries_idle",
+			 (json_int_t)s.idle, "entries_idle_max", (json_int_t)s.idle_max, "entries_forgotten", (json_int_t)s.forgotten, "refused", refused);
+}
+
 static json_t *stats_json(void)
 {
 	json_t *metrics = json_object(), *shards = json_array();
 	metrics_walk(add_metric, metrics);
 	for (unsigned i = 0; i < shard_count(); i++)
 		json_array_append_new(shards, shard_json(i));
-	return json_pack("{s:o, s:o, s:o}", "metrics", metrics, "shards", shards, "memory", memory_json());
+	return json_pack("{s:o, s:o, s:o, s:o}", "metrics", metrics, "shards", shards, "memory", memory_json(), "limits", limits_json());
 }
 
 /* ---- the server's side ---- */
@@ -95,13 +109,17 @@ static enum step admin_open(struct session *s)
 
 static enum step admin_line(struct session *s, struct slice line)
 {
-	if (!slice_eq(line, SLICE_LIT("stats"))) {
+	json_t *answer;
+	if (slice_eq(line, SLICE_LIT("stats"))) {
+		answer = stats_json();
+	} else if (slice_starts_nocase(line, SLICE_LIT("why "))) {
+		answer = why_json(slice_from(line, 4));
+	} else {
 		REPLY_LIT(&s->reply, "{\"error\": \"unknown request\"}\n");
 		return STEP_CLOSE;
 	}
-	json_t *stats = stats_json();
-	char *text = json_dumps(stats, JSON_INDENT(2));
-	json_decref(stats);
+	char *text = json_dumps(answer, JSON_INDENT(2));
+	json_decref(answer);
 	if (!text)
 		return STEP_ABORT;
 	reply_put(&s->reply, slice_str(text));

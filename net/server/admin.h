@@ -3,7 +3,7 @@
  * admin.h - the admin socket: one line in, one JSON document out.
  *
  * A unix socket (mode 0600, so only the server's user and root) served like any listener by the shards.  The line "stats"
- * is answered by all metrics and per-shard figures, then the connection closes.  The tools' side is admin_ask.
+ * is answered by all metrics and per-shard figures, "why WHO" by why.h, then the connection closes.  The tools' side is admin_ask.
  */
 #ifndef PENFOLD_NET_SERVER_ADMIN_H
 #define PENFOLD_NET_SERVER_ADMIN_H

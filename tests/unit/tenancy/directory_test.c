@@ -196,7 +196,9 @@ FIBER_TEST(an_older_file_is_brought_up_to_date)
 	char why[MANAGE_WHY_BYTES];
 	struct manage *m;
 	sample();
-	sql("DROP TABLE sdps_hosts; ALTER TABLE tenants DROP COLUMN xtnd; PRAGMA user_version = 1");
+	sql("DROP TABLE sdps_hosts; ALTER TABLE tenants DROP COLUMN xtnd;"
+	    " ALTER TABLE tenants DROP COLUMN sessions_max; ALTER TABLE tenants DROP COLUMN account_sessions_max;"
+	    " ALTER TABLE tenants DROP COLUMN guess_delay_max_s; ALTER TABLE tenants DROP COLUMN trusted_networks; PRAGMA user_version = 1");
 	assert_int_equal(manage_open(data, &m, why), OK);
 	struct manage_new_host host = { .name = S("new.example.net"), .tenant = S("demo"), .mode = SDPS_MAILDROP };
 	made(manage_host_add(m, &host), m);

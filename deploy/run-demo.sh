@@ -17,6 +17,7 @@ hostname: mail.demo.example
 listeners:
   - { protocol: pop3, address: "127.0.0.1:$POP3" }
   - { protocol: lmtp, address: "127.0.0.1:$LMTP" }
+limits: { exempt: ["127.0.0.0/8"] }
 YAML
 pf() { "$BIN" --config "$DEMO/penfold.yaml" "$@"; }
 

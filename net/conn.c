@@ -24,18 +24,6 @@ static void timer_fired(struct timer *t);
 
 static size_t whole_bytes(const struct proto *proto) { return sizeof(struct net_private) + proto->session_bytes; }
 
-static void name_peer(struct session *s, int fd)
-{
-	struct addr peer = socket_peer(fd);
-	char text[ADDR_TEXT_BYTES];
-	size_t len = addr_format(&peer, text);
-	len = min_size(len, sizeof(s->peer) - 1);
-	memcpy(s->peer, text, len);
-	s->peer[len] = '\0';
-	struct slice host = session_peer_address(s);
-	s->peer_is_local = addr_is_unix(&peer) || slice_starts_nocase(host, SLICE_LIT("127.")) || slice_eq(host, SLICE_LIT("::1"));
-}
-
 static void join_shard(struct net_private *c, struct net_shard *sh)
 {
 	c->shard = sh;
@@ -56,6 +44,28 @@ static void leave_shard(struct net_private *c)
 		waitq_wake_all(&sh->emptied);
 }
 
+/* Before anything is spent on it: one line if it can be said in the clear, and the end. */
+static void refuse_at_once(struct net_private *c, enum limit limit)
+{
+	struct session *s = conn_session(c);
+	if (limit != LIMIT_ALL && listener_tls(s->listener) != LISTEN_TLS_IMPLICIT) { /* to who should have come by a proxy, nothing */
+		char line[NET_REFUSAL_BYTES_MAX];
+		socket_say(c->fd, slice_of(line, s->proto->refused(limit, line)));
+	}
+	io_close(c->fd);
+	pool_put(net_session_pool(c->shard, whole_bytes(s->proto)), c);
+}
+
+/* On a listener for proxies, from one that is not trusted. */
+static bool wants_a_proxy(const struct net_private *c, const struct addr *peer)
+{
+	struct session *s = conn_session((struct net_private *)(uintptr_t)c);
+	if (listener_proxy(s->listener) != LISTEN_PROXY_REQUIRED || listener_trusts(s->listener, peer))
+		return false;
+	log_event(LOG_WARN, "proxy.not_trusted", LOG_Z("protocol", s->proto->name), LOG_ADDR("peer", peer));
+	return true;
+}
+
 void conn_open(const struct proto *proto, struct listener *listener, int fd)
 {
 	struct net_shard *sh = net_shard_here();
@@ -68,9 +78,16 @@ void conn_open(const struct proto *proto, struct listener *listener, int fd)
 	reply_init(&s->reply, &sh->chunks);
 	arena_init(&s->arena, NET_SESSION_ARENA_BYTES_MAX);
 	arena_init(&s->command, NET_COMMAND_ARENA_BYTES_MAX);
-	name_peer(s, fd);
 	c->fd = fd;
 	c->since_s = (uint32_t)(clock_now_ms() / 1000);
+	c->shard = sh;
+	struct addr peer = socket_peer(fd);
+	bool proxied = listener_proxy(listener) != LISTEN_PROXY_NONE && listener_trusts(listener, &peer);
+	enum limit limit = wants_a_proxy(c, &peer) ? LIMIT_ALL : conn_admit(c, &peer, !proxied);
+	if (limit != LIMIT_NONE) {
+		refuse_at_once(c, limit);
+		return;
+	}
 	c->idle_ms_max = proto->idle_ms_max;
 	io_op_init(&c->recv, recv_done);
 	io_op_init(&c->send, send_done);
@@ -80,10 +97,10 @@ void conn_open(const struct proto *proto, struct listener *listener, int fd)
 	c->next = NEXT_OPEN;
 	__atomic_fetch_add(&net_process.connections, 1, __ATOMIC_RELAXED);
 	join_shard(c, sh);
-	if (listener_tls(listener) == LISTEN_TLS_IMPLICIT)
-		conn_tls_begin(c); /* greets when the handshake is over */
+	if (proxied)
+		conn_proxy_begin(c);
 	else
-		session_wake(c);
+		conn_admitted(c, slice_of(NULL, 0));
 }
 
 /* ---- death ---- */
@@ -146,6 +163,7 @@ static void destroy(struct net_private *c)
 	input_release(&c->input, &sh->input);
 	arena_release(&s->arena);
 	arena_release(&s->command);
+	source_close(s->source, c->waits);
 	__atomic_fetch_sub(&net_process.connections, 1, __ATOMIC_RELAXED);
 	leave_shard(c);
 	pool_put(net_session_pool(sh, whole_bytes(s->proto)), c);
@@ -284,7 +302,7 @@ static void receive(struct net_private *c)
 {
 	if (c->recv.pending || c->eof || c->waits_for_output || c->tls_next)
 		return;
-	if (UNLIKELY(c->tls != NULL) ? !conn_tls_wants_input(c) : c->next != NEXT_LINE && c->next != NEXT_DATA)
+	if (UNLIKELY(c->tls != NULL) ? !conn_tls_wants_input(c) : c->next != NEXT_LINE && c->next != NEXT_DATA && !c->proxy_next)
 		return;
 	c->into = c->next == NEXT_DATA && c->hot && !c->tls;
 	if (!c->into) {
@@ -338,6 +356,10 @@ static void recv_done(struct io_op *op)
 	}
 	if (op->result < 0) {
 		conn_fail(c, END_CLIENT);
+		return;
+	}
+	if (UNLIKELY(c->proxy_next)) {
+		conn_proxy_received(c);
 		return;
 	}
 	if (UNLIKELY(c->tls != NULL)) {
@@ -394,17 +416,25 @@ static void flushed(struct net_private *c)
 		join(c);
 }
 
+static uint32_t pause_left_ms(const struct net_private *c)
+{
+	uint64_t now = clock_now_ms();
+	return c->queue.pause_until_ms > now ? (uint32_t)(c->queue.pause_until_ms - now) : 0;
+}
+
 static void settle_live(struct net_private *c)
 {
 	conn_send(c);
 	if (UNLIKELY(c->tls_next) && !c->sending) {
 		c->tls_next = false;
-		conn_tls_begin(c); /* comes back here */
+		conn_tls_begin(c, slice_of(NULL, 0)); /* comes back here */
 		return;
 	}
 	if (!c->recv.pending) /* invariant 9: else its buffer may be the kernel's */
 		input_trim(&c->input, &c->shard->input);
 	receive(c);
+	if (c->paused)
+		conn_timer_at_most(c, pause_left_ms(c));
 	if (conn_session(c)->command.chunk)
 		arena_release(&conn_session(c)->command);
 }
@@ -491,6 +521,26 @@ static void watch(struct net_private *c)
 	conn_timer_at_most(c, NET_WATCH_MS);
 }
 
+static void proxy_silent(struct net_private *c)
+{
+	const struct session *s = conn_session(c);
+	log_event(LOG_WARN, "proxy.silent", LOG_U64("session", s->id), LOG_Z("protocol", s->proto->name), LOG_Z("proxy", s->peer));
+	conn_fail(c, END_IDLE);
+}
+
+static void pause_over(struct net_private *c)
+{
+	uint32_t left = pause_left_ms(c);
+	if (left) {
+		timer_set(&c->timer, left);
+		return;
+	}
+	c->paused = false;
+	c->active_ms = clock_now_ms();
+	session_wake(c);
+	conn_timer_at_most(c, c->idle_ms_max);
+}
+
 static void timer_fired(struct timer *t)
 {
 	struct net_private *c = CONTAINER_OF(t, struct net_private, timer);
@@ -503,6 +553,11 @@ static void timer_fired(struct timer *t)
 	} else if (c->sending) {
 		if (!output_moves(c))
 			conn_fail(c, END_STALLED);
+	} else if (c->proxy_next) {
+		if (!sleep_on(c, PROXY_HEADER_MS_MAX))
+			proxy_silent(c);
+	} else if (c->paused) {
+		pause_over(c);
 	} else if (c->tls && conn_tls_shaking(c)) {
 		if (!sleep_on(c, TLS_SHAKE_MS_MAX))
 			conn_fail(c, END_IDLE);

@@ -31,16 +31,21 @@ static struct tls *tls_of(const struct net_private *c) { return c->tls->tls; }
 
 size_t conn_tls_flight_bytes(void) { return sizeof(struct tls_flight); }
 
+static void feed(struct net_private *c, struct slice sealed);
+
 /* ---- life ---- */
 
-void conn_tls_begin(struct net_private *c)
+void conn_tls_begin(struct net_private *c, struct slice sealed)
 {
 	ASSERT(!c->tls && !c->sending && !c->recv.pending && !input_len(&c->input) && reply_empty(&conn_session(c)->reply));
 	c->tls = xcalloc(1, sizeof *c->tls);
 	c->tls->tls = tls_new(listener_tls_rules(conn_session(c)->listener));
 	c->active_ms = clock_now_ms();
 	conn_timer_at_most(c, TLS_SHAKE_MS_MAX);
-	conn_settle(c);
+	if (sealed.len)
+		feed(c, sealed);
+	else
+		conn_settle(c);
 }
 
 void conn_tls_free(struct net_private *c)
@@ -111,16 +116,16 @@ static bool took(struct net_private *c, bool was_shaking, bool any)
 	UNREACHABLE();
 }
 
-void conn_tls_received(struct net_private *c)
+/* Sealed bytes, or none: the end of the stream. */
+static void feed(struct net_private *c, struct slice sealed)
 {
 	bool was_shaking = conn_tls_shaking(c), any = false;
-	if (c->recv.result == 0) { /* without close_notify: whole lines have been worked on, half a line never is */
+	if (!sealed.len) { /* without close_notify: whole lines have been worked on, half a line never is */
 		c->eof = true;
 	} else {
-		conn_count_in(c, (size_t)c->recv.result);
-		c->hot = c->recv.result >= (int64_t)IO_RECV_BYTES_MAX || c->recv.hot;
+		conn_count_in(c, sealed.len);
 		bool amid_line = c->next == NEXT_LINE && (input_len(&c->input) || c->frame.swallowed);
-		tls_feed(tls_of(c), c->recv.data);
+		tls_feed(tls_of(c), sealed);
 		any = drain(c);
 		if (any && !c->sending && !amid_line) /* as in the clear; part of a record is no sign of life, and a handshake has its time as a whole */
 			c->active_ms = clock_now_ms();
@@ -136,6 +141,16 @@ void conn_tls_received(struct net_private *c)
 		session_wake(c);
 	else
 		conn_settle(c);
+}
+
+void conn_tls_received(struct net_private *c)
+{
+	bool some = c->recv.result > 0;
+	if (some) {
+		STAT_ADD(c->shard, bytes_in, (uint64_t)c->recv.result);
+		c->hot = c->recv.result >= (int64_t)IO_RECV_BYTES_MAX || c->recv.hot;
+	}
+	feed(c, some ? c->recv.data : slice_of(NULL, 0));
 }
 
 bool conn_tls_ready(struct net_private *c)

@@ -28,8 +28,9 @@ struct conn_tls {
 
 size_t conn_tls_flight_bytes(void); /* for their pool */
 
-/* From now on all bytes of the connection are TLS: nothing is in flight or queued. Starts the handshake. */
-void conn_tls_begin(struct net_private *c);
+/* From now on all bytes of the connection are TLS: nothing is in flight or queued. Starts the handshake. `sealed`: bytes of it that have
+ * come already, behind a PROXY header. */
+void conn_tls_begin(struct net_private *c, struct slice sealed);
 void conn_tls_free(struct net_private *c);
 
 /* The receive has completed. May free the connection. */

@@ -21,6 +21,9 @@ struct listener {
 	enum listen_tls tls;
 	bool plaintext;
 	struct tls_rules tls_rules;
+	enum listen_proxy proxy;
+	struct cidr *trusted;
+	size_t trusted_count;
 	unsigned fds_count;  /* one per shard, or one for all */
 	unsigned unix_mode;
 	int fd[SHARDS_MAX];
@@ -108,6 +111,11 @@ static enum err bind_one(const struct listener_config *config, struct listener *
 	l->tls = config->tls;
 	l->plaintext = config->plaintext;
 	l->unix_mode = config->unix_mode ? config->unix_mode : 0666;
+	l->proxy = config->proxy;
+	l->trusted_count = config->trusted_count;
+	l->trusted = xcalloc(config->trusted_count + 1, sizeof(*l->trusted));
+	if (config->trusted_count)
+		memcpy(l->trusted, config->trusted, config->trusted_count * sizeof(*l->trusted));
 	l->tls_rules = (struct tls_rules){ config->tls13_only, config->proto->alpn };
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
 		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
@@ -143,6 +151,7 @@ void listeners_unbind(void)
 			close(l->fd[k]);
 		if (l->fds_count && addr_is_unix(&l->address))
 			unlink(l->address.u.un.sun_path);
+		free(l->trusted);
 	}
 	free(net_process.listeners);
 	net_process.listeners = NULL;
@@ -158,10 +167,16 @@ struct addr listeners_address(unsigned index)
 const struct tls_rules *listener_tls_rules(const struct listener *l) { return &l->tls_rules; }
 enum listen_tls listener_tls(const struct listener *l) { return l->tls; }
 bool listener_plaintext(const struct listener *l) { return l->plaintext; }
+enum listen_proxy listener_proxy(const struct listener *l) { return l->proxy; }
+
+bool listener_trusts(const struct listener *l, const struct addr *proxy)
+{
+	return addr_is_unix(&l->address) || cidrs_have(l->trusted, l->trusted_count, proxy);
+}
 
 /* ---- accepting ---- */
 
-/* May this connection stay?  A bound of its own for those that have not logged in will stand here too. */
+/* May this connection stay?  Bounds by address stand in conn_admit. */
 static bool admitted(void)
 {
 	return __atomic_load_n(&net_process.connections, __ATOMIC_RELAXED) < net_process.settings.connections_max;
@@ -232,11 +247,21 @@ static bool hand_over(struct listener *listener, int fd, unsigned to)
 	return true;
 }
 
+/* No place for anybody. */
+static void refuse_all(const struct listener *l, int fd)
+{
+	char line[NET_REFUSAL_BYTES_MAX];
+	source_count_refusal(LIMIT_ALL);
+	if (l->proto->refused && l->tls != LISTEN_TLS_IMPLICIT)
+		socket_say(fd, slice_of(line, l->proto->refused(LIMIT_ALL, line)));
+	io_close(fd);
+}
+
 static void accepted(struct listener_share *share, int fd)
 {
 	if (share->paused || !admitted()) {
 		STAT_ADD(share->shard, refused, 1);
-		io_close(fd);
+		refuse_all(share->listener, fd);
 		return;
 	}
 	STAT_ADD(share->shard, accepted, 1);

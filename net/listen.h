@@ -10,10 +10,14 @@
 #define PENFOLD_NET_LISTEN_H
 
 #include "core/base/addr.h"
+#include "core/base/cidr.h"
 #include "core/base/err.h"
 #include "net/session.h"
 
 enum listen_tls { LISTEN_TLS_NONE, LISTEN_TLS_STARTTLS /* by a command */, LISTEN_TLS_IMPLICIT /* from the first byte */ };
+
+/* The PROXY protocol: from trusted networks a header is expected; others speak for themselves, or are turned away where it is required. */
+enum listen_proxy { LISTEN_PROXY_NONE, LISTEN_PROXY_TRUSTED, LISTEN_PROXY_REQUIRED };
 
 struct listener_config {
 	const struct proto *proto;
@@ -23,6 +27,9 @@ struct listener_config {
 	enum listen_tls tls;  /* not NONE: after tls_open_process */
 	bool tls13_only;
 	unsigned unix_mode;   /* of a unix socket's file; 0 = 0666: access is ruled by the folder, an MTA runs as a user of its own */
+	enum listen_proxy proxy;
+	const struct cidr *trusted; /* proxies; of a unix socket all are */
+	size_t trusted_count;
 };
 
 struct net_settings {

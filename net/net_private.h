@@ -5,6 +5,7 @@
  *     listen.c    sockets, accepting, start and stop of a shard's share
  *     net_shard.c what the room keeps per shard: pools, the list of sessions, counters
  *     conn.c      a connection's operations and timer: receive, send, close as a join
+ *     conn_proxy.c  the PROXY header before everything else; may a connection stay
  *     conn_tls.c  the filter that is TLS, and tls.c certificate.c certificates.c ticket.c behind it
  *     session.c   what a session does next: the step loop on its fiber, moves
  *     input.c frame.c reply.c send.c pool.c     bytes in, lines, bytes out, memory
@@ -39,6 +40,7 @@
 #include "core/run/fiber.h"
 #include "core/run/io.h"
 #include "core/run/shard.h"
+#include "net/conn_proxy.h"
 #include "net/conn_tls.h"
 #include "net/frame.h"
 #include "net/input.h"
@@ -46,6 +48,7 @@
 #include "net/pool.h"
 #include "net/send.h"
 #include "net/session.h"
+#include "tenancy/source.h"
 
 /* ---- per shard ---- */
 
@@ -111,6 +114,7 @@ struct net_private {
 	union {
 		struct link runnable; /* waits for a fiber */
 		struct post post;     /* moves */
+		uint64_t pause_until_ms;
 	} queue;
 	uint64_t active_ms;     /* last line or data, or last sign that output is being taken */
 	struct io_piece *batch; /* of the send in flight */
@@ -136,6 +140,10 @@ struct net_private {
 	bool hot : 1;              /* the last receive was full: more is there */
 	bool looked : 1;           /* acknowledged holds for this send */
 	bool want_timeout : 1, want_stop : 1;
+	bool paused : 1;           /* STEP_PAUSE */
+	bool proxy_next : 1;       /* a PROXY header comes first: conn_proxy.c */
+	bool proxy_tls : 1;        /* the client speaks TLS with a trusted proxy */
+	bool waits : 1;            /* counted among those that have not logged in */
 	struct frame frame;
 	uint32_t since_s; /* boot time of its birth; fills a hole */
 	struct input input;
@@ -172,5 +180,8 @@ void session_retry(struct timer *t);
 const struct tls_rules *listener_tls_rules(const struct listener *l);
 enum listen_tls listener_tls(const struct listener *l);
 bool listener_plaintext(const struct listener *l);
+enum listen_proxy listener_proxy(const struct listener *l);
+/* Its PROXY header is to be believed. */
+bool listener_trusts(const struct listener *l, const struct addr *proxy);
 
 #endif

@@ -42,6 +42,10 @@ static bool apply(struct net_private *c, enum step step)
 		session_drop_input(conn_session(c)); /* invariant 10: what came with the command came in the clear */
 		c->tls_next = true;
 		return false;
+	case STEP_PAUSE:
+		c->next = NEXT_RESUME;
+		c->paused = true;
+		return c->want_stop; /* then not even that */
 	case STEP_CLOSE:
 	case STEP_ABORT:
 		conn_end(c, END_PROTOCOL, step == STEP_ABORT);
@@ -109,11 +113,13 @@ static bool step_data(struct net_private *c)
 static bool step_once(struct net_private *c)
 {
 	struct session *s = conn_session(c);
-	bool between = c->next == NEXT_LINE || c->next == NEXT_DATA;
+	bool between = c->next == NEXT_LINE || c->next == NEXT_DATA || c->paused;
 	if (c->want_stop && between)
 		return last_words(c, s->proto->stop, END_STOP);
 	if (c->want_timeout && between)
 		return last_words(c, s->proto->timeout, END_IDLE);
+	if (c->paused)
+		return false;
 	if (c->waits_for_output && !reply_half_drained(&s->reply))
 		return false;
 	c->waits_for_output = false;
@@ -147,7 +153,7 @@ static void work(struct net_private *c)
 {
 	struct session *s = conn_session(c);
 	unsigned steps = 0;
-	bool ready = !c->tls || conn_tls_ready(c);
+	bool ready = !c->proxy_next && (!c->tls || conn_tls_ready(c));
 	while (ready && !c->ended && step_once(c) && !overrun(c)) {
 		if (s->reply.queued_bytes >= SEND_EAGER_BYTES)
 			conn_send(c);
@@ -223,7 +229,7 @@ void session_retry(struct timer *t)
 void session_stop(struct net_private *c)
 {
 	c->want_stop = true;
-	if (!c->running && c->tls && conn_tls_shaking(c))
+	if (!c->running && (c->proxy_next || (c->tls && conn_tls_shaking(c))))
 		conn_fail(c, END_STOP);
 	else if (!c->running && c->phase == CONN_LIVE)
 		session_wake(c);
@@ -239,6 +245,16 @@ void session_set_idle(struct session *s, uint32_t idle_ms_max)
 }
 
 void session_move_to(struct session *s, unsigned shard) { session_conn(s)->move_to = (uint16_t)shard; }
+
+void session_pause(struct session *s, uint32_t delay_ms) { session_conn(s)->queue.pause_until_ms = clock_now_ms() + delay_ms; }
+
+void session_entered(struct session *s)
+{
+	struct net_private *c = session_conn(s);
+	if (c->waits)
+		source_entered(s->source);
+	c->waits = false;
+}
 
 bool session_dying(const struct session *s)
 {
@@ -290,7 +306,7 @@ bool session_tls_exporter(const struct session *s, uint8_t out[32])
 
 bool session_login_allowed(const struct session *s)
 {
-	return conn_of(s)->tls || s->peer_is_local || listener_plaintext(s->listener);
+	return conn_of(s)->tls || conn_of(s)->proxy_tls || s->peer_is_local || listener_plaintext(s->listener);
 }
 
 bool session_peer_user(const struct session *s, uint32_t *uid_out) { return socket_peer_user(conn_of(s)->fd, uid_out); }

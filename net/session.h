@@ -19,6 +19,8 @@
  *                answers.  If the server is stopping, the session ends instead (END_STOP)
  *   STEP_TLS     session_tls_offered() said yes: input that has come is forgotten (invariant 10), what is in the output leaves in the
  *                clear, then the handshake begins; the next line is the client's first behind it
+ *   STEP_PAUSE   session_pause said for how long: the stack is given back, what was said before leaves, nothing is read; then proto->resume
+ *                is called on a fiber.  A client that goes away meanwhile is noticed after that
  *   STEP_CLOSE   send what is there, then close
  *   STEP_ABORT   close at once
  *
@@ -43,11 +45,12 @@
 #include "core/base/list.h"
 #include "core/run/clock.h"
 #include "net/reply.h"
+#include "tenancy/limit.h"
 
 struct session;
 struct listener;
 
-enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_TLS, STEP_CLOSE, STEP_ABORT };
+enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_TLS, STEP_PAUSE, STEP_CLOSE, STEP_ABORT };
 
 enum session_end {
 	END_CLIENT,   /* the peer closed or reset */
@@ -72,6 +75,9 @@ struct proto {
 	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
 	const char *alpn;          /* its name in ALPN (RFC 7301), or NULL */
+	bool logs_in;              /* its clients are to log in (session_entered): until then they are bounded apart */
+	/* The line for a connection that may not stay, with its end, at most NET_REFUSAL_BYTES_MAX; returns its length. NULL: nobody is limited. */
+	size_t (*refused)(enum limit limit, char *out);
 
 	enum step (*open)(struct session *s);                       /* connected: greet. All of these run on a fiber. */
 	enum step (*line)(struct session *s, struct slice line);    /* without CRLF; valid until return */
@@ -97,12 +103,17 @@ struct session {
 	char peer[48];             /* address and port of the client, text: the longest IPv6 form just fits */
 	bool peer_is_local;        /* loopback or unix socket */
 	uint32_t received_bytes;   /* over its life; stays at UINT32_MAX */
+	uint32_t source;           /* tenancy/source.h: where it is counted; 0: nowhere */
 };
 
 /* Milliseconds without a whole line (or, after STEP_DATA, without a byte) after which the session ends. */
 void session_set_idle(struct session *s, uint32_t idle_ms_max);
 /* For STEP_MOVE. */
 void session_move_to(struct session *s, unsigned shard);
+/* For STEP_PAUSE. */
+void session_pause(struct session *s, uint32_t delay_ms);
+/* The client has logged in: no longer bounded among strangers. Once. */
+void session_entered(struct session *s);
 /* The connection is going away: a handler should give up between commits. */
 bool session_dying(const struct session *s);
 /* Looks whether the client is still there, without taking bytes. Now. False if the connection was reset or has timed out, if the
@@ -118,7 +129,7 @@ bool session_tls_offered(const struct session *s);
 const char *session_tls_version(const struct session *s);
 /* The tls-exporter channel binding (RFC 9266) of a TLS 1.3 connection; false: there is none. Now. */
 bool session_tls_exporter(const struct session *s, uint8_t out[32]);
-/* A password may be asked for: there is TLS, or the client is on this machine, or the listener says plaintext. */
+/* A password may be asked for: there is TLS (here, or at a trusted proxy that says so), or the client is on this machine, or the listener says plaintext. */
 bool session_login_allowed(const struct session *s);
 /* The user at the other end of a unix socket; false if it is none. */
 bool session_peer_user(const struct session *s, uint32_t *uid_out);

@@ -35,6 +35,7 @@ struct subject {
 	int32_t expire_days;    /* CAPA EXPIRE: -1 NEVER */
 	bool apop;              /* the tenant keeps reversible secrets */
 	char subaddress_separator; /* '+'; 0 = off */
+	uint32_t sessions_max, tenant_sessions_max; /* at a time, of the account and of its tenant; 0 = as the configuration says */
 	uint8_t xtnd;              /* XTND_...: which extensions of POP3 the tenant allows */
 	uint64_t credential_version; /* changes with every password change */
 	/* The domain is an SDPS host's: *ENV is answered. */

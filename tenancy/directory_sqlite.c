@@ -25,7 +25,8 @@ enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, S
 static const char *const sql[ST_COUNT] = {
 	[ST_DOMAIN] = "SELECT coalesce(p.name, d.name), t.id, t.subaddress_separator,"
 		      " (SELECT c.stored FROM accounts a JOIN credentials c ON c.account_id = a.id"
-		      "  WHERE a.domain_id = coalesce(p.id, d.id) AND c.app = 0 ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0)"
+		      "  WHERE a.domain_id = coalesce(p.id, d.id) AND c.app = 0 ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0),"
+		      " t.guess_delay_max_s, t.trusted_networks"
 		      " FROM domains d LEFT JOIN domains p ON p.id = d.alias_of JOIN tenants t ON t.id = coalesce(p.tenant_id, d.tenant_id)"
 		      " LEFT JOIN sdps_hosts h ON h.domain_id = coalesce(p.id, d.id)"
 		      " WHERE d.name = ?1",
@@ -34,7 +35,7 @@ static const char *const sql[ST_COUNT] = {
 		       " coalesce(a.pop3, t.pop3), coalesce(a.imap, t.imap), coalesce(a.lmtp, t.lmtp),"
 		       " coalesce(a.quota_bytes, ?5, t.quota_bytes), coalesce(a.quota_messages, ?6, t.quota_messages),"
 		       " t.over_quota, t.login_delay_s, t.expire_days, t.subaddress_separator, t.plain_passwords,"
-		       " coalesce(h.mode, 0), t.xtnd, coalesce(a.master, 0)"
+		       " coalesce(h.mode, 0), t.xtnd, coalesce(a.master, 0), t.account_sessions_max, t.sessions_max"
 		       " FROM domains d JOIN tenants t ON t.id = d.tenant_id JOIN accounts a ON a.domain_id = d.id"
 		       " LEFT JOIN sdps_hosts h ON h.domain_id = d.id"
 		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL"
@@ -204,6 +205,9 @@ static enum err ask_domain(void *self, struct slice domain, struct domain_facts 
 			.subaddress_separator = (char)number(st, 2, SET_SUBADDRESS_SEPARATOR),
 			.sample = schema_text(st, 3),
 			.sdps = mode_of(st, 4),
+			.has_guess_delay = sqlite3_column_type(st, 5) != SQLITE_NULL,
+			.guess_delay_max_s = (uint32_t)sqlite3_column_int64(st, 5),
+			.trusted_networks = schema_text(st, 6),
 		});
 	done(st);
 	return conn_give(d, c, e);
@@ -229,6 +233,8 @@ static struct subject subject_of_row(sqlite3_stmt *st)
 		.apop = number(st, 14, SET_PLAIN_PASSWORDS) != 0,
 		.sdps = mode_of(st, 15),
 		.xtnd = (uint8_t)number(st, 16, SET_XTND),
+		.sessions_max = (uint32_t)number(st, 18, SET_ACCOUNT_SESSIONS_MAX),
+		.tenant_sessions_max = (uint32_t)number(st, 19, SET_SESSIONS_MAX),
 	};
 }
 

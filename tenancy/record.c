@@ -82,13 +82,14 @@ struct record *record_for_user(const struct record *record, struct slice user)
 
 struct domain_facts *domain_facts_new(const struct domain_facts *facts)
 {
-	struct domain_facts *d = fact_alloc(FACT_DOMAIN, sizeof(*d) + facts->name.len + facts->sample.len);
+	struct domain_facts *d = fact_alloc(FACT_DOMAIN, sizeof(*d) + facts->name.len + facts->sample.len + facts->trusted_networks.len);
 	struct fact fact = d->fact;
 	char *at = (char *)(d + 1);
 	*d = *facts;
 	d->fact = fact;
 	d->name = put(&at, facts->name);
 	d->sample = put(&at, facts->sample);
+	d->trusted_networks = put(&at, facts->trusted_networks);
 	return d;
 }
 

@@ -58,6 +58,10 @@ struct domain_facts {
 	uint64_t tenant_id;
 	char subaddress_separator; /* 0 = off */
 	enum sdps_mode sdps;   /* the domain is an SDPS host's */
+	/* guard.h, of its tenant: the longest delay behind failed logins, and networks from which there is none, as text with blanks between them */
+	bool has_guess_delay;
+	uint32_t guess_delay_max_s;
+	struct slice trusted_networks;
 	/* A stored password of some account here, or empty: what an unknown name is checked against, so that it costs what its
 	 * neighbours cost (invariant 11). */
 	struct slice sample;

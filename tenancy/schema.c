@@ -113,6 +113,11 @@ static const char *const steps[] = {
 	" UPDATE accounts SET credential_version = credential_version + 1 WHERE id = NEW.account_id; END;"
 	"ALTER TABLE accounts ADD COLUMN master INTEGER CHECK (master BETWEEN 0 AND 2);"
 	"ALTER TABLE accounts ADD COLUMN source TEXT CHECK (source <> '');",
+	/* limits and the defence against guessing */
+	"ALTER TABLE tenants ADD COLUMN sessions_max INTEGER CHECK (sessions_max >= 0);"
+	"ALTER TABLE tenants ADD COLUMN account_sessions_max INTEGER CHECK (account_sessions_max >= 0);"
+	"ALTER TABLE tenants ADD COLUMN guess_delay_max_s INTEGER CHECK (guess_delay_max_s BETWEEN 0 AND 604800);"
+	"ALTER TABLE tenants ADD COLUMN trusted_networks TEXT;",
 };
 
 enum err schema_err(int sqlite_result)

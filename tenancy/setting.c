@@ -2,6 +2,7 @@
 /* setting.c - the table of settings and their text forms. */
 #include "tenancy/setting.h"
 
+#include "core/base/cidr.h"
 #include "core/base/limits.h"
 #include "tenancy/password.h"
 
@@ -24,6 +25,10 @@ static const struct setting settings[SET_COUNT] = {
 	[SET_PASSWORD_SCHEME] = { "password_scheme", SETTING_SCHEME, false, false, 0, "YESCRYPT", "scheme of passwords set here" },
 	[SET_XTND] = { "xtnd", SETTING_XTND, false, false, 0, NULL, "POP3's XTND: xlst lists header fields, xmit sends mail" },
 	[SET_MASTER] = { "master", SETTING_MASTER, true, true, 0, NULL, "may log in as any account of its tenant, or of the server, with its own password" },
+	[SET_SESSIONS_MAX] = { "sessions_max", SETTING_COUNT, false, false, 0, NULL, "sessions of all accounts together; none: limits.per_tenant" },
+	[SET_ACCOUNT_SESSIONS_MAX] = { "account_sessions_max", SETTING_COUNT, false, false, 0, NULL, "sessions of an account; none: limits.per_account" },
+	[SET_GUESS_DELAY_MAX_S] = { "guess_delay_max_s", SETTING_SECONDS, false, false, -1, NULL, "longest delay behind failed logins" },
+	[SET_TRUSTED_NETWORKS] = { "trusted_networks", SETTING_NETWORKS, false, false, 0, "", "no delay behind failed logins from there" },
 };
 
 const struct setting *setting_get(enum setting_id id)
@@ -157,6 +162,32 @@ static bool parse_schemes(struct slice text, bool one, char out[SETTING_TEXT_BYT
 	return count > 0;
 }
 
+/* As they were given, with one blank between them. */
+static bool parse_networks(struct slice text, char out[SETTING_TEXT_BYTES])
+{
+	char blanks[SETTING_TEXT_BYTES];
+	struct slice rest, word;
+	struct cidr net;
+	size_t len = 0;
+	if (text.len >= sizeof(blanks))
+		return false;
+	for (size_t i = 0; i < text.len; i++)
+		blanks[i] = text.ptr[i] == ',' ? ' ' : text.ptr[i];
+	rest = slice_of(blanks, text.len);
+	while (slice_next(&rest, ' ', &word)) {
+		if (!word.len)
+			continue;
+		if (cidr_parse(word, &net) != OK)
+			return false;
+		if (len)
+			out[len++] = ' ';
+		memcpy(out + len, word.ptr, word.len);
+		len += word.len;
+	}
+	out[len] = 0;
+	return len > 0;
+}
+
 enum err setting_parse(enum setting_id id, struct slice text, struct setting_value *value_out)
 {
 	const struct setting *s = setting_get(id);
@@ -185,6 +216,11 @@ enum err setting_parse(enum setting_id id, struct slice text, struct setting_val
 		break;
 	case SETTING_MASTER:
 		good = parse_master(text, &value_out->number);
+		break;
+	case SETTING_NETWORKS:
+		value_out->is_default = slice_eq_nocase(text, SLICE_LIT("none"));
+		value_out->is_text = !value_out->is_default;
+		good = value_out->is_default || parse_networks(text, value_out->text);
 		break;
 	case SETTING_BYTES:
 	case SETTING_COUNT:
@@ -233,11 +269,14 @@ void setting_format(enum setting_id id, const struct setting_value *value, char 
 	case SETTING_DAYS:
 		word = n < 0 ? "never" : NULL;
 		break;
+	case SETTING_NETWORKS:
+		word = value->is_default ? "none" : value->text;
+		break;
 	case SETTING_BYTES:
 	case SETTING_COUNT:
 	case SETTING_SECONDS:
 	case SETTING_SEPARATOR:
-		word = n ? NULL : "none";
+		word = n < 0 ? "as configured" : n ? NULL : "none";
 		break;
 	}
 	if (word)
@@ -271,6 +310,8 @@ const char *setting_expected(enum setting_kind kind)
 		return "names of password schemes or all";
 	case SETTING_SCHEME:
 		return "the name of a password scheme";
+	case SETTING_NETWORKS:
+		return "networks (192.0.2.0/24, 2001:db8::/32) or none";
 	case SETTING_XTND:
 		return "off, xlst, xmit or all";
 	case SETTING_MASTER:

@@ -141,8 +141,9 @@ class Penfold(Server):
         with open(self.config, "w") as f:
             f.write("data: %s/data\nshards: %d\ndefault_domain: %s\nlisteners:\n"
                     "  - { protocol: pop3, address: \"127.0.0.1:%d\" }\n"
-                    "  - { protocol: lmtp, address: \"127.0.0.1:%d\" }\n%s"
-                    % (self.folder, self.shards, DOMAIN, self.pop3, self.lmtp, self.extra))
+                    "  - { protocol: lmtp, address: \"127.0.0.1:%d\" }\n%s%s"
+                    % (self.folder, self.shards, DOMAIN, self.pop3, self.lmtp,
+                       "" if "limits:" in self.extra else "limits: { exempt: [\"127.0.0.0/8\"] }\n", self.extra))
 
     def verb(self, *words, stdin=None):
         done = subprocess.run([self.program, "--config", self.config, *words], input=stdin, text=True,

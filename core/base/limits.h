@@ -237,6 +237,11 @@
 #define NET_POOL_SMALL_MAX 256             /* 64 KiB */
 #define NET_POOL_BULK_MAX 32               /* 2 MiB */
 
+#define PROXY_HEADER_BYTES_MAX ((size_t)4096) /* version 2 could say 64 KiB; a client's certificate name and TLS facts have some hundreds */
+#define PROXY_HEADER_MS_MAX 5000u          /* a proxy sends it at once, with or before the client's first byte */
+#define PROXY_TRUSTED_MAX 256u             /* networks of one listener */
+#define NET_REFUSAL_BYTES_MAX ((size_t)200) /* the one line for a connection that may not stay */
+
 #define RELAY_CONNECTIONS_MAX 32u          /* to the relay for outgoing mail, of this process: each holds a message in memory */
 #define RELAY_LINE_BYTES_MAX 2048          /* of its replies; RFC 5321 says 512 */
 #define RELAY_LINES_MAX 128u               /* of one reply: extensions are some twenty */
@@ -268,6 +273,32 @@
 #define TICKET_SECRETS_MAX 8               /* in a file of them */
 #define NET_POOL_TLS_SMALL_MAX 256         /* 1 MiB */
 #define NET_POOL_TLS_BULK_MAX 32           /* 2.1 MiB */
+
+/* ---- who may come in: tenancy/limit.h, guard.h ---- */
+#define LIMIT_PER_ADDRESS 200u             /* default; a household or an office behind one address */
+#define LIMIT_PER_NET24 1000u              /* default; a provider's pool of addresses */
+#define LIMIT_PER_NET64 200u               /* default; in IPv6 a household has a /64 */
+#define LIMIT_PER_NET48 1000u              /* default; ... and an office a /48 */
+#define LIMIT_WAITING_PER_ADDRESS 100u     /* default; a login takes a second, so that a polling office has few */
+#define LIMIT_PER_ACCOUNT 100u             /* default; sessions of one person's devices */
+#define LIMIT_EXEMPT_MAX 1024u             /* networks of limits.exempt: looked through for each connection */
+#define GUARD_FAILURES_FREE 5u             /* default; wrong passwords from one address that cost nothing: people mistype */
+#define GUARD_NAME_FAILURES_FREE 20u       /* default; ... for one login, from wherever: its owner has several devices */
+#define GUARD_NET_FACTOR 8u                /* a network of addresses may fail so many times as often as one of them */
+#define GUARD_PAIR_FAILURES_FREE 10u       /* ... and somebody who has logged in from there lately, before he is a stranger again */
+#define GUARD_DELAY_FIRST_MS 1000u         /* default; doubles with each failure ... */
+#define GUARD_DELAY_MS_MAX 15000u          /* default; ... up to this: mail clients wait for 30 s and more */
+#define GUARD_OWN_DELAY_MS_MAX 60000u      /* what a tenant may ask for: a client's patience ends there */
+#define GUARD_REPEAT_MS_MAX 1000u          /* for a wrong password that has been tried before: a device that was not told of the new one */
+#define GUARD_TURNS 4u                     /* logins from one address that may wait at the same time, about */
+#define GUARD_FORGET_S 600u                /* default; failures count half after so long */
+#define GUARD_HOME_S (7u * 86400)          /* a login that was right is remembered so long: people are away for a weekend */
+#define GUARD_WRONG_KEPT 4                 /* wrong passwords remembered of a login and network: old phone, old tablet, old mail program */
+#define GUARD_LOGIN_BYTES_MAX ((size_t)320) /* of a login, where it is a key; longer ones share what they begin with */
+#define TALLY_CACHE_BYTES_MAX MIB(16)      /* default; about 100,000 addresses and names that are remembered */
+#define TALLY_ENTRIES_MAX (1u << 22)       /* with those of all connections */
+#define DECISIONS_KEPT 4096u               /* of each kind, for penfold why: 1.3 MiB */
+#define DECISIONS_SHOWN_MAX 100u           /* of one question */
 
 /* ---- net/pop3 ---- */
 #define POP3_LINE_BYTES_MAX 2048               /* RFC 2449 says 255; a PLAIN response of three times 255 octets is 1,024 in base64 */

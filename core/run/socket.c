@@ -164,6 +164,12 @@ uint64_t socket_unacknowledged(int fd)
 	return ioctl(fd, SIOCOUTQ, &bytes) < 0 || bytes < 0 ? 0 : (uint64_t)bytes;
 }
 
+void socket_say(int fd, struct slice bytes)
+{
+	ssize_t ignored = send(fd, bytes.ptr, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)ignored;
+}
+
 void socket_end_sending(int fd) { shutdown(fd, SHUT_WR); }
 
 void socket_reset_on_close(int fd)

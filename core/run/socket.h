@@ -37,6 +37,9 @@ bool socket_peer_gone(int fd);
 /* Bytes handed to the kernel that the peer has not yet acknowledged. */
 uint64_t socket_unacknowledged(int fd);
 
+/* Some bytes to a connection that was just accepted, so that they find room; what finds none is lost. */
+void socket_say(int fd, struct slice bytes);
+
 /* Sends the end of stream behind what is queued; receiving goes on. */
 void socket_end_sending(int fd);
 

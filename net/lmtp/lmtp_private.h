@@ -80,6 +80,9 @@ struct lmtp_session {
 };
 static_assert_c(sizeof(struct lmtp_session) <= 512, "a parked LMTP session grew");
 
+/* The line for a connection that may not stay. */
+size_t lmtp_refused(enum limit limit, char *out);
+
 static inline struct lmtp_session *lmtp_of(struct session *s) { return CONTAINER_OF(s, struct lmtp_session, s); }
 
 /* ---- words (lmtp_words.c) ---- */

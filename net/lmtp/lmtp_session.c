@@ -91,6 +91,7 @@ const struct proto lmtp_proto = {
 	.session_bytes = sizeof(struct lmtp_session),
 	.line_bytes_max = LMTP_LINE_BYTES_MAX,
 	.idle_ms_max = LMTP_IDLE_MS_MAX,
+	.refused = lmtp_refused,
 	.open = greet,
 	.line = take_line,
 	.too_long = take_long_line,

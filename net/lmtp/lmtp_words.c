@@ -6,6 +6,8 @@
  */
 #include "net/lmtp/lmtp_private.h"
 
+#include <stdio.h>
+
 static const char *const words[] = {
 	[OK] = "250 2.0.0 OK",
 	[ERR_AGAIN] = "451 4.3.0 temporary fault",
@@ -35,6 +37,14 @@ const char *lmtp_words(enum err e, enum over_quota over)
 	if (e == ERR_QUOTA && over == OVER_QUOTA_PERMANENT)
 		return "552 5.2.2 mailbox is full";
 	return words[e];
+}
+
+/* RFC 5321 3.1 would have 554, after which a relay bounces; 421 makes it come again. */
+size_t lmtp_refused(enum limit limit, char *out)
+{
+	int len = snprintf(out, NET_REFUSAL_BYTES_MAX, "421 4.7.0 too many connections (limit %s), try again later\r\n", limit_word(limit));
+	ASSERT(len > 0 && (size_t)len < NET_REFUSAL_BYTES_MAX);
+	return (size_t)len;
 }
 
 enum step lmtp_bad(struct lmtp_session *l, const char *reply)

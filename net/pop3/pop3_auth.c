@@ -13,14 +13,18 @@
 #include "core/base/metrics.h"
 #include "core/run/shard.h"
 
+#include <stdlib.h>
+
 METRIC_COUNTER(logins_refused, "pop3_logins_refused_total", "POP3 logins refused for a wrong name or password");
 
 /* ---- proof decided ---- */
 
-static enum step refuse(struct pop3_session *p, struct slice name, const char *how, enum err e)
+static enum step refuse(struct pop3_session *p, struct slice name, const char *how, enum err e, bool repeated, uint32_t failures)
 {
+	const char *reason = e == ERR_AUTH ? repeated ? "wrong-password-repeated" : "wrong-password" : err_name(e);
 	log_event(LOG_INFO, "pop3.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
-		  LOG_ERR(e));
+		  LOG_ERR(e), LOG_Z("reason", reason), LOG_U64("failures", failures));
+	pop3_note(p, DECISION_REFUSED, reason, name, slice_of(NULL, 0), 0, failures);
 	if (e == ERR_AUTH || e == ERR_DENIED)
 		metric_inc(&logins_refused);
 	if (e == ERR_AUTH && ++p->auth_failures >= pop3_settings.auth_tries_max) {
@@ -31,12 +35,11 @@ static enum step refuse(struct pop3_session *p, struct slice name, const char *h
 	return STEP_NEXT;
 }
 
-static enum step finish(struct pop3_session *p, struct slice name, const char *how, enum err e, struct subject *subject)
+/* The outcome is decided, counted, and may be told. */
+static enum step tell(struct pop3_session *p, struct slice name, const char *how, enum err e, struct subject *subject, bool repeated, uint32_t failures)
 {
-	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
-		e = ERR_AUTH; /* a name that cannot be one, a password that is too long: wrong, in the same words */
 	if (e != OK) {
-		enum step next = refuse(p, name, how, e);
+		enum step next = refuse(p, name, how, e, repeated, failures);
 		p->name = slice_of(NULL, 0); /* RFC 1939: PASS only right after USER */
 		return next;
 	}
@@ -48,12 +51,127 @@ static enum step finish(struct pop3_session *p, struct slice name, const char *h
 	return STEP_MOVE;
 }
 
-static enum step check_password(struct pop3_session *p, struct slice name, struct slice password, const char *how)
+/* ---- waiting, as guard.h asks for ---- */
+
+struct pop3_proof {
+	struct guard_pass pass;
+	const char *how;
+	bool decided; /* the outcome is known and counted, and waits to be told: right or wrong, it waits as long */
+	enum err outcome;
+	uint32_t failures;
+	struct subject *subject;
+	size_t name_bytes, password_bytes;
+	char bytes[];
+};
+
+static struct pop3_proof *park(struct pop3_session *p, const struct guard_pass *pass, const char *how, struct slice name, struct slice password)
+{
+	struct pop3_proof *proof = xcalloc(1, sizeof(*proof) + name.len + password.len);
+	proof->pass = *pass;
+	proof->how = how;
+	proof->name_bytes = name.len;
+	proof->password_bytes = password.len;
+	if (name.len)
+		memcpy(proof->bytes, name.ptr, name.len);
+	if (password.len)
+		memcpy(proof->bytes + name.len, password.ptr, password.len);
+	p->proof = proof;
+	p->cursor = POP3_PROVING;
+	pop3_note(p, DECISION_DELAYED, pass->reason, name, slice_of(NULL, 0), pass->delay_ms, 0);
+	session_pause(&p->s, pass->delay_ms);
+	return proof;
+}
+
+static void proof_free(struct pop3_proof *proof)
+{
+	explicit_bzero(proof->bytes, proof->name_bytes + proof->password_bytes);
+	free(proof);
+}
+
+void pop3_proof_drop(struct pop3_session *p)
+{
+	if (p->cursor != POP3_PROVING)
+		return;
+	if (p->proof->subject)
+		subject_unref(p->proof->subject);
+	proof_free(p->proof);
+	p->proof = NULL;
+	p->cursor = POP3_NOTHING;
+}
+
+static enum step too_many_wait(struct pop3_session *p, const struct guard_pass *pass, const char *how, struct slice name)
+{
+	log_event(LOG_INFO, "pop3.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
+		  LOG_Z("limit", limit_word(LIMIT_GUESSING)), LOG_Z("reason", pass->reason));
+	pop3_note(p, DECISION_REFUSED, limit_word(LIMIT_GUESSING), name, slice_of(NULL, 0), 0, 0);
+	source_count_refusal(LIMIT_GUESSING);
+	p->name = slice_of(NULL, 0);
+	pop3_word(p, POP3_W_GUESSING);
+	return STEP_NEXT;
+}
+
+/* A mechanism whose proof was looked at before its name was known here: guarded now, whatever the outcome. */
+static enum step hold(struct pop3_session *p, struct slice name, const char *how, enum err e, struct subject *subject)
+{
+	struct guard_pass pass;
+	enum err asked = guard_ask(p->s.source, name, slice_of(NULL, 0), &pass);
+	if (asked == ERR_BUSY) {
+		if (subject)
+			subject_unref(subject);
+		return too_many_wait(p, &pass, how, name);
+	}
+	uint32_t failures = guard_tell(&pass, e);
+	if (asked == OK)
+		return tell(p, name, how, e, subject, false, failures);
+	struct pop3_proof *proof = park(p, &pass, how, name, slice_of(NULL, 0));
+	proof->decided = true;
+	proof->outcome = e;
+	proof->subject = subject;
+	proof->failures = failures;
+	return STEP_PAUSE;
+}
+
+/* `pass` NULL: guard_ask has not been asked. */
+static enum step finish(struct pop3_session *p, struct slice name, const char *how, enum err e, struct subject *subject, const struct guard_pass *pass)
+{
+	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
+		e = ERR_AUTH; /* a name that cannot be one, a password that is too long: wrong, in the same words */
+	if (!pass)
+		return hold(p, name, how, e, subject);
+	return tell(p, name, how, e, subject, pass->repeated, guard_tell(pass, e));
+}
+
+static enum step prove(struct pop3_session *p, struct slice name, struct slice password, const char *how, const struct guard_pass *pass)
 {
 	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s) };
 	struct subject *subject = NULL;
 	enum err e = auth_password(&request, password, &subject);
-	return finish(p, name, how, e, subject);
+	return finish(p, name, how, e, subject, pass);
+}
+
+/* A password is not even hashed before its wait is over. */
+static enum step check_password(struct pop3_session *p, struct slice name, struct slice password, const char *how)
+{
+	struct guard_pass pass;
+	enum err e = guard_ask(p->s.source, name, password, &pass);
+	if (e == ERR_BUSY)
+		return too_many_wait(p, &pass, how, name);
+	if (e == OK)
+		return prove(p, name, password, how, &pass);
+	park(p, &pass, how, name, password);
+	return STEP_PAUSE;
+}
+
+enum step pop3_prove_on(struct pop3_session *p)
+{
+	struct pop3_proof *proof = p->proof;
+	struct slice name = slice_of(proof->bytes, proof->name_bytes), password = slice_of(proof->bytes + proof->name_bytes, proof->password_bytes);
+	p->proof = NULL;
+	p->cursor = POP3_NOTHING;
+	enum step next = proof->decided ? tell(p, name, proof->how, proof->outcome, proof->subject, false, proof->failures)
+					: prove(p, name, password, proof->how, &proof->pass);
+	proof_free(proof);
+	return next;
 }
 
 /* Said before a password is asked for: what a client sends in the clear is known to others. */
@@ -125,7 +243,7 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s) };
 	struct subject *subject = NULL;
 	enum err e = auth_apop(&request, slice_of(stamp, pop3_stamp(p, stamp)), digest, &subject);
-	return finish(p, name, "apop", e, subject);
+	return finish(p, name, "apop", e, subject, NULL);
 }
 
 /* ---- AUTH ---- */
@@ -170,7 +288,7 @@ static enum step conclude(struct pop3_session *p, enum err why, struct subject *
 	}
 	if (why == ERR_SYNTAX && !subject)
 		return pop3_bad(p, POP3_W_BASE64);
-	return finish(p, name, sasl_name(m), why, subject);
+	return finish(p, name, sasl_name(m), why, subject, NULL);
 }
 
 static enum step exchange(struct pop3_session *p, struct slice line, bool initial)

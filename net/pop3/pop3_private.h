@@ -30,7 +30,10 @@
 #include "net/sasl.h"
 #include "storage/store.h"
 #include "tenancy/auth.h"
+#include "tenancy/decision.h"
+#include "tenancy/guard.h"
 #include "tenancy/maildrop_lock.h"
+#include "tenancy/source.h"
 
 enum pop3_state { POP3_AUTHORIZATION, POP3_TRANSACTION, POP3_UPDATE };
 
@@ -38,20 +41,22 @@ enum pop3_state { POP3_AUTHORIZATION, POP3_TRANSACTION, POP3_UPDATE };
 enum pop3_exchange { POP3_NO_EXCHANGE /* else enum sasl_mechanism + 1 */ };
 
 /* What to go on with when output has drained. */
-enum pop3_cursor { POP3_NOTHING, POP3_LISTING, POP3_UIDLS, POP3_SENDING, POP3_XLISTING };
+enum pop3_cursor { POP3_NOTHING, POP3_PROVING, POP3_LISTING, POP3_UIDLS, POP3_SENDING, POP3_XLISTING };
 
 enum pop3_language { POP3_EN, POP3_DE, POP3_LANGUAGE_COUNT };
 
 struct pop3_send;
 struct pop3_xmit;
+struct pop3_proof;
 struct pop3_session {
 	struct session s; /* first */
 	uint8_t state, exchange, language, cursor;
 	uint8_t auth_failures, bad_in_row;
-	bool utf8;    /* UTF8 was said: RFC 6856 */
-	bool spoke;   /* a first line has come */
-	bool usurped; /* the lock passed to another session: no update */
-	bool lapsed;  /* the node's lease ran out, or another has the account: no update */
+	bool utf8 : 1;    /* UTF8 was said: RFC 6856 */
+	bool spoke : 1;   /* a first line has come */
+	bool seated : 1;  /* counted among its account's and tenant's sessions */
+	bool usurped : 1; /* the lock passed to another session: no update */
+	bool lapsed : 1;  /* the node's lease ran out, or another has the account: no update */
 
 	/* AUTHORIZATION */
 	struct slice name;   /* USER; in TRANSACTION, XLST's header field. In the arena */
@@ -64,7 +69,10 @@ struct pop3_session {
 	struct maildrop_lock lock;
 	struct bits deleted; /* words NULL before the first DELE */
 	uint32_t deleted_count, at; /* at: the cursor's message */
-	uint64_t deleted_bytes;
+	union {
+		uint64_t deleted_bytes;
+		struct pop3_proof *proof; /* AUTHORIZATION: a login that waits (POP3_PROVING) */
+	};
 	struct pop3_send *send;
 	union {
 		struct pop3_xmit *xmit;
@@ -94,7 +102,7 @@ enum pop3_word {
 	POP3_W_DAMAGED, POP3_W_READONLY, POP3_W_XTND_UNKNOWN, POP3_W_XLST_FEW, POP3_W_XLST_MANY, POP3_W_XMIT_MANY, POP3_W_XMIT_OFF, POP3_W_XMIT_DOWN,
 	POP3_W_XMIT_RATE, POP3_W_XMIT_TOO_BIG, POP3_W_XMIT_BYTES, POP3_W_XMIT_HEADER, POP3_W_XMIT_ADDRESS, POP3_W_XMIT_NOBODY, POP3_W_XMIT_TOO_MANY,
 	POP3_W_XMIT_SENDER, POP3_W_XMIT_RESENT, POP3_W_XMIT_8BIT, POP3_W_XMIT_REFUSED, POP3_W_XMIT_LATER, POP3_W_XMIT_PART, POP3_W_XMIT_PART_LATER,
-	POP3_W_WAIT, POP3_W_TLS_FIRST, POP3_W_NO_CLEAR, POP3_W_TLS_OFF, POP3_W_TLS_ON, POP3_W_TLS_LATE,
+	POP3_W_WAIT, POP3_W_TLS_FIRST, POP3_W_NO_CLEAR, POP3_W_TLS_OFF, POP3_W_TLS_ON, POP3_W_TLS_LATE, POP3_W_GUESSING, POP3_W_SESSIONS_ACCOUNT, POP3_W_SESSIONS_TENANT,
 	POP3_W_COUNT
 };
 /* One status line. %1 and %2 in the text are a and b. */
@@ -102,6 +110,8 @@ void pop3_say(struct pop3_session *p, enum pop3_word w, uint64_t a, uint64_t b);
 static inline void pop3_word(struct pop3_session *p, enum pop3_word w) { pop3_say(p, w, 0, 0); }
 /* The line for an outcome of store or tenancy. */
 void pop3_fail(struct pop3_session *p, enum err e);
+/* The line for a connection that may not stay. */
+size_t pop3_refused(enum limit limit, char *out);
 /* Expands a word's text (without status and code) into out; returns its length. For LANG, whose reply has a tag before it. */
 size_t pop3_expand(enum pop3_word w, enum pop3_language lang, uint64_t a, uint64_t b, char out[POP3_PHRASE_BYTES_MAX]);
 
@@ -138,6 +148,12 @@ enum step pop3_exchange_line(struct pop3_session *p, struct slice line);
 void pop3_exchange_drop(struct pop3_session *p);
 /* CAPA's line of mechanisms. */
 void pop3_capa_sasl(struct pop3_session *p);
+/* The wait that guard.h asked for is over. */
+enum step pop3_prove_on(struct pop3_session *p);
+/* Forgets a login that waits. Harmless without one. */
+void pop3_proof_drop(struct pop3_session *p);
+/* For `penfold why`. */
+void pop3_note(const struct pop3_session *p, enum decision_kind kind, const char *reason, struct slice login, struct slice account, uint32_t delay_ms, uint32_t failures);
 #define POP3_STAMP_BYTES_MAX 320
 size_t pop3_stamp(const struct pop3_session *p, char out[POP3_STAMP_BYTES_MAX]);
 

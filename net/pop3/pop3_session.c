@@ -83,8 +83,15 @@ static enum err take(struct pop3_session *p, bool *too_soon_out)
 	return e;
 }
 
+void pop3_note(const struct pop3_session *p, enum decision_kind kind, const char *reason, struct slice login, struct slice account, uint32_t delay_ms, uint32_t failures)
+{
+	struct decision d = { .kind = kind, .protocol = "pop3", .reason = reason, .session = p->s.id, .delay_ms = delay_ms, .failures = failures };
+	decision_note(&d, session_peer_address(&p->s), login, account);
+}
+
 static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 {
+	pop3_note(p, DECISION_REFUSED, too_soon ? "login-delay" : err_name(e), p->name, p->subject->name, 0, 0);
 	uint32_t delay_s = p->subject->login_delay_s;
 	log_event(LOG_INFO, "pop3.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
 		  LOG_STR("user", p->subject->name), LOG_Z("why", too_soon ? "login-delay" : err_name(e)));
@@ -98,13 +105,29 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 	return STEP_NEXT;
 }
 
+static enum step no_seat(struct pop3_session *p, enum limit limit)
+{
+	log_event(LOG_INFO, "pop3.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
+		  LOG_STR("user", p->subject->name), LOG_Z("limit", limit_word(limit)));
+	pop3_note(p, DECISION_REFUSED, limit_word(limit), p->name, p->subject->name, 0, 0);
+	pop3_leave(p);
+	pop3_word(p, limit == LIMIT_ACCOUNT ? POP3_W_SESSIONS_ACCOUNT : POP3_W_SESSIONS_TENANT);
+	return STEP_NEXT;
+}
+
 enum step pop3_enter(struct pop3_session *p)
 {
 	bool too_soon;
+	enum limit limit = seats_take(p->subject);
+	if (limit != LIMIT_NONE)
+		return no_seat(p, limit);
+	p->seated = true;
 	enum err e = take(p, &too_soon);
 	if (e != OK)
 		return turn_away(p, e, too_soon);
 	p->state = POP3_TRANSACTION;
+	session_entered(&p->s);
+	pop3_note(p, DECISION_ACCEPTED, "login", p->name, p->subject->name, 0, 0);
 	session_set_idle(&p->s, pop3_settings.idle_ms_max);
 	p->name = slice_of(NULL, 0);
 	arena_release(&p->s.arena); /* a parked session is its struct */
@@ -126,6 +149,9 @@ void pop3_leave(struct pop3_session *p)
 	owner_close_maildrop(&p->lock, p->account);
 	p->account = NULL;
 	p->lock.user = slice_of(NULL, 0); /* the subject's */
+	if (p->seated)
+		seats_give(p->subject);
+	p->seated = false;
 	if (p->subject)
 		subject_unref(p->subject);
 	p->subject = NULL;
@@ -233,6 +259,8 @@ static enum step go_on(struct session *s)
 		return pop3_send_on(p);
 	case POP3_XLISTING:
 		return pop3_xlst_on(p);
+	case POP3_PROVING:
+		return pop3_prove_on(p);
 	case POP3_NOTHING:
 		break;
 	}
@@ -253,7 +281,7 @@ static enum step timed_out(struct session *s)
 static enum step stop(struct session *s)
 {
 	struct pop3_session *p = pop3_of(s);
-	if (p->cursor == POP3_NOTHING) /* in the midst of a listing the words would be taken for a line of it */
+	if (p->cursor == POP3_NOTHING || p->cursor == POP3_PROVING) /* in the midst of a listing the words would be taken for a line of it */
 		pop3_word(p, POP3_W_STOPPING);
 	return STEP_CLOSE;
 }
@@ -263,6 +291,7 @@ static void closed(struct session *s, enum session_end how)
 	static const char *const names[] = { [END_CLIENT] = "client", [END_IDLE] = "idle", [END_STALLED] = "stalled",
 					     [END_STOP] = "stop", [END_PROTOCOL] = "closed", [END_IO] = "io" };
 	struct pop3_session *p = pop3_of(s);
+	pop3_proof_drop(p);
 	if (p->state != POP3_UPDATE && p->spoke) /* UPDATE has told its end; who only knocks is not worth a line */
 		log_end(p, names[how], 0);
 	pop3_leave(p);
@@ -288,6 +317,8 @@ const struct proto pop3_proto = {
 	.lf_ends_line = true, /* nothing follows a command that could be taken for another */
 	.idle_ms_max = POP3_LOGIN_IDLE_MS_MAX,
 	.alpn = "pop3", /* IANA: RFC 2595 */
+	.logs_in = true,
+	.refused = pop3_refused,
 	.open = greet,
 	.line = take_line,
 	.too_long = take_long_line,

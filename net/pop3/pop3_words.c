@@ -10,6 +10,8 @@
  */
 #include "net/pop3/pop3_private.h"
 
+#include <stdio.h>
+
 struct phrase {
 	const char *status; /* "+OK " or "-ERR [CODE] " */
 	const char *text[POP3_LANGUAGE_COUNT];
@@ -87,6 +89,13 @@ static const struct phrase phrases[] = {
 	[POP3_W_TLS_OFF] = { BAD, { "TLS is not offered here", "TLS wird hier nicht angeboten" } },
 	[POP3_W_TLS_ON] = { BAD, { "TLS is on already", "TLS läuft schon" } },
 	[POP3_W_TLS_LATE] = { BAD, { "STLS comes before UTF8", "STLS kommt vor UTF8" } },
+	/* the names of limits are limit_word's */
+	[POP3_W_GUESSING] = { TEMP, { "too many failed logins from your address (limit guessing), please wait and try again",
+				      "zu viele falsche Anmeldungen von dieser Adresse (Grenze guessing), bitte später wieder versuchen" } },
+	[POP3_W_SESSIONS_ACCOUNT] = { TEMP, { "too many sessions of this account (limit account), please wait and try again",
+					      "zu viele Sitzungen dieses Kontos (Grenze account), bitte später wieder versuchen" } },
+	[POP3_W_SESSIONS_TENANT] = { TEMP, { "too many sessions of this customer (limit tenant), please wait and try again",
+					     "zu viele Sitzungen dieses Kunden (Grenze tenant), bitte später wieder versuchen" } },
 	[POP3_W_READONLY] = { PERM, { "maildrop can only be read", "Postfach kann nur gelesen werden" } },
 	[POP3_W_XTND_UNKNOWN] = { BAD, { "no such XTND command here", "kein solcher XTND-Befehl" } },
 	[POP3_W_XLST_FEW] = { BAD, { "Too few arguments for the xtnd xlst command.", "zu wenige Argumente für XTND XLST" } },
@@ -159,6 +168,13 @@ void pop3_say(struct pop3_session *p, enum pop3_word w, uint64_t a, uint64_t b)
 	line[len++] = '\r';
 	line[len++] = '\n';
 	reply_put(&p->s.reply, slice_of(line, len));
+}
+
+size_t pop3_refused(enum limit limit, char *out)
+{
+	int len = snprintf(out, NET_REFUSAL_BYTES_MAX, TEMP "too many connections (limit %s), please wait and try again\r\n", limit_word(limit));
+	ASSERT(len > 0 && (size_t)len < NET_REFUSAL_BYTES_MAX);
+	return (size_t)len;
 }
 
 void pop3_fail(struct pop3_session *p, enum err e)

@@ -8,6 +8,8 @@
 #include "core/run/shard.h"
 #include "net/listen.h"
 #include "net/server/admin_verbs.h"
+#include "net/server/why.h"
+#include "tenancy/source.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -79,13 +81,25 @@ static json_t *memory_json(void)
 #endif
 }
 
+/* How full, and how often each limit was reached. */
+static json_t *limits_json(void)
+{
+	struct source_stats s;
+	source_stats(&s);
+	json_t *refused = json_object();
+	for (unsigned i = LIMIT_NONE + 1; i < LIMIT_COUNT; i++)
+		json_object_set_new(refused, limit_word((enum limit)i), json_integer((json_int_t)s.refused[i]));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "unauthenticated", (json_int_t)s.waiting, "entries_held", (json_int_t)s.held, "entries_idle",
+			 (json_int_t)s.idle, "entries_idle_max", (json_int_t)s.idle_max, "entries_forgotten", (json_int_t)s.forgotten, "refused", refused);
+}
+
 json_t *admin_stats(void)
 {
 	json_t *metrics = json_object(), *shards = json_array();
 	metrics_walk(add_metric, metrics);
 	for (unsigned i = 0; i < shard_count(); i++)
 		json_array_append_new(shards, shard_json(i));
-	return json_pack("{s:o, s:o, s:o}", "metrics", metrics, "shards", shards, "memory", memory_json());
+	return json_pack("{s:o, s:o, s:o, s:o}", "metrics", metrics, "shards", shards, "memory", memory_json(), "limits", limits_json());
 }
 
 /* ---- the server's side ---- */
@@ -122,7 +136,9 @@ static enum step admin_line(struct session *s, struct slice line)
 {
 	struct admin_session *a = CONTAINER_OF(s, struct admin_session, session);
 	struct admin_asker who = asker(s);
-	json_t *answer = slice_eq(line, SLICE_LIT("stats")) ? admin_stats() : admin_answer(&who, line);
+	json_t *answer = slice_eq(line, SLICE_LIT("stats"))		? admin_stats()
+			 : slice_starts_nocase(line, SLICE_LIT("why ")) ? why_json(slice_from(line, 4))
+									: admin_answer(&who, line);
 	a->text = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(answer);
 	if (!a->text)

@@ -3,7 +3,7 @@
  * admin.h - the admin socket: one line in, one JSON document out.
  *
  * A unix socket (mode and group by the configuration; 0600 by default, so only the server's user and root) served like any listener
- * by the shards.  The line is a request of admin_verbs.h, or the word "stats"; after the answer the connection closes.
+ * by the shards.  The line is a request of admin_verbs.h, the word "stats", or "why WHO" (why.h); after the answer the connection closes.
  * The tools' side is admin_ask.
  */
 #ifndef PENFOLD_NET_SERVER_ADMIN_H

@@ -53,5 +53,6 @@ extern const struct verb domain_verbs[]; /* cmd_domain.c */
 extern const struct verb account_verbs[]; /* cmd_account.c */
 extern const struct verb sdps_verbs[];   /* cmd_sdps.c */
 extern const struct verb certificate_verbs[]; /* cmd_certificate.c */
+extern const struct verb why_verbs[];     /* cmd_why.c */
 
 #endif

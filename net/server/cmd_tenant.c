@@ -153,6 +153,10 @@ const struct verb tenant_verbs[] = {
 	  "  schemes               password schemes that may be stored, e.g. \"YESCRYPT ARGON2ID\", or all\n"
 	  "  password_scheme       scheme of passwords set with account add and account password\n"
 	  "  xtnd                  POP3's XTND: xlst lists header fields, xmit sends mail (needs xmit in the configuration), all, off\n"
+	  "  sessions_max          sessions of all its accounts together, or none: as limits.per_tenant says\n"
+	  "  account_sessions_max  sessions of one account, or none: as limits.per_account says\n"
+	  "  guess_delay_max_s     the longest delay behind failed logins; none: no delay\n"
+	  "  trusted_networks      no delay behind failed logins from there: \"192.0.2.0/24 2001:db8::/48\", or none\n"
 	  "All of the changes are made or none. A running server sees them within a second.",
 	  cmd_tenant_set },
 	{ NULL, NULL, NULL, NULL, NULL }

@@ -22,6 +22,9 @@ struct raw_listener {
 	char *address;
 	int tls, tls_min;
 	bool plaintext;
+	int proxy;
+	char **trusted;
+	unsigned trusted_count;
 };
 struct raw_directory {
 	int type;
@@ -83,6 +86,14 @@ struct raw {
 	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
 	} net;
+	struct {
+		char **exempt;
+		unsigned exempt_count;
+		uint32_t connections_per_address, connections_per_net24, connections_per_net64, connections_per_net48, unauthenticated_max,
+			unauthenticated_per_address, sessions_per_account, sessions_per_tenant;
+		uint32_t failures_free, login_failures_free, delay_first_ms, delay_ms_max, forget_s;
+		char *cache_bytes_max;
+	} limits;
 };
 
 /* ---- schema ---- */
@@ -101,12 +112,19 @@ enum { BACKEND_AUTO, BACKEND_IO_URING };
 static const cyaml_strval_t backends[] = { { "auto", BACKEND_AUTO }, { "io_uring", BACKEND_IO_URING } };
 
 
+static const cyaml_strval_t proxies[] = { { "false", CONFIG_PROXY_NONE }, { "no", CONFIG_PROXY_NONE }, { "true", CONFIG_PROXY_TRUSTED },
+					  { "yes", CONFIG_PROXY_TRUSTED }, { "required", CONFIG_PROXY_REQUIRED } };
+static const cyaml_schema_value_t network_schema = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, 64) };
+
 static const cyaml_schema_field_t listener_fields[] = {
 	CYAML_FIELD_ENUM("protocol", CYAML_FLAG_STRICT, struct raw_listener, protocol, protocols, CYAML_ARRAY_LEN(protocols)),
 	CYAML_FIELD_STRING_PTR("address", CYAML_FLAG_POINTER, struct raw_listener, address, 1, 512),
 	CYAML_FIELD_ENUM("tls", CYAML_FLAG_STRICT | OPT, struct raw_listener, tls, tls_modes, CYAML_ARRAY_LEN(tls_modes)),
 	CYAML_FIELD_ENUM("tls_min", CYAML_FLAG_STRICT | OPT, struct raw_listener, tls_min, tls_versions, CYAML_ARRAY_LEN(tls_versions)),
 	CYAML_FIELD_BOOL("plaintext", OPT, struct raw_listener, plaintext),
+	CYAML_FIELD_ENUM("proxy_protocol", CYAML_FLAG_STRICT | OPT, struct raw_listener, proxy, proxies, CYAML_ARRAY_LEN(proxies)),
+	CYAML_FIELD_SEQUENCE_COUNT("trusted", CYAML_FLAG_POINTER | OPT, struct raw_listener, trusted, trusted_count, &network_schema, 1,
+				   PROXY_TRUSTED_MAX),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t listener_schema = {
@@ -199,6 +217,29 @@ static const cyaml_schema_field_t tls_fields[] = { SUB_PATH("certificate", tls, 
 						   SUB_TEXT("cache_bytes_max", tls, cache_bytes_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t net_fields[] = { SUB_INT("connections_max", net, connections_max), SUB_INT("stall_s", net, stall_s),
 						   SUB_INT("stop_grace_ms", net, stop_grace_ms), CYAML_FIELD_END };
+static const cyaml_schema_field_t limits_fields[] = {
+	{ .key = "exempt",
+	  .value = { .type = CYAML_SEQUENCE, .flags = (enum cyaml_flag)(OPT | CYAML_FLAG_POINTER), .data_size = sizeof(char *),
+		     .sequence = { .entry = &network_schema, .min = 0, .max = LIMIT_EXEMPT_MAX } },
+	  SUB_AT(limits, exempt),
+	  .count_offset = (uint32_t)(offsetof(struct raw, limits.exempt_count) - offsetof(struct raw, limits)),
+	  .count_size = sizeof(unsigned) },
+	SUB_INT("connections_per_address", limits, connections_per_address),
+	SUB_INT("connections_per_net24", limits, connections_per_net24),
+	SUB_INT("connections_per_net64", limits, connections_per_net64),
+	SUB_INT("connections_per_net48", limits, connections_per_net48),
+	SUB_INT("unauthenticated_max", limits, unauthenticated_max),
+	SUB_INT("unauthenticated_per_address", limits, unauthenticated_per_address),
+	SUB_INT("sessions_per_account", limits, sessions_per_account),
+	SUB_INT("sessions_per_tenant", limits, sessions_per_tenant),
+	SUB_INT("failures_free", limits, failures_free),
+	SUB_INT("login_failures_free", limits, login_failures_free),
+	SUB_INT("delay_first_ms", limits, delay_first_ms),
+	SUB_INT("delay_ms_max", limits, delay_ms_max),
+	SUB_INT("forget_s", limits, forget_s),
+	SUB_TEXT("cache_bytes_max", limits, cache_bytes_max),
+	CYAML_FIELD_END
+};
 
 static const cyaml_schema_field_t admin_fields[] = { SUB_TEXT("mode", admin, mode), SUB_TEXT("group", admin, group), CYAML_FIELD_END };
 static const cyaml_schema_field_t http_fields[] = { SUB_TEXT("address", http, address), SUB_INT("loop_s", http, loop_s), CYAML_FIELD_END };
@@ -218,7 +259,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("directories", CYAML_FLAG_POINTER | OPT, struct raw, directories, directories_count, &directory_schema, 1,
 				   DIRECTORIES_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
+	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields), ROOM(limits, limits_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -283,6 +324,20 @@ static const struct key keys[] = {
 	N(net, connections_max, 0, 0, 1 << 24),
 	N(net, stall_s, 60, 1, 86400),
 	N(net, stop_grace_ms, 5000, 0, 600000),
+	N(limits, connections_per_address, LIMIT_PER_ADDRESS, 0, 1 << 24),
+	N(limits, connections_per_net24, LIMIT_PER_NET24, 0, 1 << 24),
+	N(limits, connections_per_net64, LIMIT_PER_NET64, 0, 1 << 24),
+	N(limits, connections_per_net48, LIMIT_PER_NET48, 0, 1 << 24),
+	N(limits, unauthenticated_max, 0, 0, 1 << 24),
+	N(limits, unauthenticated_per_address, LIMIT_WAITING_PER_ADDRESS, 0, 1 << 24),
+	N(limits, sessions_per_account, LIMIT_PER_ACCOUNT, 0, 1 << 24),
+	N(limits, sessions_per_tenant, 0, 0, 1 << 24),
+	N(limits, failures_free, GUARD_FAILURES_FREE, 0, 1000),
+	N(limits, login_failures_free, GUARD_NAME_FAILURES_FREE, 0, 1000),
+	N(limits, delay_first_ms, GUARD_DELAY_FIRST_MS, 0, 60000),
+	N(limits, delay_ms_max, GUARD_DELAY_MS_MAX, 0, 60000),
+	N(limits, forget_s, GUARD_FORGET_S, 1, 7 * 86400),
+	B(limits, cache_bytes_max, TALLY_CACHE_BYTES_MAX, KIB(64), MIB(4096)),
 };
 
 bool config_parse_bytes(struct slice text, uint64_t *bytes_out)
@@ -390,6 +445,33 @@ static enum err take_listener_tls(struct settings *s, const struct raw_listener 
 	return OK;
 }
 
+static enum err take_networks(struct settings *s, const char *list_key, char *const *texts, unsigned count, struct cidr **out, unsigned *count_out)
+{
+	*out = xcalloc(count + 1, sizeof **out);
+	for (unsigned i = 0; i < count; i++) {
+		char key[96];
+		snprintf(key, sizeof key, "%s[%u]", list_key, i + 1);
+		if (cidr_parse(slice_str(texts[i]), &(*out)[i]) != OK)
+			return settings_refuse(s, key, "expected a network (\"192.0.2.0/24\", \"2001:db8::/32\") or an address; got \"%s\"", texts[i]);
+		*count_out = i + 1;
+	}
+	return OK;
+}
+
+/* Who may speak for others: by default only this machine. */
+static enum err take_listener_proxy(struct settings *s, const struct raw_listener *raw, unsigned number, struct config_listener *out)
+{
+	static char v4[] = "127.0.0.0/8", v6[] = "::1";
+	static char *const here[] = { v4, v6 };
+	char key[64];
+	snprintf(key, sizeof key, "listeners[%u].trusted", number);
+	out->proxy = (enum config_proxy)raw->proxy;
+	if (raw->trusted_count && out->proxy == CONFIG_PROXY_NONE)
+		return settings_refuse(s, key, "expected proxy_protocol: true or required beside it");
+	return take_networks(s, key, raw->trusted_count ? raw->trusted : here, raw->trusted_count ? raw->trusted_count : ARRAY_LEN(here), &out->trusted,
+			     &out->trusted_count);
+}
+
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
@@ -405,6 +487,8 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 		config->listeners[i].where = config_place(s, config->path, key);
 		config->listeners_count = i + 1;
 		enum err e = take_listener_tls(s, &raw->listeners[i], i + 1, config, &addr, &config->listeners[i]);
+		if (e == OK)
+			e = take_listener_proxy(s, &raw->listeners[i], i + 1, &config->listeners[i]);
 		if (e != OK)
 			return e;
 	}
@@ -558,6 +642,8 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = take_admin(s, raw, config);
 	if (e == OK)
 		e = take_http(s, raw, config);
+	if (e == OK)
+		e = take_networks(s, "limits.exempt", raw->limits.exempt, raw->limits.exempt_count, &config->limits.exempt, &config->limits.exempt_count);
 	return e != OK ? e : check_names(s, config);
 }
 
@@ -591,6 +677,7 @@ void config_release(struct config *config)
 	for (unsigned i = 0; i < config->listeners_count; i++) {
 		free(config->listeners[i].address);
 		free(config->listeners[i].where);
+		free(config->listeners[i].trusted);
 	}
 	for (unsigned i = 0; i < config->directories_count; i++) {
 		free((void *)(uintptr_t)config->directories[i].path);
@@ -612,6 +699,7 @@ void config_release(struct config *config)
 	free(config->http_address);
 	free(config->where_http);
 	free(config->io.backend);
+	free(config->limits.exempt);
 	free(config->tls.certificate);
 	free(config->tls.key);
 	free(config->tls.certificates);

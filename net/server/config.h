@@ -10,6 +10,7 @@
 #define PENFOLD_NET_SERVER_CONFIG_H
 
 #include "core/base/addr.h"
+#include "core/base/cidr.h"
 #include "core/base/err.h"
 #include "core/base/log.h"
 #include "net/sasl.h"
@@ -18,11 +19,16 @@
 enum config_protocol { CONFIG_POP3, CONFIG_LMTP };
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
 
+enum config_proxy { CONFIG_PROXY_NONE, CONFIG_PROXY_TRUSTED, CONFIG_PROXY_REQUIRED };
+
 struct config_listener {
 	enum config_protocol protocol;
 	char *address, *where; /* where: "penfold.yaml:3: listeners[1].address", for messages */
 	enum config_tls tls;
 	bool tls13_only, plaintext;
+	enum config_proxy proxy;
+	struct cidr *trusted; /* proxies */
+	unsigned trusted_count;
 };
 
 struct config {
@@ -106,6 +112,15 @@ struct config {
 	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
 	} net;
+	struct {
+		struct cidr *exempt;
+		unsigned exempt_count;
+		/* 0: none; unauthenticated_max 0: half of all connections */
+		uint32_t connections_per_address, connections_per_net24, connections_per_net64, connections_per_net48, unauthenticated_max,
+			unauthenticated_per_address, sessions_per_account, sessions_per_tenant;
+		uint32_t failures_free, login_failures_free, delay_first_ms, delay_ms_max, forget_s;
+		uint64_t cache_bytes_max;
+	} limits;
 };
 
 /* Reads and checks a file. On ERR_CONFIG, error_out (bytes large, NUL-terminated) holds one line for the operator. Blocking. */

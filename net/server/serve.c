@@ -22,7 +22,9 @@
 #include "net/tls_filter.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
+#include "tenancy/limit.h"
 #include "tenancy/maildrop_lock.h"
+#include "tenancy/source.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -41,6 +43,7 @@ struct server {
 	struct fleet_node *nodes; /* the configuration's, in the fleet's form */
 	struct tls_filter_config redis_tls;
 	struct redis_filter redis_filter;
+	uint32_t connections_max; /* as descriptors allow */
 };
 
 /* ---- what each room gets of the configuration ---- */
@@ -145,6 +148,30 @@ static void configure_pop3(const struct config *c)
 	pop3_configure(&pop3);
 }
 
+/* Now and at SIGHUP. */
+static void configure_limits(const struct config *c, uint32_t connections_max)
+{
+	struct limits_config l;
+	limits_config_default(&l);
+	l.per_address = c->limits.connections_per_address;
+	l.per_net24 = c->limits.connections_per_net24;
+	l.per_net64 = c->limits.connections_per_net64;
+	l.per_net48 = c->limits.connections_per_net48;
+	l.waiting = c->limits.unauthenticated_max ? c->limits.unauthenticated_max : connections_max / 2;
+	l.waiting_per_address = c->limits.unauthenticated_per_address;
+	l.per_account = c->limits.sessions_per_account;
+	l.per_tenant = c->limits.sessions_per_tenant;
+	l.failures_free = c->limits.failures_free;
+	l.name_failures_free = c->limits.login_failures_free;
+	l.delay_first_ms = c->limits.delay_first_ms;
+	l.delay_ms_max = c->limits.delay_ms_max;
+	l.forget_s = c->limits.forget_s;
+	l.cache_bytes_max = c->limits.cache_bytes_max;
+	l.exempt = c->limits.exempt;
+	l.exempt_count = c->limits.exempt_count;
+	limits_configure(&l);
+}
+
 static void configure_lmtp(const struct config *c)
 {
 	struct lmtp_config lmtp;
@@ -181,8 +208,9 @@ static uint64_t raise_descriptor_limit(void)
 }
 
 /* Connections first, a quarter for the store's logs, some for everything else (DESIGN section 4). */
-static void share_descriptors(const struct config *c, struct store_config *store)
+static void share_descriptors(const struct config *c, struct server *server)
 {
+	struct store_config *store = &server->store;
 	struct net_settings net;
 	uint64_t all = raise_descriptor_limit(), quarter = all / 4;
 	uint64_t most = all > quarter + DESCRIPTORS_LEAST ? all - quarter - DESCRIPTORS_LEAST : DESCRIPTORS_LEAST;
@@ -192,6 +220,7 @@ static void share_descriptors(const struct config *c, struct store_config *store
 	net.connections_max = (uint32_t)min_u64(most, c->net.connections_max ? c->net.connections_max : UINT32_MAX);
 	net.stall_ms_max = c->net.stall_s * 1000;
 	net_configure(&net);
+	server->connections_max = net.connections_max;
 }
 
 /* Started as root with `user` set: the data folder is opened as that user, the ports are bound as root, and then root is
@@ -278,6 +307,11 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 									       : LISTEN_TLS_NONE;
 		configs[i].tls13_only = c->listeners[i].tls13_only;
 		configs[i].plaintext = c->listeners[i].plaintext;
+		configs[i].proxy = c->listeners[i].proxy == CONFIG_PROXY_REQUIRED  ? LISTEN_PROXY_REQUIRED
+				   : c->listeners[i].proxy == CONFIG_PROXY_TRUSTED ? LISTEN_PROXY_TRUSTED
+										   : LISTEN_PROXY_NONE;
+		configs[i].trusted = c->listeners[i].trusted;
+		configs[i].trusted_count = c->listeners[i].trusted_count;
 	}
 	sprintf(admin, "unix:%s", c->admin_socket);
 	configs[c->listeners_count].proto = &admin_proto;
@@ -355,7 +389,8 @@ static void reload(void *arg)
 	log_set_level(fresh->log_level);
 	log_set_form(fresh->log_form);
 	tls_watch_now();
-	log_event(LOG_INFO, "server.reloaded", LOG_Z("changed", "log, certificates"), LOG_Z("others", "need a restart"));
+	configure_limits(fresh, server->connections_max);
+	log_event(LOG_INFO, "server.reloaded", LOG_Z("changed", "log, certificates, limits"), LOG_Z("others", "need a restart"));
 	config_release(fresh);
 }
 
@@ -423,7 +458,9 @@ static enum err serve_locked(struct server *server, unsigned shards)
 		return e;
 	e = auth_open(&auth);
 	if (e == OK) {
+		source_open_process(c->limits.cache_bytes_max);
 		e = serve_shards(server, shards);
+		source_close_process();
 		auth_close();
 	}
 	directory_close();
@@ -440,7 +477,8 @@ int serve(const struct config *config)
 	log_set_level(config->log_level);
 	log_set_form(config->log_form);
 	store_part(config, &server.store);
-	share_descriptors(config, &server.store);
+	share_descriptors(config, &server);
+	configure_limits(config, server.connections_max);
 	configure_pop3(config);
 	configure_lmtp(config);
 

@@ -160,6 +160,7 @@ listeners:
   - {{ protocol: pop3, address: "127.0.0.1:{self.pop3_port}" }}
   - {{ protocol: lmtp, address: "127.0.0.1:{self.lmtp_port}" }}
   - {{ protocol: lmtp, address: "unix:{self.lmtp_socket}" }}
+{'' if 'limits:' in extra else 'limits: { exempt: ["127.0.0.0/8"] }'}
 {extra}
 ''')
 

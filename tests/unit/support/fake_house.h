@@ -25,8 +25,11 @@
 #include "storage/store.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
+#include "tenancy/decision.h"
+#include "tenancy/guard.h"
 #include "tenancy/maildrop_lock.h"
 #include "net/fleet/owner.h"
+#include "tenancy/source.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -87,6 +90,10 @@ static struct fake_house {
 	bool read_short;
 	struct buf relayed;
 	enum err err_relay_check, err_relay;
+	enum err guard; /* what guard_ask says */
+	enum limit limit; /* what seats_take says */
+	int guard_told, seats, refusals, notes[DECISION_KIND_COUNT];
+	const char *reason; /* of the last note */
 	size_t relay_taken;
 	uint64_t now_ms;
 	unsigned relays;
@@ -163,6 +170,8 @@ static void fake_drain(void)
 }
 
 /* ---- sessions ---- */
+void session_pause(struct session *s, uint32_t ms) { (void)s, (void)ms; }
+void session_entered(struct session *s) { (void)s; }
 void session_set_idle(struct session *s, uint32_t ms) { (void)s, (void)ms; }
 void session_move_to(struct session *s, unsigned shard)
 {
@@ -525,6 +534,37 @@ void subject_unref(struct subject *s)
 	free(s);
 	fake.subjects--;
 }
+enum err guard_ask(uint32_t source, struct slice login, struct slice password, struct guard_pass *pass_out)
+{
+	(void)login;
+	(void)password;
+	*pass_out = (struct guard_pass){ .source = source, .reason = "address", .delay_ms = fake.guard == ERR_AGAIN ? 10 : 0 };
+	return fake.guard;
+}
+uint32_t guard_tell(const struct guard_pass *pass, enum err outcome)
+{
+	(void)pass;
+	fake.guard_told += outcome == ERR_AUTH;
+	return 0;
+}
+enum limit seats_take(const struct subject *subject)
+{
+	(void)subject;
+	fake.seats += fake.limit == LIMIT_NONE;
+	return fake.limit;
+}
+void decision_note(struct decision *d, struct slice peer, struct slice login, struct slice account)
+{
+	(void)peer, (void)login, (void)account;
+	fake.notes[d->kind]++;
+	fake.reason = d->reason;
+}
+void source_count_refusal(enum limit limit) { fake.refusals += limit == LIMIT_GUESSING; }
+void seats_give(const struct subject *subject)
+{
+	(void)subject;
+	fake.seats--;
+}
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **out)
 {
 	const struct fake_person *p = fake_find(request->login);
@@ -703,9 +743,9 @@ struct fake_session {
 
 static void fake_follow(struct fake_session *f, enum step step)
 {
-	while (step == STEP_RESUME || step == STEP_MOVE) {
+	while (step == STEP_RESUME || step == STEP_MOVE || step == STEP_PAUSE) {
 		fake_drain();
-		step = step == STEP_RESUME ? f->s->proto->resume(f->s) : f->s->proto->moved(f->s);
+		step = step != STEP_MOVE ? f->s->proto->resume(f->s) : f->s->proto->moved(f->s);
 	}
 	f->next = step;
 }

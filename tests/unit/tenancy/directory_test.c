@@ -198,7 +198,9 @@ FIBER_TEST(an_older_file_is_brought_up_to_date)
 	sample();
 	sql("DROP TABLE sdps_hosts; ALTER TABLE tenants DROP COLUMN xtnd; DROP TRIGGER credentials_limit;"
 	    "ALTER TABLE credentials DROP COLUMN app; ALTER TABLE credentials DROP COLUMN protocols; ALTER TABLE credentials DROP COLUMN created_s;"
-	    "ALTER TABLE accounts DROP COLUMN master; ALTER TABLE accounts DROP COLUMN source; PRAGMA user_version = 1");
+	    "ALTER TABLE accounts DROP COLUMN master; ALTER TABLE accounts DROP COLUMN source;"
+	    " ALTER TABLE tenants DROP COLUMN sessions_max; ALTER TABLE tenants DROP COLUMN account_sessions_max;"
+	    " ALTER TABLE tenants DROP COLUMN guess_delay_max_s; ALTER TABLE tenants DROP COLUMN trusted_networks; PRAGMA user_version = 1");
 	assert_int_equal(manage_open(data, &m, why), OK);
 	struct manage_new_host host = { .name = S("new.example.net"), .tenant = S("demo"), .mode = SDPS_MAILDROP };
 	made(manage_host_add(m, &host), m);

@@ -143,7 +143,7 @@ static struct view_of_pair look_at_pair(const struct tally_key *key, uint64_t ma
 	struct tally *t = tally_at(h);
 	tally_lock(t);
 	v.failures = failures_now(t, now_ms);
-	v.at_home = t->good_ms && now_ms - t->good_ms < (uint64_t)GUARD_HOME_S * 1000 && v.failures < GUARD_PAIR_FAILURES_FREE;
+	v.at_home = t->good_ms && now_ms < t->good_ms + (uint64_t)GUARD_HOME_S * 1000 && v.failures < GUARD_PAIR_FAILURES_FREE;
 	for (uint32_t i = 0; mac && i < min_u64(t->wrong_count, GUARD_WRONG_KEPT); i++)
 		v.repeated = v.repeated || t->wrong[i] == mac;
 	tally_unlock(t);
@@ -270,7 +270,7 @@ bool guard_at_home(uint32_t source)
 {
 	struct tally *g = tally_at(guard_source(source));
 	tally_lock(g);
-	bool home = g->good_ms && clock_now_ms() - g->good_ms < (uint64_t)GUARD_HOME_S * 1000;
+	bool home = g->good_ms && clock_now_ms() < g->good_ms + (uint64_t)GUARD_HOME_S * 1000;
 	tally_unlock(g);
 	return home;
 }

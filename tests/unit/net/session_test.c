@@ -276,6 +276,46 @@ static void more_sessions_than_stacks(void **state)
 	toy_stop(t);
 }
 
+/* A session that waits reads nothing, holds no stack, and sends what it has said. */
+static void a_pause_holds_no_stack(void **state)
+{
+	(void)state;
+	struct toy_server *t = toy_start(1);
+	enum { MANY = FIBERS_PER_SHARD_MAX + 100 };
+	static int fds[MANY];
+	for (int i = 0; i < MANY; i++) {
+		fds[i] = client_open(t);
+		EXPECT(fds[i], "hello\r\n");
+		SEND(fds[i], "pause 1500\r\nsay after\r\n");
+		EXPECT(fds[i], "pausing\r\n");
+	}
+	int fd = client_open(t); /* served meanwhile */
+	EXPECT(fd, "hello\r\n");
+	SEND(fd, "say here\r\n");
+	EXPECT(fd, "here\r\n");
+	close(fd);
+	for (int i = 0; i < MANY; i++) {
+		EXPECT(fds[i], "paused\r\nafter\r\n");
+		close(fds[i]);
+	}
+	/* a stop does not wait for the end of a pause; a client that goes away is no trouble */
+	fd = client_open(t);
+	EXPECT(fd, "hello\r\n");
+	SEND(fd, "pause 600000\r\n");
+	EXPECT(fd, "pausing\r\n");
+	int gone = client_open(t);
+	EXPECT(gone, "hello\r\n");
+	SEND(gone, "pause 50\r\n");
+	client_reset(gone);
+	EVENTUALLY(TOY_GET(closed) >= MANY + 2);
+	toy_ask_stop();
+	t->asked_to_stop = true;
+	EXPECT(fd, "stopping\r\n");
+	client_expect_end(fd);
+	close(fd);
+	toy_stop(t);
+}
+
 static void endless_line_ends_the_session(void **state)
 {
 	(void)state;
@@ -320,6 +360,7 @@ int main(void)
 		cmocka_unit_test(many_lines_without_reading), cmocka_unit_test(raw_data),
 		cmocka_unit_test(moves),                     cmocka_unit_test(a_move_adds_no_send),
 		cmocka_unit_test(dropped_input_is_not_executed), cmocka_unit_test(more_sessions_than_stacks),
+		cmocka_unit_test(a_pause_holds_no_stack),
 		cmocka_unit_test(endless_line_ends_the_session), cmocka_unit_test(overrun_ends_the_session),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,7 @@
  *     idle MS         session_set_idle
  *     peer            the client's address
  *     tls             "go", STEP_TLS
+ *     pause MS        "pausing", STEP_PAUSE for so long, then "paused"
  *     quit            "bye", STEP_CLOSE;  abort: STEP_ABORT
  */
 #ifndef PENFOLD_TESTS_UNIT_NET_TOY_H
@@ -54,7 +55,7 @@ struct toy_session {
 	struct session s;
 	uint64_t big_at, big_end, data_left, data_all, sum;
 	unsigned from;
-	bool slow_data, told;
+	bool slow_data, told, pausing;
 };
 
 /* What the server saw; atomic. */
@@ -90,6 +91,11 @@ static inline void toy_line64(struct session *s, uint64_t i)
 static inline enum step toy_resume(struct session *s)
 {
 	struct toy_session *t = toy(s);
+	if (t->pausing) {
+		t->pausing = false;
+		REPLY_LIT(&s->reply, "paused\r\n");
+		return STEP_NEXT;
+	}
 	for (; t->big_at < t->big_end; t->big_at++) {
 		if (reply_full(&s->reply))
 			return STEP_RESUME;
@@ -166,6 +172,11 @@ static inline enum step toy_numbered(struct session *s, struct slice verb, uint6
 		REPLY_LIT(&s->reply, "spun\r\n");
 	} else if (slice_eq(verb, SLICE_LIT("where"))) {
 		reply_printf(&s->reply, "%u\r\n", shard_index());
+	} else if (slice_eq(verb, SLICE_LIT("pause"))) {
+		REPLY_LIT(&s->reply, "pausing\r\n");
+		session_pause(s, (uint32_t)n);
+		t->pausing = true;
+		return STEP_PAUSE;
 	} else if (slice_eq(verb, SLICE_LIT("idle"))) {
 		session_set_idle(s, (uint32_t)n);
 		REPLY_LIT(&s->reply, "ok\r\n");

@@ -92,6 +92,7 @@ static struct fake_house {
 	enum err err_relay_check, err_relay;
 	enum err guard; /* what guard_ask says */
 	enum limit limit; /* what seats_take says */
+	bool stay_parked;
 	int guard_told, seats, refusals, notes[DECISION_KIND_COUNT];
 	const char *reason; /* of the last note */
 	size_t relay_taken;
@@ -743,6 +744,8 @@ struct fake_session {
 
 static void fake_follow(struct fake_session *f, enum step step)
 {
+	if (step == STEP_PAUSE && fake.stay_parked)
+		step = STEP_ABORT; /* the client is gone before the wait is over */
 	while (step == STEP_RESUME || step == STEP_MOVE || step == STEP_PAUSE) {
 		fake_drain();
 		step = step != STEP_MOVE ? f->s->proto->resume(f->s) : f->s->proto->moved(f->s);

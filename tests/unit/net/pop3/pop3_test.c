@@ -175,6 +175,73 @@ static void capabilities(void **state)
 
 /* ---- TLS ---- */
 
+/* ---- waiting and limits ---- */
+
+static void a_login_waits(void **state)
+{
+	(void)state;
+	fake.guard = ERR_AGAIN;
+	const char *got = answer("USER ann@demo.example\r\nPASS wrong\r\nUSER ann@demo.example\r\nPASS secret\r\nQUIT\r\n");
+	assert_non_null(strstr(got, "-ERR [AUTH]"));
+	assert_non_null(strstr(got, "+OK bye"));
+	assert_int_equal(fake.guard_told, 1);
+	assert_int_equal(fake.notes[DECISION_DELAYED], 2);
+	assert_int_equal(fake.notes[DECISION_REFUSED], 1);
+	assert_int_equal(fake.notes[DECISION_ACCEPTED], 1);
+	assert_int_equal(fake.seats, 0); /* given back */
+}
+
+static void a_login_waits_after_its_proof(void **state)
+{
+	(void)state;
+	fake.guard = ERR_AGAIN;
+	fake.apop = true;
+	const char *got = answer("APOP ann@demo.example 00000000000000000000000000000000\r\nAPOP ann@demo.example 0123456789abcdef0123456789abcdef\r\nQUIT\r\n");
+	assert_non_null(strstr(got, "-ERR [AUTH]"));
+	assert_non_null(strstr(got, "+OK bye"));
+	assert_int_equal(fake.notes[DECISION_DELAYED], 2);
+	fake.guard = ERR_BUSY; /* a right proof is let go of */
+	got = answer("APOP ann@demo.example 0123456789abcdef0123456789abcdef\r\nSTAT\r\n");
+	assert_non_null(strstr(got, "(limit guessing), please wait"));
+	assert_non_null(strstr(got, "-ERR log in first"));
+}
+
+/* The client goes away, or the server stops, while a login waits: what was held is given back (teardown looks). */
+static void gone_while_a_login_waits(void **state)
+{
+	(void)state;
+	fake.guard = ERR_AGAIN;
+	fake.apop = true;
+	fake.stay_parked = true;
+	assert_string_equal(answer("USER ann@demo.example\r\nPASS secret\r\n"), "+OK now the password\r\n");
+	assert_string_equal(answer("APOP ann@demo.example 0123456789abcdef0123456789abcdef\r\n"), "");
+	assert_string_equal(answer("AUTH PLAIN AGFubkBkZW1vLmV4YW1wbGUAc2VjcmV0\r\n"), "");
+}
+
+static void limits_say_wait(void **state)
+{
+	(void)state;
+	char line[NET_REFUSAL_BYTES_MAX];
+	fake.guard = ERR_BUSY;
+	assert_string_equal(answer("USER ann@demo.example\r\nPASS secret\r\n"),
+			    "+OK now the password\r\n-ERR [SYS/TEMP] too many failed logins from your address (limit guessing), please wait and try again\r\n");
+	assert_int_equal(fake.refusals, 1);
+	fake.guard = OK;
+	for (int i = 0; i < 2; i++) {
+		fake.limit = i ? LIMIT_TENANT : LIMIT_ACCOUNT;
+		const char *got = answer("USER ann@demo.example\r\nPASS secret\r\nSTAT\r\n");
+		assert_non_null(strstr(got, i ? "-ERR [SYS/TEMP] too many sessions of this customer (limit tenant), please wait" : "-ERR [SYS/TEMP] too many sessions of this account (limit account), please wait"));
+		assert_non_null(strstr(got, "-ERR log in first"));
+		assert_int_equal(fake.seats, 0);
+	}
+	for (int limit = LIMIT_ALL; limit < LIMIT_COUNT; limit++) {
+		size_t len = pop3_refused((enum limit)limit, line);
+		struct slice s = slice_of(line, len);
+		assert_true(slice_starts_nocase(s, SLICE_LIT("-ERR [SYS/TEMP] ")) && memmem(line, len, "wait", 4) && memmem(line, len, limit_word((enum limit)limit), strlen(limit_word((enum limit)limit))));
+		assert_memory_equal(line + len - 2, "\r\n", 2);
+	}
+}
+
 static void stls(void **state)
 {
 	(void)state;
@@ -1070,6 +1137,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(faults_at_retr, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(dots_as_naive, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_login_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_login_waits_after_its_proof, setup, teardown),
+		cmocka_unit_test_setup_teardown(gone_while_a_login_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(limits_say_wait, setup, teardown),
 		cmocka_unit_test(parse),
 	};
 	log_set_level(LOG_ALARM);

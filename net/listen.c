@@ -261,7 +261,10 @@ static void accepted(struct listener_share *share, int fd)
 {
 	if (share->paused || !admitted()) {
 		STAT_ADD(share->shard, refused, 1);
-		refuse_all(share->listener, fd);
+		if (share->paused)
+			io_close(fd); /* as if nobody listened: the next node is asked */
+		else
+			refuse_all(share->listener, fd);
 		return;
 	}
 	STAT_ADD(share->shard, accepted, 1);

@@ -13,7 +13,7 @@
 #include "core/base/err.h"
 #include "core/base/log.h"
 
-enum config_protocol { CONFIG_POP3, CONFIG_LMTP };
+enum config_protocol { CONFIG_POP3, CONFIG_LMTP, CONFIG_IMAP };
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
 
 struct config_listener {
@@ -53,7 +53,7 @@ struct config {
 	} auth;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
-	} pop3;
+	} pop3, imap;
 	struct {
 		uint32_t idle_s, recipients_max;
 	} lmtp;

@@ -312,4 +312,13 @@
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */
 
+/* ---- storage: MIME ---- */
+#define MIME_DEPTH_MAX 64                  /* multiparts and messages inside each other; real mail stays below 10 */
+#define MIME_PARTS_MAX 1000                /* of one message: 100 B each; a digest of a busy day has some hundreds */
+#define MIME_BOUNDARY_BYTES_MAX 250        /* RFC 2046 says 70; senders are known to go above it */
+#define MIME_FIELD_BYTES_MAX KIB(64)       /* kept of one field: a To of 1,500 addresses */
+#define MIME_FIELDS_BYTES_MAX KIB(256)     /* kept of a message's headers together */
+#define MIME_ADDRESSES_MAX 8192            /* of one field: more than MIME_FIELD_BYTES_MAX holds in practice */
+#define MIME_PARAMS_MAX 128                /* of one field: 2231 pieces of a name of 8 KiB */
+
 #endif

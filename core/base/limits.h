@@ -280,6 +280,10 @@
 #define IMAP_FETCH_FIELDS_MAX 1024              /* header fields named in one section */
 #define IMAP_HEADER_BYTES_MAX MIB(1)            /* of a header that is looked through for fields, in memory */
 #define IMAP_COPY_BYTES KIB(8)                  /* of a small message, put into the output at once */
+#define IMAP_PART_DEPTH_MAX 64                  /* numbers in BODY[1.2.3]: as deep as parts are told apart */
+#define IMAP_STRUCTURE_BYTES_MAX MIB(4)         /* of one ENVELOPE or BODYSTRUCTURE: fields of MIME_FIELDS_BYTES_MAX, quoted */
+#define IMAP_DECODE_BYTES KIB(4)                /* on the stack: of a part that is decoded on its way out */
+#define IMAP_PARSE_BYTES KIB(32)                 /* of a large message, read at once for its parts */
 #define IMAP_SEEN_MESSAGES 256                  /* that FETCH marks in one commit */
 #define IMAP_APPEND_MESSAGES_MAX 1000           /* of one command (RFC 3502) */
 #define IMAP_ID_PAIRS_MAX 30                    /* RFC 2971 section 3.3 */

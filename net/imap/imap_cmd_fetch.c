@@ -127,6 +127,13 @@ static enum err put_item(struct imap_session *p, struct imap_fetch *f, const str
 	case ITEM_THREADID:
 		REPLY_LIT(r, "THREADID NIL"); /* RFC 8474 section 5.2: threads are not computed */
 		return OK;
+	case ITEM_ENVELOPE:
+	case ITEM_BODY_SHORT:
+	case ITEM_BODYSTRUCTURE:
+		return imap_fetch_structure(p, f, item);
+	case ITEM_BINARY:
+	case ITEM_BINARY_SIZE:
+		return imap_fetch_binary(p, f, item);
 	case ITEM_BODY:
 		return imap_fetch_section(p, f, item);
 	}
@@ -187,6 +194,8 @@ static void end_message(struct imap_session *p, struct imap_fetch *f)
 
 static enum step ended(struct imap_session *p, const struct imap_fetch *f)
 {
+	if (f->unknown_encoding)
+		return imap_no(p, "UNKNOWN-CTE", "a part has an encoding that nobody knows");
 	return f->damaged ? imap_no(p, "CORRUPTION", "some messages could not be read") : imap_ok(p, "fetched");
 }
 
@@ -216,9 +225,11 @@ static enum step fetch_on(struct imap_session *p)
 	if (!imap_vanished_tell(p, &f->gone))
 		return STEP_RESUME;
 	for (unsigned n = 1;; n++) {
-		if (!imap_fetch_flush(p, f) || reply_full(&p->s.reply))
+		enum err e = imap_fetch_flush(p, f);
+		if (e == ERR_AGAIN || reply_full(&p->s.reply))
 			return STEP_RESUME;
-		enum err e = step_on(p, f);
+		if (e == OK)
+			e = step_on(p, f);
 		if (e == ERR_CLOSED)
 			return ended(p, f);
 		if (e != OK || session_dying(&p->s))

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* imap_list.h - names of an account in the order of their tree, for LIST and whoever must go through many mailboxes. */
+/*
+ * imap_list.h - names of an account in the order of their tree, for LIST and whoever must go through many mailboxes: folders, subscribed names
+ * that are none, and names that only stand before others.
+ */
 #ifndef PENFOLD_NET_IMAP_IMAP_LIST_H
 #define PENFOLD_NET_IMAP_IMAP_LIST_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* imap_status.h - STATUS's items, for STATUS itself and for LIST's RETURN (STATUS (...)). */
+/*
+ * imap_status.h - STATUS's items, for STATUS itself and for LIST's RETURN (STATUS (...)): read once, then told for each mailbox.  Both
+ * give the same line, so that a client may take either.
+ */
 #ifndef PENFOLD_NET_IMAP_IMAP_STATUS_H
 #define PENFOLD_NET_IMAP_IMAP_STATUS_H
 

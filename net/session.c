@@ -296,6 +296,12 @@ const char *session_tls_version(const struct session *s)
 	return c->tls ? tls_facts(c->tls->tls).version : NULL;
 }
 
+bool session_tls_exporter(const struct session *s, uint8_t out[32])
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls && tls_exporter(c->tls->tls, out);
+}
+
 bool session_login_allowed(const struct session *s)
 {
 	return conn_of(s)->tls || s->peer_is_local || listener_plaintext(s->listener);

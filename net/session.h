@@ -111,6 +111,8 @@ size_t session_drop_input(struct session *s);
 bool session_tls_offered(const struct session *s);
 /* "TLSv1.3", or NULL: no TLS. */
 const char *session_tls_version(const struct session *s);
+/* The tls-exporter channel binding (RFC 9266) of a TLS 1.3 connection; false: there is none. Now. */
+bool session_tls_exporter(const struct session *s, uint8_t out[32]);
 /* A password may be asked for: there is TLS, or the client is on this machine, or the listener says plaintext. */
 bool session_login_allowed(const struct session *s);
 /* The client's address without its port. */

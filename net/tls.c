@@ -500,6 +500,14 @@ struct tls_facts tls_facts(const struct tls *t)
 				   SSL_session_reused(t->ssl) != 0 };
 }
 
+bool tls_exporter(const struct tls *t, uint8_t out[32])
+{
+	static const char label[] = "EXPORTER-Channel-Binding";
+	if (SSL_version(t->ssl) != TLS1_3_VERSION)
+		return false;
+	return SSL_export_keying_material(t->ssl, out, 32, label, sizeof(label) - 1, NULL, 0, 0) == 1;
+}
+
 const char *tls_failure(const struct tls *t)
 {
 	const char *reason = t->reason ? ERR_reason_error_string(t->reason) : NULL;

@@ -99,6 +99,8 @@ struct tls_facts {
 };
 /* After the handshake. */
 struct tls_facts tls_facts(const struct tls *t);
+/* RFC 9266, behind the handshake. False with TLS 1.2: there it binds only with extended master secrets on both sides. */
+bool tls_exporter(const struct tls *t, uint8_t out[32]);
 /* Why it failed: for the log, valid until the next call. */
 const char *tls_failure(const struct tls *t);
 

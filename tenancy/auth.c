@@ -17,15 +17,20 @@
 #include "tenancy/cross_wait.h"
 #include "tenancy/directory_private.h"
 #include "tenancy/password.h"
+#include "tenancy/scram.h"
 #include "tenancy/verified.h"
 
 #include <nettle/base16.h>
+#include <nettle/hmac.h>
 #include <nettle/md5.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 static struct {
 	struct auth_config config;
 	struct verified *verified;
+	uint8_t salt_secret[32];               /* what made-up SCRAM salts come from */
 	char dummy[STORED_PASSWORD_BYTES_MAX]; /* what unknown names are checked against; nobody knows its password */
 	pthread_mutex_t lock;                  /* of what follows */
 	struct list waiting;                   /* struct cross_wait */
@@ -148,6 +153,10 @@ static bool protocol_allowed(const struct subject *s, enum auth_protocol protoco
 static enum err admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
 {
 	struct subject *s = &found->record->subject;
+	if (request->authzid.len && !slice_eq(request->authzid, request->login) && !slice_eq_nocase(request->authzid, s->name)) {
+		count(&auth.stats.refused);
+		return ERR_AUTH; /* acting for somebody else: here a master would be known */
+	}
 	if (s->suspended || !protocol_allowed(s, request->protocol)) {
 		count(&auth.stats.denied);
 		return ERR_DENIED;
@@ -246,12 +255,215 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 	return e;
 }
 
+/* ---- CRAM-MD5 ---- */
+
+static bool cram_right(struct slice challenge, struct slice secret, struct slice digest)
+{
+	struct hmac_md5_ctx ctx;
+	uint8_t sum[MD5_DIGEST_SIZE];
+	char hex[BASE16_ENCODE_LENGTH(MD5_DIGEST_SIZE)], given[BASE16_ENCODE_LENGTH(MD5_DIGEST_SIZE)];
+	if (digest.len != sizeof(given))
+		return false;
+	for (size_t i = 0; i < sizeof(given); i++)
+		given[i] = digest.ptr[i] >= 'A' && digest.ptr[i] <= 'F' ? (char)(digest.ptr[i] + 32) : digest.ptr[i];
+	hmac_md5_set_key(&ctx, secret.len, (const uint8_t *)secret.ptr);
+	hmac_md5_update(&ctx, challenge.len, (const uint8_t *)challenge.ptr);
+	hmac_md5_digest(&ctx, sizeof(sum), sum);
+	base16_encode_update(hex, sizeof(sum), sum);
+	explicit_bzero(&ctx, sizeof(ctx));
+	return slice_eq_consttime(slice_of(hex, sizeof(hex)), slice_of(given, sizeof(given)));
+}
+
+enum err auth_cram_md5(const struct auth_request *request, struct slice challenge, struct slice digest, struct subject **subject_out)
+{
+	struct login_found found;
+	struct slice secret;
+	*subject_out = NULL;
+	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	if (e == OK || e == ERR_NOT_FOUND) {
+		struct record *r = found.record;
+		bool right = false, any = false;
+		for (uint32_t i = 0; r && r->subject.apop && i < r->passwords_count; i++)
+			if (password_plain(r->passwords[i], &secret)) {
+				any = true;
+				right = cram_right(challenge, secret, digest) || right;
+			}
+		if (!any) /* the same work for nobody */
+			(void)cram_right(challenge, slice_str(auth.dummy), digest);
+		e = right ? admit(request, &found, subject_out) : refuse();
+	}
+	login_found_release(&found);
+	return e;
+}
+
+/* ---- SCRAM ---- */
+
+struct scram_found {
+	struct scram_keys keys;
+	struct slice secret; /* {PLAIN}: the keys are yet to be derived */
+	bool stored;         /* the keys are there */
+};
+
+static const char *scram_scheme(enum auth_hash hash)
+{
+	return hash == AUTH_SHA256 ? "SCRAM-SHA-256" : "SCRAM-SHA-1";
+}
+
+static bool scram_stored(enum auth_hash hash, struct slice stored, struct scram_keys *keys_out)
+{
+	struct slice text;
+	bool limit;
+	return password_keys(stored, scram_scheme(hash), &text) && scram_read(hash, text, keys_out, &limit);
+}
+
+/* All spellings of one name have one salt, as they have where there are keys: else asking for two of them would tell (invariant 11). */
+static void made_up_salt(struct slice login, const struct login_found *found, uint8_t salt[SCRAM_SALT_BYTES])
+{
+	char name[2 * LOGIN_BYTES_MAX];
+	uint8_t sum[SCRAM_KEY_BYTES_MAX];
+	size_t at = slice_rfind(login, '@');
+	if (at == SIZE_MAX)
+		at = slice_rfind(login, '%');
+	struct slice domain = slice_from(login, at), local = slice_upto(login, at);
+	if (found->domain) {
+		domain = found->domain->name;
+		if (found->domain->subaddress_separator)
+			local = slice_upto(local, slice_find(local, found->domain->subaddress_separator));
+	}
+	size_t len = 0;
+	const struct slice parts[] = { local, domain };
+	for (size_t p = 0; p < ARRAY_LEN(parts); p++)
+		for (size_t i = 0; i < parts[p].len && len < sizeof(name); i++) {
+			char c = parts[p].ptr[i];
+			name[len++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+		}
+	scram_hmac(AUTH_SHA256, slice_of(auth.salt_secret, sizeof(auth.salt_secret)), slice_of(name, len), sum);
+	memcpy(salt, sum, SCRAM_SALT_BYTES);
+}
+
+/* Stored keys, else a plain secret, else nobody's: all but the first have a salt made of the login, with rounds as its neighbours have. */
+static void scram_find(enum auth_hash hash, struct slice login, const struct login_found *found, struct scram_found *out)
+{
+	const struct record *r = found->record;
+	struct scram_keys neighbour;
+	*out = (struct scram_found){ .secret = slice_str(auth.dummy) };
+	for (uint32_t i = 0; r && i < r->passwords_count && !out->stored; i++)
+		out->stored = scram_stored(hash, r->passwords[i], &out->keys);
+	if (out->stored)
+		return;
+	for (uint32_t i = 0; r && r->subject.apop && i < r->passwords_count; i++)
+		if (password_plain(r->passwords[i], &out->secret))
+			break;
+	bool sample = found->domain && scram_stored(hash, found->domain->sample, &neighbour);
+	out->keys = (struct scram_keys){ .rounds = sample ? neighbour.rounds : SCRAM_ROUNDS, .salt_len = SCRAM_SALT_BYTES };
+	made_up_salt(login, found, out->keys.salt);
+}
+
+enum err auth_scram_salt(const struct auth_request *request, enum auth_hash hash, uint8_t *salt_out, size_t *salt_len_out, uint32_t *rounds_out)
+{
+	struct login_found found;
+	struct scram_found scram;
+	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	if (e == OK || e == ERR_NOT_FOUND) {
+		scram_find(hash, request->login, &found, &scram);
+		memcpy(salt_out, scram.keys.salt, scram.keys.salt_len);
+		*salt_len_out = scram.keys.salt_len;
+		*rounds_out = scram.keys.rounds;
+		explicit_bzero(&scram, sizeof(scram));
+		e = OK;
+	}
+	login_found_release(&found);
+	return e;
+}
+
+struct scram_job {
+	enum auth_hash hash;
+	struct slice secret;
+	struct scram_keys keys;
+};
+
+static void scram_job(void *arg)
+{
+	struct scram_job *j = arg;
+	scram_derive(j->hash, j->secret, &j->keys);
+}
+
+/* A turn at the pool, as a password's hash takes one. */
+static enum err scram_derive_later(struct scram_job *j)
+{
+	uint64_t deadline_ms = clock_now_ms() + auth.config.hash_wait_ms_max;
+	enum err e = turn_take(deadline_ms);
+	if (e)
+		return e;
+	uint64_t now_ms = clock_now_ms();
+	count(&auth.stats.hashes);
+	e = offload_call(scram_job, j, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
+	turn_give();
+	return e;
+}
+
+static enum err scram_prove(const struct auth_request *request, const struct login_found *found, enum auth_hash hash, struct slice auth_message,
+			    struct slice proof, uint8_t *signature_out, struct subject **subject_out)
+{
+	struct scram_found scram;
+	scram_find(hash, request->login, found, &scram);
+	struct scram_job j = { hash, scram.stored ? slice_str(auth.dummy) : scram.secret, scram.keys };
+	bool right = scram.stored && scram_proof_right(hash, &scram.keys, auth_message, proof);
+	if (!right) { /* invariant 11: wrong costs what unknown costs */
+		enum err e = scram_derive_later(&j);
+		if (e)
+			return e;
+		/* keys that stand for nobody, or for a secret that is not wanted here, prove nothing */
+		bool known = !scram.stored && scram.secret.ptr != auth.dummy;
+		right = scram_proof_right(hash, &j.keys, auth_message, proof) & known;
+	}
+	scram_signature(hash, &j.keys, auth_message, signature_out);
+	explicit_bzero(&j, sizeof(j));
+	explicit_bzero(&scram, sizeof(scram));
+	return right ? admit(request, found, subject_out) : refuse();
+}
+
+enum err auth_scram_proof(const struct auth_request *request, enum auth_hash hash, struct slice auth_message, struct slice proof,
+			  uint8_t *signature_out, struct subject **subject_out)
+{
+	struct login_found found;
+	*subject_out = NULL;
+	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	if (e == OK || e == ERR_NOT_FOUND)
+		e = scram_prove(request, &found, hash, auth_message, proof, signature_out, subject_out);
+	login_found_release(&found);
+	return e;
+}
+
 bool auth_apop_offered(void)
 {
 	return directory_apop_offered();
 }
 
 /* ---- life ---- */
+
+/* Without the file salts change with the process: who asks before and after can tell names that exist. Reported, not fatal. */
+static void take_salt_secret(const char *path)
+{
+	random_bytes(auth.salt_secret, sizeof(auth.salt_secret));
+	if (!path)
+		return;
+	uint8_t bytes[sizeof(auth.salt_secret)];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool made = fd < 0 && errno == ENOENT;
+	if (made)
+		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ssize_t n = -1;
+	if (fd >= 0)
+		n = made ? write(fd, auth.salt_secret, sizeof(auth.salt_secret)) : read(fd, bytes, sizeof(bytes));
+	if (n != (ssize_t)sizeof(bytes))
+		log_event(LOG_WARN, "auth.secret", LOG_Z("file", path), LOG_Z("why", "not readable or not of 32 bytes: one for this process is used"));
+	else if (!made)
+		memcpy(auth.salt_secret, bytes, sizeof(bytes));
+	if (fd >= 0)
+		close(fd);
+	explicit_bzero(bytes, sizeof(bytes));
+}
 
 enum err auth_open(const struct auth_config *config)
 {
@@ -269,6 +481,7 @@ enum err auth_open(const struct auth_config *config)
 		long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 		auth.config.hash_parallel_max = cpus > 1 ? (uint32_t)cpus - 1 : 1;
 	}
+	take_salt_secret(auth.config.secret_path);
 	random_bytes(random, sizeof(random));
 	char phrase[BASE16_ENCODE_LENGTH(sizeof(random))];
 	base16_encode_update(phrase, sizeof(random), random);

@@ -17,16 +17,31 @@
 #include "core/base/err.h"
 #include "tenancy/directory.h"
 
+enum auth_hash { AUTH_SHA1, AUTH_SHA256 };
 enum auth_protocol { AUTH_POP3, AUTH_IMAP, AUTH_LMTP };
 
 struct auth_request {
 	enum auth_protocol protocol;
 	struct slice login;
 	struct slice peer; /* address text, for the log */
+	/* Who is to be acted for (SASL authzid); empty = the login itself. Until a directory knows masters anything but the login's own
+	 * name is ERR_AUTH, checked only after the proof, in admit(): a master account is let in there and nowhere else. */
+	struct slice authzid;
 };
 
 /* USER/PASS, AUTH PLAIN. Later. */
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **subject_out);
+
+/* CRAM-MD5 (RFC 2195): digest is 32 hex digits of HMAC-MD5(shared secret, challenge). Later. */
+enum err auth_cram_md5(const struct auth_request *request, struct slice challenge, struct slice digest, struct subject **subject_out);
+
+/* SCRAM in two steps without state between them. Salt and rounds of the login's keys, those of an unknown name made up from it
+ * and a secret, the same each time (invariant 11). Later (a look-up). salt_out has SCRAM_SALT_BYTES_MAX. */
+enum err auth_scram_salt(const struct auth_request *request, enum auth_hash hash, uint8_t *salt_out, size_t *salt_len_out, uint32_t *rounds_out);
+/* Checks the proof; signature_out (SCRAM_KEY_BYTES_MAX) is the server's answer when OK. Keys stored are used as they are; from {PLAIN} they
+ * are derived on the offload pool; a wrong proof or name costs that, too. Later. */
+enum err auth_scram_proof(const struct auth_request *request, enum auth_hash hash, struct slice auth_message, struct slice proof,
+			  uint8_t *signature_out, struct subject **subject_out);
 
 /* APOP: digest is 32 hex digits of MD5(timestamp, shared secret), timestamp with its angle brackets. Later. ERR_AUTH also where the
  * tenant keeps no reversible secret. */
@@ -42,6 +57,9 @@ struct auth_config {
 	/* Hashes at once. Fewer than the offload pool has threads, so that look-ups never stand behind hashes; 0 = processors less one, at
 	 * least one. */
 	uint32_t hash_parallel_max;
+	/* File of 32 random bytes, made where it is missing: what SCRAM's salts for unknown names come from, so that they outlive a restart
+	 * and are the same on every node that has the file. NULL: of this process. */
+	const char *secret_path;
 };
 enum err auth_open(const struct auth_config *config); /* once per process */
 void auth_close(void);

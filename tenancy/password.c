@@ -59,6 +59,8 @@ static const struct scheme schemes[] = {
 	DIGEST_SCHEME("SHA256", NULL, DIGEST_SHA256),
 	DIGEST_SCHEME("SHA", NULL, DIGEST_SHA1),
 	{ "PBKDF2", pbkdf2_refuse, pbkdf2_matches, pbkdf2_make, NULL, 0 },
+	{ "SCRAM-SHA-256", scram_refuse, scram_matches, scram_make, NULL, DIGEST_SHA256 },
+	{ "SCRAM-SHA-1", scram_refuse, scram_matches, scram_make, NULL, DIGEST_SHA1 },
 	{ "PLAIN", plain_refuse, plain_matches, plain_make, NULL, 0 },
 };
 #define SCHEME_PLAIN (&schemes[ARRAY_LEN(schemes) - 1])
@@ -153,6 +155,17 @@ bool password_plain(struct slice stored, struct slice *secret_out)
 	if (s != SCHEME_PLAIN || s->refuse(s, &text, &limit))
 		return false;
 	*secret_out = text.hash;
+	return true;
+}
+
+bool password_keys(struct slice stored, const char *scheme, struct slice *text_out)
+{
+	struct hash_text text;
+	bool limit = false;
+	const struct scheme *s = parse(stored, &text);
+	if (!s || strcmp(s->name, scheme) != 0 || s->refuse(s, &text, &limit))
+		return false;
+	*text_out = text.hash;
 	return true;
 }
 

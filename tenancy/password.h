@@ -8,6 +8,7 @@
  *   {ARGON2I} {ARGON2ID}                                                                          libargon2
  *   {SSHA} {SSHA256} {SSHA512} {SMD5} {SHA} {SHA256} {SHA512}, also with .HEX or .B64             digests of nettle
  *   {PBKDF2}                                                                                      $1$salt$rounds$hex
+ *   {SCRAM-SHA-256} {SCRAM-SHA-1}                                                                 rounds,salt,StoredKey,ServerKey
  *   {PLAIN} {CLEAR} {CLEARTEXT}                                                                   where the tenant allows it
  *
  * A password is bytes: one with a NUL or longer than PASSWORD_BYTES_MAX matches no hash; nothing is cut short here and
@@ -32,6 +33,9 @@ bool password_matches(struct slice stored, struct slice password);
 
 /* The secret itself when stored as {PLAIN}; false otherwise. Now. */
 bool password_plain(struct slice stored, struct slice *secret_out);
+
+/* What stands behind "{scheme}", if that is the scheme. Now. */
+bool password_keys(struct slice stored, const char *scheme, struct slice *text_out);
 
 /* Makes a stored password; NULL scheme = the default (yescrypt). The result is NUL-terminated. ERR_SYNTAX: unknown scheme, or none that
  * is made here; ERR_LIMIT: empty, too long, or holds a NUL, CR or LF. Blocking, CPU. */

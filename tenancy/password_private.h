@@ -31,6 +31,11 @@ const char *argon2_refuse(const struct scheme *s, const struct hash_text *t, boo
 bool argon2_matches(const struct scheme *s, const struct hash_text *t, struct slice password);
 enum err argon2_make(const struct scheme *s, struct slice password, char out[STORED_PASSWORD_BYTES_MAX]);
 
+/* scram.c */
+const char *scram_refuse(const struct scheme *s, const struct hash_text *t, bool *limit_out);
+bool scram_matches(const struct scheme *s, const struct hash_text *t, struct slice password);
+enum err scram_make(const struct scheme *s, struct slice password, char out[STORED_PASSWORD_BYTES_MAX]);
+
 /* password_digest.c */
 enum digest_kind { DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256, DIGEST_SHA512 };
 const char *digest_refuse(const struct scheme *s, const struct hash_text *t, bool *limit_out);

@@ -158,6 +158,12 @@
 #define PASSWORD_ARGON2_WORK_MAX ((uint64_t)1 << 20) /* KiB times passes */
 #define PASSWORD_ARGON2_LANES_MAX 8            /* libargon2 starts a thread a lane */
 #define PASSWORD_PBKDF2_ROUNDS_MAX 2000000
+#define SCRAM_ROUNDS 4096                      /* RFC 7677 section 4; of keys that are made here */
+#define SCRAM_SALT_BYTES 16                    /* of keys that are made here */
+#define SCRAM_SALT_BYTES_MAX ((size_t)64)
+#define SCRAM_KEY_BYTES_MAX ((size_t)32)       /* SHA-256 */
+#define SASL_MESSAGE_BYTES_MAX ((size_t)1536)  /* a decoded response; the line's own bound is POP3_LINE_BYTES_MAX in base64 */
+#define SASL_NAME_BYTES_MAX ((size_t)512)      /* authcid of SCRAM; directories refuse longer ones */
 #define DIRECTORY_STRIPES 64                   /* locks of the cache: more than cores that ask at once */
 #define DIRECTORY_CACHE_BYTES MIB(64)          /* default; about 400 bytes an account */
 #define DIRECTORY_POLL_MS 250                  /* data_version: a change is seen within a second */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pop3_auth.c - the ways in: USER and PASS, APOP, AUTH with PLAIN and LOGIN (RFC 5034).
+ * pop3_auth.c - the ways in: USER and PASS, APOP, AUTH (RFC 5034).
  *
  * All of them end in finish(): a right proof takes the session to the account's shard (pop3_enter), a wrong one is counted
  * and answered in the same words whatever was wrong (invariant 11).  A fault of ours is not counted.
  *
- * The two mechanisms are simple enough to stand here; an exchange is one step each, kept in the session between lines.
+ * The exchanges of AUTH are net/sasl.h's; one under way lies in the session's arena.
  */
 #include "net/pop3/pop3_private.h"
 
@@ -50,7 +50,7 @@ static enum step finish(struct pop3_session *p, struct slice name, const char *h
 
 static enum step check_password(struct pop3_session *p, struct slice name, struct slice password, const char *how)
 {
-	struct auth_request request = { AUTH_POP3, name, session_peer_address(&p->s) };
+	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s) };
 	struct subject *subject = NULL;
 	enum err e = auth_password(&request, password, &subject);
 	return finish(p, name, how, e, subject);
@@ -122,7 +122,7 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 	if (!name.len || digest.len != 32)
 		return pop3_bad(p, POP3_W_SYNTAX);
 	char stamp[POP3_STAMP_BYTES_MAX];
-	struct auth_request request = { AUTH_POP3, name, session_peer_address(&p->s) };
+	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s) };
 	struct subject *subject = NULL;
 	enum err e = auth_apop(&request, slice_of(stamp, pop3_stamp(p, stamp)), digest, &subject);
 	return finish(p, name, "apop", e, subject);
@@ -130,114 +130,85 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 
 /* ---- AUTH ---- */
 
-static int base64_value(char c)
+static struct sasl_peer peer_of(struct pop3_session *p)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
+	struct sasl_peer peer = { .protocol = AUTH_POP3, .address = session_peer_address(&p->s) };
+	peer.has_exporter = session_tls_exporter(&p->s, peer.exporter);
+	return peer;
 }
 
-/* Strict, as RFC 5034 section 4 wants it: no other bytes, '=' at the end only. Into the command arena. */
-static bool base64_decode(struct arena *arena, struct slice text, struct slice *out)
+static unsigned mechanisms(struct pop3_session *p)
 {
-	size_t pad = 0;
-	while (pad < 2 && pad < text.len && text.ptr[text.len - 1 - pad] == '=')
-		pad++;
-	if (text.len % 4)
-		return false;
-	unsigned char *bytes = arena_alloc(arena, text.len / 4 * 3 + 1);
-	if (!bytes)
-		return false;
-	size_t len = 0;
-	uint32_t group = 0;
-	for (size_t i = 0; i < text.len; i++) {
-		int v = i < text.len - pad ? base64_value(text.ptr[i]) : 0;
-		if (v < 0)
-			return false;
-		group = group << 6 | (uint32_t)v;
-		if (i % 4 == 3) {
-			bytes[len++] = (unsigned char)(group >> 16);
-			bytes[len++] = (unsigned char)(group >> 8);
-			bytes[len++] = (unsigned char)group;
-		}
-	}
-	*out = slice_of(bytes, len - (len ? pad : 0));
-	return true;
+	return session_login_allowed(&p->s) ? sasl_mask(peer_of(p).has_exporter) : 0;
 }
 
-/* RFC 4616: authzid NUL authcid NUL password. Acting for somebody else is not offered: authzid is empty or authcid. */
-static enum step plain_response(struct pop3_session *p, struct slice message)
+void pop3_exchange_drop(struct pop3_session *p)
 {
-	struct slice who, name, rest = message;
-	size_t first = slice_find(rest, '\0');
-	if (first == SIZE_MAX)
-		return pop3_bad(p, POP3_W_BASE64);
-	who = slice_upto(rest, first);
-	rest = slice_from(rest, first + 1);
-	size_t second = slice_find(rest, '\0');
-	if (second == SIZE_MAX)
-		return pop3_bad(p, POP3_W_BASE64);
-	name = slice_upto(rest, second);
-	struct slice password = slice_from(rest, second + 1);
-	if (!name.len || slice_find(password, '\0') != SIZE_MAX)
-		return pop3_bad(p, POP3_W_BASE64);
-	if (who.len && !slice_eq(who, name))
-		return finish(p, name, "plain", ERR_AUTH, NULL);
-	return check_password(p, name, password, "plain");
-}
-
-static enum step login_name_response(struct pop3_session *p, struct slice name)
-{
-	if (!name.len || slice_find(name, '\0') != SIZE_MAX || !keep_name(p, name))
-		return pop3_bad(p, POP3_W_BASE64);
-	p->exchange = POP3_LOGIN_PASSWORD;
-	REPLY_LIT(&p->s.reply, "+ UGFzc3dvcmQ6\r\n"); /* "Password:" */
-	return STEP_NEXT;
-}
-
-static enum step response(struct pop3_session *p, struct slice message)
-{
-	enum pop3_exchange at = (enum pop3_exchange)p->exchange;
+	if (p->exchange == POP3_NO_EXCHANGE)
+		return;
+	sasl_end(p->sasl);
+	p->sasl = NULL;
 	p->exchange = POP3_NO_EXCHANGE;
-	switch (at) {
-	case POP3_PLAIN:
-		return plain_response(p, message);
-	case POP3_LOGIN_NAME:
-		return login_name_response(p, message);
-	case POP3_LOGIN_PASSWORD:
-		return check_password(p, p->name, message, "login");
-	case POP3_NO_EXCHANGE:
-		break;
+}
+
+static void challenge(struct pop3_session *p, struct slice text)
+{
+	REPLY_LIT(&p->s.reply, "+ ");
+	reply_put(&p->s.reply, text);
+	REPLY_LIT(&p->s.reply, "\r\n");
+}
+
+/* The exchange is over: with a subject, or with the reason why not. */
+static enum step conclude(struct pop3_session *p, enum err why, struct subject *subject)
+{
+	enum sasl_mechanism m = (enum sasl_mechanism)(p->exchange - 1);
+	struct slice name = sasl_login(p->sasl); /* stays in the arena */
+	pop3_exchange_drop(p);
+	if (why == ERR_CLOSED) {
+		pop3_word(p, POP3_W_CANCELLED);
+		return STEP_NEXT;
 	}
-	UNREACHABLE();
+	if (why == ERR_SYNTAX && !subject)
+		return pop3_bad(p, POP3_W_BASE64);
+	return finish(p, name, sasl_name(m), why, subject);
+}
+
+static enum step exchange(struct pop3_session *p, struct slice line, bool initial)
+{
+	struct sasl_peer peer = peer_of(p);
+	struct slice text;
+	struct subject *subject;
+	enum err why;
+	if (sasl_step(p->sasl, &peer, &p->s.command, line, initial, &text, &subject, &why) != SASL_CONTINUE)
+		return conclude(p, why, subject);
+	challenge(p, text);
+	return STEP_NEXT;
 }
 
 enum step pop3_exchange_line(struct pop3_session *p, struct slice line)
 {
-	if (slice_eq(line, SLICE_LIT("*"))) {
-		p->exchange = POP3_NO_EXCHANGE;
-		pop3_word(p, POP3_W_CANCELLED);
-		return STEP_NEXT;
-	}
-	struct slice message;
-	if (!base64_decode(&p->s.command, line, &message)) {
-		p->exchange = POP3_NO_EXCHANGE;
-		return pop3_bad(p, POP3_W_BASE64);
-	}
-	return response(p, message);
+	return exchange(p, line, false);
 }
 
 static enum step list_mechanisms(struct pop3_session *p)
 {
+	unsigned mask = mechanisms(p);
 	pop3_word(p, POP3_W_MECHANISMS);
-	if (session_login_allowed(&p->s))
-		REPLY_LIT(&p->s.reply, "PLAIN\r\nLOGIN\r\n");
+	for (unsigned m = 0; m < SASL_MECHANISM_COUNT; m++)
+		if (mask & 1U << m)
+			reply_printf(&p->s.reply, "%s\r\n", sasl_name((enum sasl_mechanism)m));
 	REPLY_LIT(&p->s.reply, ".\r\n");
 	return STEP_NEXT;
+}
+
+void pop3_capa_sasl(struct pop3_session *p)
+{
+	unsigned mask = mechanisms(p);
+	REPLY_LIT(&p->s.reply, "SASL");
+	for (unsigned m = 0; m < SASL_MECHANISM_COUNT; m++)
+		if (mask & 1U << m)
+			reply_printf(&p->s.reply, " %s", sasl_name((enum sasl_mechanism)m));
+	REPLY_LIT(&p->s.reply, "\r\n");
 }
 
 enum step pop3_auth(struct pop3_session *p, const struct pop3_line *l)
@@ -247,20 +218,21 @@ enum step pop3_auth(struct pop3_session *p, const struct pop3_line *l)
 	if (!session_login_allowed(&p->s))
 		return not_in_the_clear(p);
 	size_t space = slice_find(l->words, ' ');
-	struct slice mechanism = slice_upto(l->words, space);
-	if (slice_eq_nocase(mechanism, SLICE_LIT("PLAIN")))
-		p->exchange = POP3_PLAIN;
-	else if (slice_eq_nocase(mechanism, SLICE_LIT("LOGIN")))
-		p->exchange = POP3_LOGIN_NAME;
-	else
+	enum sasl_mechanism m = sasl_find(mechanisms(p), slice_upto(l->words, space));
+	if (m == SASL_MECHANISM_COUNT)
 		return pop3_bad(p, POP3_W_MECHANISM);
-	if (space != SIZE_MAX) {
-		struct slice initial = slice_trim(slice_from(l->words, space + 1));
-		return pop3_exchange_line(p, slice_eq(initial, SLICE_LIT("=")) ? slice_of("", 0) : initial);
-	}
-	if (p->exchange == POP3_PLAIN)
-		REPLY_LIT(&p->s.reply, "+ \r\n");
-	else
-		REPLY_LIT(&p->s.reply, "+ VXNlcm5hbWU6\r\n"); /* "Username:" */
+	p->name = slice_of(NULL, 0); /* a USER before it: forgotten */
+	arena_reset(&p->s.arena);
+	p->sasl = sasl_begin(&p->s.arena, m);
+	if (!p->sasl)
+		return pop3_bad(p, POP3_W_TOO_BIG);
+	p->exchange = (uint8_t)(m + 1);
+	if (space != SIZE_MAX)
+		return exchange(p, slice_trim(slice_from(l->words, space + 1)), true);
+	struct slice text;
+	enum err e = sasl_first(p->sasl, &p->s.command, &text);
+	if (e)
+		return conclude(p, e, NULL);
+	challenge(p, text);
 	return STEP_NEXT;
 }

@@ -243,7 +243,7 @@ static enum step stls_command(struct pop3_session *p, const struct pop3_line *l)
 	if (p->utf8)
 		return pop3_bad(p, POP3_W_TLS_LATE); /* RFC 6856 section 2.1 */
 	p->name = slice_of(NULL, 0);
-	p->exchange = POP3_NO_EXCHANGE;
+	pop3_exchange_drop(p);
 	arena_release(&p->s.arena);
 	pop3_word(p, POP3_W_TLS);
 	return STEP_TLS;
@@ -269,8 +269,10 @@ static enum step capa_command(struct pop3_session *p, const struct pop3_line *l)
 	pop3_word(p, POP3_W_CAPABILITIES);
 	/* UTF8 stands without USER: names and passwords are compared as bytes, not by SASLprep (RFC 6856 section 2.2). */
 	REPLY_LIT(&p->s.reply, "TOP\r\nUIDL\r\n");
-	if (session_login_allowed(&p->s)) /* RFC 2595 section 4, RFC 5034 section 4: what would be refused is not announced */
-		REPLY_LIT(&p->s.reply, "USER\r\nSASL PLAIN LOGIN\r\n");
+	if (session_login_allowed(&p->s)) { /* RFC 2595 section 4, RFC 5034 section 4: what would be refused is not announced */
+		REPLY_LIT(&p->s.reply, "USER\r\n");
+		pop3_capa_sasl(p);
+	}
 	if (p->state == POP3_AUTHORIZATION && session_tls_offered(&p->s))
 		REPLY_LIT(&p->s.reply, "STLS\r\n");
 	REPLY_LIT(&p->s.reply, "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nUTF8\r\nLANG\r\n");

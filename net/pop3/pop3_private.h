@@ -27,6 +27,7 @@
 #include "core/base/bytes.h"
 #include "core/base/limits.h"
 #include "net/pop3/pop3.h"
+#include "net/sasl.h"
 #include "storage/store.h"
 #include "tenancy/auth.h"
 #include "tenancy/maildrop_lock.h"
@@ -34,7 +35,7 @@
 enum pop3_state { POP3_AUTHORIZATION, POP3_TRANSACTION, POP3_UPDATE };
 
 /* What a line is, other than a command: the client's part of AUTH. */
-enum pop3_exchange { POP3_NO_EXCHANGE, POP3_PLAIN, POP3_LOGIN_NAME, POP3_LOGIN_PASSWORD };
+enum pop3_exchange { POP3_NO_EXCHANGE /* else enum sasl_mechanism + 1 */ };
 
 /* What to go on with when output has drained. */
 enum pop3_cursor { POP3_NOTHING, POP3_LISTING, POP3_UIDLS, POP3_SENDING, POP3_XLISTING };
@@ -52,7 +53,7 @@ struct pop3_session {
 	bool usurped; /* the lock passed to another session: no update */
 
 	/* AUTHORIZATION */
-	struct slice name;   /* USER, or AUTH LOGIN's; in TRANSACTION, XLST's header field. In the arena */
+	struct slice name;   /* USER; in TRANSACTION, XLST's header field. In the arena */
 	uint64_t stamp[2];   /* APOP's timestamp; 0,0 = not offered */
 
 	/* TRANSACTION */
@@ -64,7 +65,10 @@ struct pop3_session {
 	uint32_t deleted_count, at; /* at: the cursor's message */
 	uint64_t deleted_bytes;
 	struct pop3_send *send;
-	struct pop3_xmit *xmit;
+	union {
+		struct pop3_xmit *xmit;
+		struct sasl *sasl; /* AUTHORIZATION, while `exchange` says so: AUTH under way; in the arena */
+	};
 	uint32_t until; /* XLST's last message, and one */
 	uint32_t retrieved;
 	uint64_t retrieved_bytes;
@@ -129,6 +133,10 @@ enum step pop3_pass(struct pop3_session *p, const struct pop3_line *l);
 enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l);
 enum step pop3_auth(struct pop3_session *p, const struct pop3_line *l);
 enum step pop3_exchange_line(struct pop3_session *p, struct slice line);
+/* Harmless when there is none. */
+void pop3_exchange_drop(struct pop3_session *p);
+/* CAPA's line of mechanisms. */
+void pop3_capa_sasl(struct pop3_session *p);
 #define POP3_STAMP_BYTES_MAX 320
 size_t pop3_stamp(const struct pop3_session *p, char out[POP3_STAMP_BYTES_MAX]);
 

@@ -102,6 +102,7 @@ enum step pop3_enter(struct pop3_session *p)
 
 void pop3_leave(struct pop3_session *p)
 {
+	pop3_exchange_drop(p);
 	pop3_send_drop(p);
 	pop3_xmit_drop(p);
 	if (p->view)
@@ -191,7 +192,7 @@ static enum step take_long_line(struct session *s)
 {
 	struct pop3_session *p = pop3_of(s);
 	p->spoke = true;
-	p->exchange = POP3_NO_EXCHANGE;
+	pop3_exchange_drop(p);
 	return pop3_bad(p, POP3_W_TOO_LONG);
 }
 

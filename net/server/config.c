@@ -48,6 +48,7 @@ struct raw {
 	struct {
 		char *cache_bytes_max;
 		uint32_t cache_ttl_s, hash_queue_max, hash_wait_ms_max;
+		int challenge;
 	} auth;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
@@ -73,6 +74,7 @@ struct raw {
 static const cyaml_strval_t protocols[] = { { "pop3", CONFIG_POP3 }, { "lmtp", CONFIG_LMTP }, { "imap", CONFIG_IMAP } };
 static const cyaml_strval_t tls_modes[] = { { "none", CONFIG_TLS_NONE }, { "starttls", CONFIG_TLS_STARTTLS }, { "implicit", CONFIG_TLS_IMPLICIT } };
 static const cyaml_strval_t tls_versions[] = { { "1.2", 12 }, { "1.3", 13 } };
+static const cyaml_strval_t challenges[] = { { "auto", SASL_CHALLENGE_AUTO }, { "always", SASL_CHALLENGE_ALWAYS }, { "never", SASL_CHALLENGE_NEVER } };
 static const cyaml_strval_t levels[] = {
 	{ "debug", LOG_DEBUG }, { "info", LOG_INFO }, { "warn", LOG_WARN }, { "error", LOG_ERROR }, { "alarm", LOG_ALARM }
 };
@@ -150,7 +152,8 @@ static const cyaml_schema_field_t directory_fields[] = { SUB_TEXT("cache_bytes_m
 static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", auth, cache_bytes_max),
 						    SUB_INT("cache_ttl_s", auth, cache_ttl_s),
 						    SUB_INT("hash_queue_max", auth, hash_queue_max),
-						    SUB_INT("hash_wait_ms_max", auth, hash_wait_ms_max), CYAML_FIELD_END };
+						    SUB_INT("hash_wait_ms_max", auth, hash_wait_ms_max),
+						    SUB_ENUM("challenge", auth, challenge, challenges), CYAML_FIELD_END };
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t imap_fields[] = { SUB_INT("idle_s", imap, idle_s), SUB_INT("login_idle_s", imap, login_idle_s),

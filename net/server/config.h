@@ -12,6 +12,7 @@
 #include "core/base/addr.h"
 #include "core/base/err.h"
 #include "core/base/log.h"
+#include "net/sasl.h"
 
 enum config_protocol { CONFIG_POP3, CONFIG_LMTP, CONFIG_IMAP };
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
@@ -50,6 +51,7 @@ struct config {
 	struct {
 		uint64_t cache_bytes_max;
 		uint32_t cache_ttl_s, hash_queue_max, hash_wait_ms_max;
+		int challenge; /* enum sasl_challenge */
 	} auth;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;

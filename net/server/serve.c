@@ -59,6 +59,7 @@ static void store_part(const struct config *c, struct store_config *out)
 
 static void configure_pop3(const struct config *c)
 {
+	sasl_configure((enum sasl_challenge)c->auth.challenge);
 	struct pop3_config pop3;
 	pop3_config_default(&pop3);
 	pop3.host_name = c->hostname;
@@ -357,6 +358,9 @@ static enum err serve_locked(struct server *server, unsigned shards)
 				    .hash_wait_ms_max = c->auth.hash_wait_ms_max,
 				    /* one thread stays free of hashes, so that look-ups do not stand behind them */
 				    .hash_parallel_max = offload_threads(c) > 1 ? offload_threads(c) - 1 : 1 };
+	char secret[4096];
+	if ((size_t)snprintf(secret, sizeof secret, "%s/scram.secret", c->data) < sizeof secret)
+		auth.secret_path = secret;
 	enum err e = directory_open(&directory);
 	if (e != OK)
 		return e;

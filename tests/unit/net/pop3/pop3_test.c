@@ -134,6 +134,23 @@ static void sasl(void **state)
 	assert_string_equal(answer("AUTH PLAIN Ym9iAGFubkBkZW1vLmV4YW1wbGUAc2VjcmV0\r\n"), "-ERR [AUTH] wrong name or password\r\n");
 }
 
+static void sasl_with_challenges(void **state)
+{
+	(void)state;
+	fake.apop = true; /* a tenant keeps reversible secrets */
+	assert_non_null(strstr(answer("CAPA\r\n"), "\r\nSASL PLAIN LOGIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256\r\n"));
+	fake.exporter = true;
+	assert_non_null(strstr(answer("CAPA\r\n"), " SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-256-PLUS\r\n"));
+	fake.exporter = false;
+	/* "a 0...0": wrong; a cancelled one; SCRAM up to the salt, then cancelled; -PLUS without a binding */
+	assert_non_null(strstr(answer("AUTH CRAM-MD5\r\nYSAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA==\r\nAUTH CRAM-MD5\r\n*\r\n"),
+			       "-ERR [AUTH] wrong name or password\r\n+ PDVh"));
+	assert_non_null(strstr(answer("AUTH SCRAM-SHA-256 biwsbj1hbm4scj14\r\n*\r\nSTAT\r\n"), "+ cj14"));
+	assert_non_null(strstr(answer("AUTH SCRAM-SHA-256-PLUS biwsbj1hbm4scj14\r\n"), "-ERR no such mechanism\r\n"));
+	fake.apop = false;
+	assert_non_null(strstr(answer("AUTH CRAM-MD5\r\n"), "-ERR no such mechanism\r\n"));
+}
+
 static void apop(void **state)
 {
 	(void)state;
@@ -972,6 +989,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(spaces_in_passwords, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_password_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(sasl, setup, teardown),
+		cmocka_unit_test_setup_teardown(sasl_with_challenges, setup, teardown),
 		cmocka_unit_test_setup_teardown(apop, setup, teardown),
 		cmocka_unit_test_setup_teardown(capabilities, setup, teardown),
 		cmocka_unit_test_setup_teardown(stls, setup, teardown),

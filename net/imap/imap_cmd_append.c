@@ -258,8 +258,7 @@ bool imap_append_literal(struct imap_session *p, const struct imap_literal *lite
 	c->state = ap;
 	c->drop = drop;
 	if (!imap_mailbox(&c->args, &name)) {
-		bool no_such = strstr(c->args.why, "name") != NULL;
-		refuse(ap, no_such ? IMAP_S_NO : IMAP_S_BAD, no_such ? "TRYCREATE" : NULL, c->args.why);
+		refuse(ap, c->args.bad_name ? IMAP_S_NO : IMAP_S_BAD, c->args.bad_name ? "CANNOT" : NULL, c->args.why);
 	} else {
 		ap->name = name;
 		if (!imap_sp(&c->args) || !read_options(p, ap, &item))

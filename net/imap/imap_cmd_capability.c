@@ -1,16 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* imap_cmd_capability.c - CAPABILITY (RFC 9051 section 6.1.1) and ENABLE (section 6.3.1): what is offered, and what a client switches on. */
 #include "net/imap/imap_private.h"
+#include "net/sasl.h"
+
+static bool put_mechanisms(struct buf *b, unsigned mask)
+{
+	bool good = true;
+	for (unsigned m = 0; m < SASL_MECHANISM_COUNT; m++)
+		if (mask & 1u << m)
+			good = good && buf_printf(b, " AUTH=%s", sasl_name((enum sasl_mechanism)m));
+	return good;
+}
 
 /* What is there only after login is told only there: a client asks again, and the greeting stays short. */
 struct slice imap_capabilities(const struct imap_session *p, struct arena *arena)
 {
-	if (p->state == IMAP_NOT_AUTHENTICATED)
-		return arena_printf(arena, "CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR LITERAL+ ID ENABLE%s%s",
-				    session_tls_offered(&p->s) ? " STARTTLS" : "",
-				    session_login_allowed(&p->s) ? " AUTH=PLAIN AUTH=LOGIN" : " LOGINDISABLED");
-	return arena_printf(arena, "CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE " IMAP_EXTENSIONS " APPENDLIMIT=%llu",
-			    (unsigned long long)imap_settings.message_bytes_max);
+	if (p->state != IMAP_NOT_AUTHENTICATED)
+		return arena_printf(arena, "CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE " IMAP_EXTENSIONS " APPENDLIMIT=%llu",
+				    (unsigned long long)imap_settings.message_bytes_max);
+	struct buf mechanisms;
+	buf_init(&mechanisms, IMAP_CODE_BYTES_MAX);
+	bool good = put_mechanisms(&mechanisms, imap_mechanisms(p));
+	struct slice all = arena_printf(arena, "CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR LITERAL+ ID ENABLE%s%s%.*s",
+					session_tls_offered(&p->s) ? " STARTTLS" : "", session_login_allowed(&p->s) ? "" : " LOGINDISABLED",
+					good ? (int)mechanisms.len : 0, mechanisms.ptr ? mechanisms.ptr : "");
+	buf_release(&mechanisms);
+	return all;
 }
 
 enum step imap_cmd_capability(struct imap_session *p)
@@ -48,16 +63,19 @@ enum step imap_cmd_enable(struct imap_session *p)
 	struct imap_args *a = &p->cmd->args;
 	struct slice word;
 	uint8_t on = 0;
+	bool named[ARRAY_LEN(extensions)] = { false };
 	do {
 		if (!imap_sp(a) || !imap_atom(a, &word))
 			return imap_bad_args(p);
 		for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
-			if (slice_eq_nocase(word, slice_str(extensions[i].name)))
+			if (slice_eq_nocase(word, slice_str(extensions[i].name))) {
+				named[i] = (p->enabled & extensions[i].bits) != extensions[i].bits;
 				on |= extensions[i].bits;
+			}
 	} while (!imap_at_end(a));
 	REPLY_LIT(&p->s.reply, "* ENABLED");
 	for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
-		if ((on & extensions[i].bits) == extensions[i].bits && (p->enabled & extensions[i].bits) != extensions[i].bits)
+		if (named[i])
 			reply_printf(&p->s.reply, " %s", extensions[i].name);
 	REPLY_LIT(&p->s.reply, "\r\n");
 	if (on & IMAP_CONDSTORE)

@@ -16,15 +16,6 @@ static bool read_name(struct imap_session *p, struct slice *name_out)
 	return imap_sp(a) && imap_mailbox(a, name_out);
 }
 
-/* A name that no mailbox can have is no slip of syntax: NO, as RFC 5530 has a code for it. */
-static enum step bad_name(struct imap_session *p)
-{
-	const char *why = p->cmd->args.why;
-	if (strstr(why, "name"))
-		return imap_no(p, "CANNOT", why);
-	return imap_bad_args(p);
-}
-
 /* ---- CREATE ---- */
 
 static uint32_t special_use_of(struct slice word)
@@ -75,7 +66,7 @@ enum step imap_cmd_create(struct imap_session *p)
 	struct folder_info info;
 	char code[48];
 	if (!read_name(p, &name))
-		return bad_name(p);
+		return imap_bad_args(p);
 	if (!read_use(&p->cmd->args, &use, &known))
 		return imap_bad_args(p);
 	if (!known)
@@ -108,7 +99,7 @@ enum step imap_cmd_delete(struct imap_session *p)
 	struct slice name;
 	struct folder_info info;
 	if (!read_name(p, &name))
-		return bad_name(p);
+		return imap_bad_args(p);
 	if (!imap_end(&p->cmd->args))
 		return imap_bad_args(p);
 	if (folder_find(p->account, name, &info) != OK)
@@ -157,7 +148,7 @@ enum step imap_cmd_rename(struct imap_session *p)
 	struct slice from, to;
 	struct folder_info info;
 	if (!read_name(p, &from) || !read_name(p, &to))
-		return bad_name(p);
+		return imap_bad_args(p);
 	if (!imap_end(&p->cmd->args))
 		return imap_bad_args(p);
 	enum err e = folder_find(p->account, from, &info);
@@ -176,7 +167,7 @@ static enum step subscribe(struct imap_session *p, bool on)
 {
 	struct slice name;
 	if (!read_name(p, &name))
-		return bad_name(p);
+		return imap_bad_args(p);
 	if (!imap_end(&p->cmd->args))
 		return imap_bad_args(p);
 	enum err e = folder_subscribe(p->account, name, on);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * imap_cmd_login.c - LOGIN and AUTHENTICATE (RFC 9051 sections 6.2.2 and 6.2.3): PLAIN and LOGIN, with an initial response (RFC 4959).
+ * imap_cmd_login.c - LOGIN and AUTHENTICATE (RFC 9051 sections 6.2.2 and 6.2.3), with an initial response (RFC 4959).
  *
- * All end in finish(): a right proof takes the session to the account's shard (imap_enter), a wrong one is counted and answered in the
+ * The exchanges are net/sasl.h's; one under way belongs to its command.  All end in finish(): a right proof takes the session to the account's shard (imap_enter), a wrong one is counted and answered in the
  * same words whatever was wrong (invariant 11).  A fault of ours is not counted.
  */
 #include "net/imap/imap_private.h"
@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/shard.h"
+#include "net/sasl.h"
 
 METRIC_COUNTER(logins_refused, "imap_logins_refused_total", "IMAP logins refused for a wrong name or password");
 
@@ -47,7 +48,7 @@ static enum step finish(struct imap_session *p, struct slice name, const char *h
 
 static enum step check_password(struct imap_session *p, struct slice name, struct slice password, const char *how)
 {
-	struct auth_request request = { AUTH_IMAP, name, session_peer_address(&p->s) };
+	struct auth_request request = { .protocol = AUTH_IMAP, .login = name, .peer = session_peer_address(&p->s) };
 	struct subject *subject = NULL;
 	p->cmd->continued = NULL;
 	enum err e = auth_password(&request, password, &subject);
@@ -72,127 +73,77 @@ enum step imap_cmd_login(struct imap_session *p)
 
 /* ---- AUTHENTICATE ---- */
 
-static int base64_value(char c)
+static struct sasl_peer peer_of(struct imap_session *p)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
+	struct sasl_peer peer = { .protocol = AUTH_IMAP, .address = session_peer_address(&p->s) };
+	peer.has_exporter = session_tls_exporter(&p->s, peer.exporter);
+	return peer;
 }
 
-/* Strict: no other bytes, '=' at the end only. */
-static bool base64_decode(struct arena *arena, struct slice text, struct slice *out)
+unsigned imap_mechanisms(const struct imap_session *p)
 {
-	size_t pad = 0, len = 0;
-	while (pad < 2 && pad < text.len && text.ptr[text.len - 1 - pad] == '=')
-		pad++;
-	unsigned char *bytes = text.len % 4 ? NULL : arena_alloc(arena, text.len / 4 * 3 + 1);
-	if (!bytes)
-		return false;
-	uint32_t group = 0;
-	for (size_t i = 0; i < text.len; i++) {
-		int v = i < text.len - pad ? base64_value(text.ptr[i]) : 0;
-		if (v < 0)
-			return false;
-		group = group << 6 | (uint32_t)v;
-		if (i % 4 == 3) {
-			bytes[len++] = (unsigned char)(group >> 16);
-			bytes[len++] = (unsigned char)(group >> 8);
-			bytes[len++] = (unsigned char)group;
-		}
-	}
-	*out = slice_of(bytes, len - (len ? pad : 0));
-	return true;
+	uint8_t exporter[32];
+	return session_login_allowed(&p->s) ? sasl_mask(session_tls_exporter(&p->s, exporter)) : 0;
 }
 
-static enum step garbled(struct imap_session *p)
+static void drop(struct imap_session *p)
 {
+	sasl_end(p->cmd->state);
+	p->cmd->state = NULL;
+}
+
+static enum step conclude(struct imap_session *p, enum err why, struct subject *subject)
+{
+	struct slice name = sasl_login(p->cmd->state); /* in the command's arena, like the exchange */
 	p->cmd->continued = NULL;
-	return imap_bad(p, "that is no answer of this mechanism");
+	drop(p);
+	if (why == ERR_CLOSED)
+		return imap_bad(p, "given up"); /* RFC 9051 section 6.2.2 */
+	if (why == ERR_SYNTAX)
+		return imap_bad(p, "that is no answer of this mechanism");
+	return finish(p, name, "authenticate", why, subject);
 }
 
-/* A line of the exchange: "*" gives it up (RFC 9051 section 6.2.2). */
-static bool response(struct imap_session *p, struct slice line, struct slice *out, enum step *step_out)
+static enum step challenge(struct imap_session *p, struct slice text)
 {
-	if (slice_eq(line, SLICE_LIT("*"))) {
-		p->cmd->continued = NULL;
-		*step_out = imap_bad(p, "given up");
-		return false;
-	}
-	if (base64_decode(&p->cmd->arena, line, out))
-		return true;
-	*step_out = garbled(p);
-	return false;
-}
-
-/* RFC 4616: authzid NUL authcid NUL password. Acting for somebody else is not offered: authzid is empty or authcid. */
-static enum step plain_line(struct imap_session *p, struct slice line)
-{
-	struct slice message, rest;
-	enum step step;
-	if (!response(p, line, &message, &step))
-		return step;
-	size_t first = slice_find(message, '\0');
-	rest = slice_from(message, first == SIZE_MAX ? message.len : first + 1);
-	size_t second = slice_find(rest, '\0');
-	if (first == SIZE_MAX || second == SIZE_MAX || !second || slice_find(slice_from(rest, second + 1), '\0') != SIZE_MAX)
-		return garbled(p);
-	struct slice who = slice_upto(message, first), name = slice_upto(rest, second);
-	if (who.len && !slice_eq(who, name)) {
-		p->cmd->continued = NULL;
-		return finish(p, name, "plain", ERR_AUTH, NULL);
-	}
-	return check_password(p, name, slice_from(rest, second + 1), "plain");
-}
-
-static enum step login_password_line(struct imap_session *p, struct slice line)
-{
-	struct slice password;
-	enum step step;
-	if (!response(p, line, &password, &step))
-		return step;
-	return check_password(p, *(struct slice *)p->cmd->state, password, "login");
-}
-
-static enum step login_name_line(struct imap_session *p, struct slice line)
-{
-	struct slice name, *kept = arena_alloc(&p->cmd->arena, sizeof *kept);
-	enum step step;
-	if (!response(p, line, &name, &step))
-		return step;
-	if (!kept || !name.len || slice_find(name, '\0') != SIZE_MAX)
-		return garbled(p);
-	*kept = name;
-	p->cmd->state = kept;
-	p->cmd->continued = login_password_line;
-	REPLY_LIT(&p->s.reply, "+ UGFzc3dvcmQ6\r\n"); /* "Password:" */
+	REPLY_LIT(&p->s.reply, "+ ");
+	reply_put(&p->s.reply, text);
+	REPLY_LIT(&p->s.reply, "\r\n");
 	return STEP_NEXT;
 }
+
+static enum step exchange(struct imap_session *p, struct slice line, bool initial)
+{
+	struct sasl_peer peer = peer_of(p);
+	struct slice text;
+	struct subject *subject = NULL;
+	enum err why = OK;
+	if (sasl_step(p->cmd->state, &peer, &p->cmd->arena, line, initial, &text, &subject, &why) == SASL_CONTINUE)
+		return challenge(p, text);
+	return conclude(p, why, subject);
+}
+
+static enum step response(struct imap_session *p, struct slice line) { return exchange(p, line, false); }
 
 enum step imap_cmd_authenticate(struct imap_session *p)
 {
 	struct imap_args *a = &p->cmd->args;
-	struct slice mechanism, initial;
-	if (!imap_sp(a) || !imap_atom(a, &mechanism))
+	struct slice word, text;
+	if (!imap_sp(a) || !imap_atom(a, &word))
 		return imap_bad_args(p);
-	bool plain = slice_eq_nocase(mechanism, SLICE_LIT("PLAIN"));
-	if (!plain && !slice_eq_nocase(mechanism, SLICE_LIT("LOGIN")))
-		return imap_no(p, "CANNOT", "no such mechanism");
 	if (!session_login_allowed(&p->s))
 		return not_in_the_clear(p);
-	p->cmd->continued = plain ? plain_line : login_name_line;
-	if (!imap_at_end(a)) {
-		if (!imap_sp(a))
-			return garbled(p);
-		initial = slice_of(a->at, (size_t)(a->end - a->at));
-		return p->cmd->continued(p, slice_eq(initial, SLICE_LIT("=")) ? slice_of("", 0) : initial);
-	}
-	if (plain)
-		REPLY_LIT(&p->s.reply, "+ \r\n");
-	else
-		REPLY_LIT(&p->s.reply, "+ VXNlcm5hbWU6\r\n"); /* "Username:" */
-	return STEP_NEXT;
+	enum sasl_mechanism m = sasl_find(imap_mechanisms(p), word);
+	if (m == SASL_MECHANISM_COUNT)
+		return imap_no(p, "CANNOT", "no such mechanism");
+	struct sasl *x = sasl_begin(a->arena, m);
+	if (!x)
+		return imap_fail(p, ERR_LIMIT);
+	p->cmd->state = x;
+	p->cmd->drop = drop;
+	p->cmd->continued = response;
+	if (imap_skip(a, ' '))
+		return exchange(p, slice_of(a->at, (size_t)(a->end - a->at)), true);
+	enum err e = sasl_first(x, a->arena, &text);
+	return e == OK ? challenge(p, text) : conclude(p, e, NULL);
 }

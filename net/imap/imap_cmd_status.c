@@ -121,7 +121,7 @@ enum step imap_cmd_status(struct imap_session *p)
 	struct folder_info info;
 	uint32_t wanted;
 	if (!imap_sp(a) || !imap_mailbox(a, &name))
-		return strstr(a->why, "name") ? imap_no(p, "NONEXISTENT", a->why) : imap_bad_args(p);
+		return imap_bad_args(p);
 	if (!imap_sp(a) || !imap_status_items(p, &wanted) || !imap_end(a))
 		return imap_bad_args(p);
 	if (folder_find(p->account, name, &info) != OK || info.noselect)

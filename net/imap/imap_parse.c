@@ -171,6 +171,7 @@ bool imap_mailbox(struct imap_args *a, struct slice *out)
 	if (!imap_astring(a, &raw))
 		return false;
 	const char *why = imap_name_read(a->arena, raw, a->utf8, out);
+	a->bad_name = why != NULL;
 	return !why || no(a, why);
 }
 

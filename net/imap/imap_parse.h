@@ -22,6 +22,7 @@ struct imap_args {
 	struct arena *arena;
 	bool utf8;       /* quoted strings may hold UTF-8, and names are UTF-8 (ENABLE IMAP4rev2 or UTF8=ACCEPT) */
 	const char *why; /* static words for BAD */
+	bool bad_name;   /* the form was right, but no mailbox can have this name */
 };
 
 void imap_args_init(struct imap_args *a, struct slice text, struct arena *arena, bool utf8);

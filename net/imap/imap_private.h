@@ -219,6 +219,8 @@ void imap_put_flags_facts(struct imap_session *p, const struct message *m);
 enum step imap_enter(struct imap_session *p);      /* on the account's shard, subject set */
 void imap_leave_folder(struct imap_session *p);    /* SELECTED -> AUTHENTICATED; harmless otherwise */
 void imap_leave(struct imap_session *p);           /* gives back all */
+/* Which SASL mechanisms are offered now: net/sasl.h's bits. */
+unsigned imap_mechanisms(const struct imap_session *p);
 /* "CAPABILITY IMAP4rev1 ..." for responses and codes. */
 struct slice imap_capabilities(const struct imap_session *p, struct arena *arena);
 

@@ -53,7 +53,10 @@ enum step imap_bad(struct imap_session *p, const char *text)
 	return STEP_CLOSE;
 }
 
-enum step imap_bad_args(struct imap_session *p) { return imap_bad(p, p->cmd->args.why); }
+enum step imap_bad_args(struct imap_session *p)
+{
+	return p->cmd->args.bad_name ? imap_no(p, "CANNOT", p->cmd->args.why) : imap_bad(p, p->cmd->args.why);
+}
 
 enum step imap_fail(struct imap_session *p, enum err e)
 {

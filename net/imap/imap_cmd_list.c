@@ -69,22 +69,28 @@ static bool add_parents(struct imap_list *l, struct arena *arena)
 	return true;
 }
 
-/* The same pre-order walk backwards: what is below has been seen before its root. */
+/* In this order the entry before a name is its parent, or below it, or below an ancestor of both: so each finds its parent by climbing from
+ * the one before, and what is climbed once is not climbed again. */
+static void find_parents(struct imap_list *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		uint32_t up = i ? (uint32_t)i - 1 : IMAP_NO_ENTRY;
+		while (up != IMAP_NO_ENTRY && !below(l->entries[i].name, l->entries[up].name))
+			up = l->entries[up].parent;
+		l->entries[i].parent = up;
+	}
+}
+
+/* Backwards: what is below has been seen before its root. */
 static void mark_children(struct imap_list *l)
 {
 	for (size_t i = l->count; i > 0; i--) {
-		struct imap_entry *e = &l->entries[i - 1];
-		size_t slash = slice_rfind(e->name, '/');
-		if (slash == SIZE_MAX)
+		const struct imap_entry *e = &l->entries[i - 1];
+		if (e->parent == IMAP_NO_ENTRY)
 			continue;
-		for (size_t k = i - 1; k > 0; k--) { /* its parent: the nearest before it that it lies below */
-			struct imap_entry *parent = &l->entries[k - 1];
-			if (parent->name.len != slash || !below(e->name, parent->name))
-				continue;
-			parent->child_exists |= e->exists || e->child_exists;
-			parent->child_subscribed |= e->subscribed || e->child_subscribed;
-			break;
-		}
+		struct imap_entry *parent = &l->entries[e->parent];
+		parent->child_exists |= e->exists || e->child_exists;
+		parent->child_subscribed |= e->subscribed || e->child_subscribed;
 	}
 }
 
@@ -106,6 +112,7 @@ enum err imap_list_collect(struct imap_session *p, struct imap_list *l)
 	qsort(l->entries, l->count, sizeof *l->entries, tree_order);
 	if (!add_parents(l, arena))
 		return ERR_LIMIT;
+	find_parents(l);
 	mark_children(l);
 	return OK;
 }

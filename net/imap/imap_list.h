@@ -8,9 +8,11 @@
 
 #include "net/imap/imap_private.h"
 
+#define IMAP_NO_ENTRY UINT32_MAX
 struct imap_entry {
 	struct slice name; /* in the command's arena */
 	uint32_t folder;   /* 0: none */
+	uint32_t parent;   /* index, or IMAP_NO_ENTRY */
 	uint8_t use;
 	bool exists, subscribed;
 	bool child_exists, child_subscribed; /* somewhere below */

@@ -7,6 +7,8 @@
  */
 #include "net/imap/imap_private.h"
 
+#include "core/run/fiber.h"
+
 #include <stdlib.h>
 
 static uint32_t uid_at(const struct imap_session *p, uint32_t index)
@@ -84,6 +86,8 @@ uint32_t *imap_set_uids(const struct imap_session *p, struct imap_set *set, size
 			uids = xrealloc(uids, cap * sizeof *uids);
 		}
 		uids[count++] = uid_at(p, index);
+		if (count % 4096 == 0)
+			fiber_breathe();
 	}
 	*count_out = count;
 	return uids;

@@ -7,6 +7,8 @@
  */
 #include "net/imap/imap_private.h"
 
+#include "core/run/fiber.h"
+
 static void add(struct imap_vanished *v, const struct ranges *known, uint32_t first, uint32_t last)
 {
 	if (!known) {
@@ -48,6 +50,8 @@ static void collect_missing(struct imap_session *p, const struct ranges *known, 
 		if (m.uid > next)
 			add(v, known, next, m.uid - 1);
 		next = m.uid + 1;
+		if (i % 4096 == 4095)
+			fiber_breathe();
 	}
 	if (next < uidnext)
 		add(v, known, next, uidnext - 1);
@@ -63,6 +67,8 @@ static void keep_those_in_view(struct imap_session *p, struct imap_vanished *v)
 		view_message(p->view, i, &m);
 		if (ranges_contains(&v->ranges, m.uid))
 			v->overflow |= ranges_remove(&v->ranges, m.uid, m.uid) != OK;
+		if (i % 4096 == 4095)
+			fiber_breathe();
 	}
 }
 

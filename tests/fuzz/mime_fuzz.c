@@ -27,12 +27,16 @@ static void read_fields(struct slice fields)
 	const struct mime_address *list;
 	size_t count;
 	bool reply;
+	struct buf text;
 
 	arena_init(&arena, MIB(16));
 	while (mime_field_next(&rest, &name, &value)) {
 		(void)mime_addresses(&arena, value, &list, &count);
 		(void)mime_date(value, &date);
 		(void)mime_unfold(&arena, value);
+		buf_init(&text, MIB(16));
+		(void)mime_words_decode(&text, value);
+		buf_release(&text);
 		(void)mime_base_subject(&arena, value, &charset, &reply);
 		while (mime_id_next(&arena, &value, &charset))
 			;

@@ -332,12 +332,38 @@ static void ids(void **state)
 	arena_release(&arena);
 }
 
+static void encoded_words(void **state)
+{
+	static const char *const table[][2] = {
+		{ "=?utf-8?Q?Re:_oak?=", "Re: oak" },
+		{ "=?ISO-8859-1?Q?a?= =?ISO-8859-1?Q?b?=", "ab" },
+		{ "(=?ISO-8859-1?Q?a_b?= c)", "(a b c)" },
+		{ "=?koi8-r?B?8MnT2M3P?=", "\xD0\x9F\xD0\xB8\xD1\x81\xD1\x8C\xD0\xBC\xD0\xBE" },
+		{ "=?US-ASCII*EN?Q?Keith=5FM?= x", "Keith_M x" },
+		{ "=?nosuch?Q?a?=", "\xEF\xBF\xBD" },
+		{ "a =?utf-8?X?a?= =?b", "a =?utf-8?X?a?= =?b" },
+		{ "raw \xC3\xAF \xFF.", "raw \xC3\xAF \xEF\xBF\xBD." },
+	};
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 4096);
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		buf_clear(&b);
+		assert_true(mime_words_decode(&b, slice_str(table[i][0])));
+		assert_true(buf_put(&b, "", 1));
+		assert_string_equal(b.ptr, table[i][1]);
+	}
+	buf_release(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(structures), cmocka_unit_test(hostile), cmocka_unit_test(addresses),
 		cmocka_unit_test(parameters), cmocka_unit_test(dates),	 cmocka_unit_test(decoded),
 		cmocka_unit_test(base_subjects), cmocka_unit_test(ids),
+		cmocka_unit_test(encoded_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -297,7 +297,7 @@ static void delimiter_take(struct mime_parser *m, enum delimiter kind, unsigned 
 		n->p.encoding = (uint8_t)encoding_of(slice_of(m->kept.ptr + m->header_start, n->kept_bytes));
 		m->b64_chars = 0;
 		m->in_header = false;
-	} else if (start >= 2) {
+	} else if (start >= m->nodes[m->at].p.body_offset + 2) { /* else that CRLF ends a header, which keeps it */
 		start -= 2;
 		crlfs--;
 	}

@@ -86,6 +86,8 @@ static void structures(void **state)
 	structure_is("Content-Type: multipart/mixed; boundary=o\n\nnothing\n", "M-1:9/1 L0:0/0'' ");
 	structure_is("Content-Type: multipart/mixed\n\n--o\n\nx\n", "L-1:10/3'--o\r\n\r\nx\r\n' ");
 	structure_is("Content-Type: multipart/digest; boundary=o\n\n--o\n\nSubject: in\n\nhi\n--o--\n", "M-1:33/6 R0:17/2 L1:2/0'hi' ");
+	/* a message inside with an empty body does not reach beyond the part that holds it */
+	structure_is("Content-Type: multipart/digest; boundary=o\n\n--o\n\nA: b\n\n--o--\n", "M-1:22/5 R0:8/2 L1:0/0'' ");
 	/* the table of parts grows in the middle of a digest */
 	structure_is("Content-Type: multipart/digest; boundary=o\n\n--o\n\n\na\n--o\n\n\nb\n--o\n\n\nc\n--o--\n",
 		     "M-1:43/13 R0:3/1 L1:1/0'a' R0:3/1 L3:1/0'b' R0:3/1 L5:1/0'c' ");

@@ -297,7 +297,7 @@ static void delimiter_take(struct mime_parser *m, enum delimiter kind, unsigned 
 		n->p.encoding = (uint8_t)encoding_of(slice_of(m->kept.ptr + m->header_start, n->kept_bytes));
 		m->b64_chars = 0;
 		m->in_header = false;
-	} else if (start >= 2) {
+	} else if (start >= m->nodes[m->at].p.body_offset + 2) { /* else that CRLF ends a header, which keeps it */
 		start -= 2;
 		crlfs--;
 	}
@@ -389,9 +389,10 @@ static void line_end(struct mime_parser *m)
 		if (kind == DELIMITER_NEXT && m->part_count < MIME_PARTS_MAX) {
 			uint16_t multipart = m->levels[level].part;
 			bool digest = m->levels[level].digest;
+			uint16_t at = part_begin(m, multipart, m->offset); /* moves the nodes */
 
+			m->nodes[at].p.digest = digest;
 			m->depth++;
-			m->nodes[part_begin(m, multipart, m->offset)].p.digest = digest;
 		}
 	} else {
 		m->crlfs++;
@@ -436,6 +437,7 @@ struct mime_parser *mime_open(void)
 
 	memset(m, 0, offsetof(struct mime_parser, line));
 	buf_init(&m->kept, MIME_FIELDS_BYTES_MAX);
+	(void)buf_room(&m->kept, 512); /* so that it has an address, and mostly grows no more */
 	m->b64_done = true;
 	part_begin(m, MIME_NO_PART, 0);
 	return m;

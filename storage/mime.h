@@ -110,6 +110,21 @@ struct mime_date {
 };
 bool mime_date(struct slice value, struct mime_date *out); /* false: not a date */
 
+/* ---- text as UTF-8 (RFC 2047) ---- */
+
+/* Appends bytes of a charset as UTF-8, what is none of it as U+FFFD; an unknown charset is one U+FFFD. False: the buf is full. */
+bool mime_to_utf8(struct buf *out, struct slice charset, struct slice bytes);
+/* Appends an unfolded value with its encoded words decoded. Raw UTF-8 stays (RFC 6532). False: the buf is full. */
+bool mime_words_decode(struct buf *out, struct slice value);
+
+/* ---- sort and thread keys (RFC 5256) ---- */
+
+/* The base subject of a decoded Subject, in the arena; *reply_out: something said that it is a reply or forwarded. ERR_LIMIT. */
+enum err mime_base_subject(struct arena *arena, struct slice subject, struct slice *base_out, bool *reply_out);
+/* The next identifier of Message-ID, References or In-Reply-To, without "<>", quotes, escapes and blanks; what has no '@' is none.
+ * False: no more, or the arena is full. */
+bool mime_id_next(struct arena *arena, struct slice *rest_io, struct slice *id_out);
+
 /* ---- decoding by streaming (RFC 2045, 6.7 and 6.8) ---- */
 
 struct mime_decoder {

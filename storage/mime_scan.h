@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mime_scan.h - words of structured fields, for the mime_*.c files only. Everything completes now. */
+/*
+ * mime_scan.h - the words that structured fields are made of, for the mime_*.c files only.
+ *
+ * Blanks, comments and quoted strings are read here and nowhere else, so that addresses, parameters and dates agree on them.
+ * Any bytes are taken: what is not closed ends with the bytes.  Everything completes now; memory is the caller's arena.
+ */
 #ifndef PENFOLD_STORAGE_MIME_SCAN_H
 #define PENFOLD_STORAGE_MIME_SCAN_H
 

@@ -291,7 +291,7 @@
 #define IMAP_DECODE_BYTES KIB(4)                /* on the stack: of a part that is decoded on its way out */
 #define IMAP_PARSE_BYTES KIB(32)                 /* of a large message, read at once for its parts */
 #define IMAP_SEEN_MESSAGES 256                  /* that FETCH marks in one commit */
-#define IMAP_APPEND_MESSAGES_MAX 1000           /* of one command (RFC 3502) */
+#define IMAP_APPEND_MESSAGES_MAX 200            /* of one command (RFC 3502): their bodies are pieces of one commit, COMMIT_PIECES_MAX */
 #define IMAP_ID_PAIRS_MAX 30                    /* RFC 2971 section 3.3 */
 #define IMAP_AUTH_TRIES_MAX 5                   /* default; wrong passwords in one connection */
 #define IMAP_BAD_COMMANDS_MAX 20                /* default; senseless commands in a row */

@@ -18,7 +18,7 @@ MESSAGE = b'From: a@remote.example\r\nSubject: %d\r\n\r\nText %d.\r\n'
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
-    with Penfold(tmp_path_factory.mktemp('imap'), accounts=('ann', 'bob', 'cid', 'dan', 'eve', 'fay', 'gus')) as p:
+    with Penfold(tmp_path_factory.mktemp('imap'), accounts=('ann', 'bob', 'cid', 'dan', 'eve', 'fay', 'gus', 'hal')) as p:
         yield p
 
 
@@ -247,3 +247,71 @@ def test_fetchmail_by_imap(server, tmp_path):
                    check=False, timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     box = (tmp_path / 'box').read_bytes()
     assert b'Text 50.' in box and b'Text 51.' in box
+
+
+@pytest.mark.skipif(not shutil.which('mbsync'), reason='isync is not there')
+def test_mbsync_both_ways(server, tmp_path):
+    """A thousand messages down, changes on both sides, up again: no difference and no duplicate."""
+    count = 1000
+    a = Wire(server, 'hal')
+    text = b'From: a@remote.example\r\nSubject: %06d\r\n\r\nText.\r\n'
+    for start in range(0, count, 100):
+        tag = a.send('APPEND INBOX ' + ''.join(f'{" " if i > start else ""}{{{len(text % i)}+}}\r\n{(text % i).decode()}' for i in range(start, start + 100)))
+        assert a.until(tag)[1].startswith(b'OK')
+    rc = tmp_path / 'mbsyncrc'
+    rc.write_text(f'''IMAPAccount p
+Host 127.0.0.1
+Port {server.imap_port}
+User {server.address('hal')}
+Pass "{PASSWORD}"
+SSLType None
+AuthMechs LOGIN
+
+IMAPStore far
+Account p
+
+MaildirStore near
+Path {tmp_path}/mail/
+Inbox {tmp_path}/mail/INBOX
+
+Channel c
+Far :far:
+Near :near:
+Patterns *
+Create Both
+Expunge Both
+SyncState *
+''')
+    (tmp_path / 'mail').mkdir()
+
+    def sync():
+        r = subprocess.run(['mbsync', '-c', str(rc), 'c'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+        assert r.returncode == 0, r.stdout.decode()
+
+    def near(folder='INBOX'):
+        return [os.path.join(tmp_path, 'mail', folder, sub, name) for sub in ('cur', 'new') for name in os.listdir(tmp_path / 'mail' / folder / sub)]
+
+    def subjects(paths):
+        return sorted(int(re.search(rb'Subject: (\d+)', open(path, 'rb').read())[1]) for path in paths)
+
+    sync()
+    assert subjects(near()) == list(range(count))
+    for path in near():
+        if subjects([path])[0] < 10:
+            os.unlink(path)  # gone on this side
+    with open(tmp_path / 'mail' / 'INBOX' / 'new' / '1.x.y', 'wb') as f:
+        f.write((text % count).replace(b'\r\n', b'\n'))
+    a.ok('NOOP')
+    a.ok('CREATE Other')
+    a.ok('MOVE 990:1000 Other')  # gone on that side
+    a.ok(r'STORE 20 +FLAGS (\Flagged)')
+    sync()
+    sync()
+    want = list(range(10, 989)) + [count]
+    assert subjects(near()) == want
+    assert subjects(near('Other')) == list(range(989, count))
+    a.ok('NOOP')
+    there = [int(m[1]) for line in a.ok('FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]') if (m := re.match(rb'Subject: (\d+)', line))]
+    assert sorted(there) == want
+    assert sum('F' in path.rsplit(',', 1)[-1] for path in near()) == 1
+    a.close()

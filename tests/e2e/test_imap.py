@@ -11,6 +11,7 @@ import time
 import pytest
 
 from penfold import PASSWORD, Penfold
+from tls import TlsPenfold, trusting
 
 imaplib._MAXLINE = 1 << 26
 MESSAGE = b'From: a@remote.example\r\nSubject: %d\r\n\r\nText %d.\r\n'
@@ -315,3 +316,31 @@ SyncState *
     assert sorted(there) == want
     assert sum('F' in path.rsplit(',', 1)[-1] for path in near()) == 1
     a.close()
+
+
+def test_tls(tmp_path):
+    """Implicit and by STARTTLS; what came in the clear behind STARTTLS is never executed (invariant 10)."""
+    with TlsPenfold(tmp_path) as p:
+        for way in ('implicit', 'starttls'):
+            if way == 'implicit':
+                m = imaplib.IMAP4_SSL('127.0.0.1', p.imaps_port, ssl_context=p.trust())
+                assert 'STARTTLS' not in m.capabilities
+            else:
+                m = imaplib.IMAP4('127.0.0.1', p.imap_port)
+                assert 'STARTTLS' in m.capabilities
+                m.starttls(p.trust())
+                assert 'STARTTLS' not in m.capabilities
+            assert m.login(p.address('ann'), PASSWORD)[0] == 'OK'
+            assert m.append('INBOX', None, None, b'Subject: x\r\n\r\n' + b'x' * 70 * 1000)[0] == 'OK'
+            m.select()
+            assert m.fetch('*', 'BODY.PEEK[TEXT]')[1][0][1] == b'x' * 70 * 1000 + b'\r\n'
+            m.logout()
+        s = p.raw(p.imap_port)
+        f = s.makefile('rb', buffering=0)
+        f.readline()
+        s.sendall(f'a STARTTLS\r\nb LOGIN {p.address("ann")} "{PASSWORD}"\r\n'.encode())
+        assert f.readline().startswith(b'a OK')
+        t = trusting().wrap_socket(s)
+        t.sendall(b'c NAMESPACE\r\n')
+        assert t.recv(4096) == b'c BAD log in first\r\n'
+        t.close()

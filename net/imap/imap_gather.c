@@ -35,7 +35,7 @@ bool imap_literal_at_end(struct slice line, struct imap_literal *out)
 
 /* ---- the life of a command ---- */
 
-static struct imap_command *begin(struct imap_session *p)
+struct imap_command *imap_command_begin(struct imap_session *p)
 {
 	struct imap_command *c = xcalloc(1, sizeof *c);
 	arena_init(&c->arena, IMAP_COMMAND_ARENA_BYTES_MAX);
@@ -132,7 +132,9 @@ static enum step whole(struct imap_session *p)
 enum step imap_line(struct imap_session *p, struct slice line)
 {
 	struct imap_literal literal;
-	struct imap_command *c = p->cmd ? p->cmd : begin(p);
+	if (p->idle_tag)
+		return imap_idle_line(p, line);
+	struct imap_command *c = p->cmd ? p->cmd : imap_command_begin(p);
 	if (c->continued)
 		return c->continued(p, line);
 	if (c->gathering == IMAP_STREAMED && c->rest)

@@ -116,8 +116,8 @@ struct imap_session {
 	uint8_t auth_failures, bad_in_row;
 	bool read_only; /* EXAMINE */
 	bool spoke;     /* a first line has come */
-	bool idling;    /* in IDLE: poked when its folder changes */
-	struct imap_command *cmd;
+	struct imap_command *cmd; /* NULL: none in progress; in IDLE too, so that it costs no more than waiting does */
+	char *idle_tag;           /* in IDLE: its tag; poked when the folder changes */
 	struct subject *subject;
 	struct account *account;
 	struct view *view; /* SELECTED */
@@ -163,6 +163,7 @@ bool imap_read_verb(struct imap_command *cmd);
 
 enum step imap_line(struct imap_session *p, struct slice line);
 enum step imap_data(struct imap_session *p, struct slice bytes, size_t *used_out);
+struct imap_command *imap_command_begin(struct imap_session *p);
 /* The command is over or given up: everything it holds goes. Harmless without one. */
 void imap_command_free(struct imap_session *p);
 /* Does the line end in a literal? "{12}", "{12+}", "~{12}". A size that no number holds is UINT64_MAX. */
@@ -206,13 +207,19 @@ void imap_put_uids(struct imap_session *p, const uint32_t *uids, size_t count);
 
 /* Tells what may be told, then the tagged line (cmd->last), then frees the command. */
 enum step imap_update_and_end(struct imap_session *p);
-/* In IDLE: the same without a tagged line. The command goes on. */
+/* In IDLE: the same without a tagged line. */
 enum step imap_update_idle(struct imap_session *p);
 void imap_update_release(struct imap_update *u);
 /* Begins "* 5 FETCH (" or, with UIDONLY, "* 1234 UIDFETCH (". */
 void imap_put_fetch(struct imap_session *p, uint32_t index, uint32_t uid);
 /* " UID n" and " MODSEQ (n)" where they belong to every answer about flags, after FLAGS. */
 void imap_put_flags_facts(struct imap_session *p, const struct message *m);
+
+/* ---- IDLE (imap_cmd_idle.c) ---- */
+
+enum step imap_idle_line(struct imap_session *p, struct slice line); /* the client's line that ends it */
+enum step imap_idle_poked(struct imap_session *p);
+void imap_idle_leave(struct imap_session *p); /* harmless otherwise */
 
 /* ---- the way through (imap_session.c) ---- */
 

@@ -66,6 +66,7 @@ void imap_leave_folder(struct imap_session *p)
 
 void imap_leave(struct imap_session *p)
 {
+	imap_idle_leave(p);
 	imap_leave_folder(p);
 	if (p->account)
 		account_close(p->account);
@@ -121,7 +122,7 @@ static enum step arrived(struct session *s) { return imap_enter(imap_of(s)); }
 static enum step poked(struct session *s)
 {
 	struct imap_session *p = imap_of(s);
-	return p->idling && p->cmd ? imap_update_idle(p) : STEP_NEXT;
+	return p->idle_tag && !p->cmd ? imap_idle_poked(p) : STEP_NEXT;
 }
 
 static enum step timed_out(struct session *s)

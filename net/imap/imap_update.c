@@ -178,14 +178,14 @@ enum step imap_update_and_end(struct imap_session *p)
 enum step imap_update_idle(struct imap_session *p)
 {
 	struct imap_command *c = p->cmd;
-	if (p->state != IMAP_SELECTED)
-		return STEP_NEXT;
-	if (!c->update.begun)
-		begin(p, true);
-	if (!tell(p)) {
-		c->resume = imap_update_idle;
-		return STEP_RESUME;
+	if (p->state == IMAP_SELECTED) {
+		if (!c->update.begun)
+			begin(p, true);
+		if (!tell(p)) {
+			c->resume = imap_update_idle;
+			return STEP_RESUME;
+		}
 	}
-	imap_update_release(&c->update);
+	imap_command_free(p);
 	return STEP_NEXT;
 }

@@ -61,6 +61,10 @@ enum step imap_bad_args(struct imap_session *p)
 enum step imap_fail(struct imap_session *p, enum err e)
 {
 	const struct outcome *o = &outcomes[e];
+	if (e == ERR_FENCED) { /* another owner has the account: nothing more can be told or changed here (DESIGN section 5) */
+		REPLY_LIT(&p->s.reply, "* BYE [UNAVAILABLE] the account has moved, please connect again\r\n");
+		return STEP_CLOSE;
+	}
 	return imap_no(p, o->code, o->text);
 }
 

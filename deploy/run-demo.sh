@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # make run: a server in the foreground with tenant demo, domain demo.example, two accounts and some delivered mail.
-# State is kept in build/demo (make clean forgets it). Ports: PENFOLD_POP3_PORT (1110), PENFOLD_LMTP_PORT (1024).
+# State is kept in build/demo (make clean forgets it). Ports: PENFOLD_POP3_PORT (1110), PENFOLD_IMAP_PORT (1143),
+# PENFOLD_LMTP_PORT (1024).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=${PENFOLD:-build/penfold}
 DEMO=${PENFOLD_DEMO:-build/demo}
 POP3=${PENFOLD_POP3_PORT:-1110}
+IMAP=${PENFOLD_IMAP_PORT:-1143}
 LMTP=${PENFOLD_LMTP_PORT:-1024}
 mkdir -p "$DEMO"
 cat >"$DEMO/penfold.yaml" <<YAML
@@ -16,6 +18,7 @@ default_domain: demo.example
 hostname: mail.demo.example
 listeners:
   - { protocol: pop3, address: "127.0.0.1:$POP3" }
+  - { protocol: imap, address: "127.0.0.1:$IMAP" }
   - { protocol: lmtp, address: "127.0.0.1:$LMTP" }
 limits: { exempt: ["127.0.0.0/8"] }
 YAML
@@ -41,7 +44,7 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 if [ $ready = 0 ]; then
-  echo "The server did not start; the lines above say why. Is port $POP3 or $LMTP in use? (PENFOLD_POP3_PORT, PENFOLD_LMTP_PORT)" >&2
+  echo "The server did not start; the lines above say why. Is port $POP3, $IMAP or $LMTP in use? (PENFOLD_POP3_PORT, PENFOLD_IMAP_PORT, PENFOLD_LMTP_PORT)" >&2
   wait $SERVER; exit 1
 fi
 
@@ -55,7 +58,7 @@ deliver() { # recipient subject
   say "RCPT TO:<$1>"; expect
   say "DATA"; expect
   say "From: Penfold <welcome@penfold.example>" "To: $1" "Subject: $2" "Date: $(LC_ALL=C date -R)" \
-      "Message-ID: <$RANDOM.$$.$(date +%s)@penfold.example>" "" "$2." "" "Delivered by LMTP, stored for good, waiting for POP3." "."
+      "Message-ID: <$RANDOM.$$.$(date +%s)@penfold.example>" "" "$2." "" "Delivered by LMTP, stored for good, waiting for POP3 and IMAP." "."
   expect; say "QUIT"; expect; exec 3>&-
 }
 if [ $first = 1 ]; then
@@ -65,7 +68,7 @@ fi
 
 cat <<TEXT
 
-Penfold is running. POP3 on 127.0.0.1:$POP3, LMTP on 127.0.0.1:$LMTP. Ctrl-C stops it.
+Penfold is running. POP3 on 127.0.0.1:$POP3, IMAP on 127.0.0.1:$IMAP, LMTP on 127.0.0.1:$LMTP. Ctrl-C stops it.
 
   read mail by POP3       curl -s -u 'ann@demo.example:ann secret' pop3://127.0.0.1:$POP3/        (list)
                           curl -s -u 'ann@demo.example:ann secret' pop3://127.0.0.1:$POP3/1       (message 1)
@@ -73,7 +76,8 @@ Penfold is running. POP3 on 127.0.0.1:$POP3, LMTP on 127.0.0.1:$LMTP. Ctrl-C sto
   deliver one by LMTP     swaks --protocol LMTP --server 127.0.0.1:$LMTP --to ann@demo.example
   a new account           echo 'a password' | $BIN --config $DEMO/penfold.yaml account add eve@demo.example --password-stdin
   look inside             $BIN --config $DEMO/penfold.yaml stats
-  IMAP                    comes with the next capability; see README.md, "Limits"
+  read mail by IMAP       curl -s -u 'ann@demo.example:ann secret' "imap://127.0.0.1:$IMAP/INBOX;MAILINDEX=1"
+  talk IMAP by hand       nc -C 127.0.0.1 $IMAP     then: a LOGIN bob@demo.example "bob secret" / b SELECT INBOX / c FETCH 1 (FLAGS ENVELOPE) / d IDLE
 
 TEXT
 wait $SERVER || status=$?

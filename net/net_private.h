@@ -139,7 +139,7 @@ struct net_private {
 	bool data_starved : 1;     /* proto->data took nothing of what there is */
 	bool hot : 1;              /* the last receive was full: more is there */
 	bool looked : 1;           /* acknowledged holds for this send */
-	bool want_timeout : 1, want_stop : 1;
+	bool want_timeout : 1, want_stop : 1, want_poke : 1;
 	bool paused : 1;           /* STEP_PAUSE */
 	bool proxy_next : 1;       /* a PROXY header comes first: conn_proxy.c */
 	bool proxy_tls : 1;        /* the client speaks TLS with a trusted proxy */

@@ -123,6 +123,10 @@ static bool step_once(struct net_private *c)
 	if (c->waits_for_output && !reply_half_drained(&s->reply))
 		return false;
 	c->waits_for_output = false;
+	if (c->want_poke && c->next == NEXT_LINE && !reply_full(&s->reply)) {
+		c->want_poke = false;
+		return apply(c, s->proto->poked(s));
+	}
 	switch ((enum next_call)c->next) {
 	case NEXT_OPEN:
 		return apply(c, s->proto->open(s));
@@ -236,6 +240,16 @@ void session_stop(struct net_private *c)
 }
 
 /* ---- for protocols ---- */
+
+void session_poke(struct session *s)
+{
+	struct net_private *c = session_conn(s);
+	if (c->want_poke || c->ended || !s->proto->poked)
+		return;
+	c->want_poke = true;
+	if (!c->running && c->phase == CONN_LIVE && (!c->tls || conn_tls_ready(c)))
+		session_wake(c);
+}
 
 void session_set_idle(struct session *s, uint32_t idle_ms_max)
 {

@@ -86,6 +86,8 @@ struct proto {
 	/* Raw bytes, cut anywhere; *used_out tells how many were taken (the rest is given again, or as lines after STEP_NEXT). */
 	enum step (*data)(struct session *s, struct slice bytes, size_t *used_out);
 	enum step (*moved)(struct session *s);
+	/* session_poke was called: told once, between lines, when nothing runs and output has room; or NULL */
+	enum step (*poked)(struct session *s);
 	enum step (*timeout)(struct session *s);                    /* idle: last words, then it is closed whatever is returned; or NULL */
 	enum step (*stop)(struct session *s);                       /* the server stops: likewise; between commands, or within data */
 	void (*closed)(struct session *s, enum session_end how);
@@ -119,6 +121,9 @@ bool session_dying(const struct session *s);
 /* Looks whether the client is still there, without taking bytes. Now. False if the connection was reset or has timed out, if the
  * client has left several retransmissions unanswered, or if it has ended its sending. */
 bool session_peer_alive(struct session *s);
+/* Something that the session may want to tell has happened: proto->poked is called soon, on a fiber, once for many pokes.  From the
+ * session's shard, at any time from open to closed; never waits. Now. */
+void session_poke(struct session *s);
 /* Ends a session from its own shard. */
 void session_kill(struct session *s, enum session_end how);
 /* Invariant 10: forgets input that has been received and not yet executed; returns how many bytes. */

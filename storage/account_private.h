@@ -81,9 +81,12 @@ struct folder {
 	uint64_t modseq;
 	struct rows rows;
 	struct vanished vanished;
+	struct list watches; /* struct folder_watch */
 	uint16_t name_bytes;
 	char *name; /* UTF-8, not terminated */
 };
+/* Tells the folder's watches. Now. */
+void folder_tell(struct folder *f);
 
 struct folder *account_folder(const struct account *a, uint32_t id); /* NULL: none, or gone */
 
@@ -198,6 +201,12 @@ void account_forget(struct account *a);
 
 /* Bytes of memory that the account takes, for the LRU. */
 size_t account_memory_bytes(const struct account *a);
+
+/* flags.c.  Gives every name that the table lacks a number, in a commit of its own: harmless if nothing comes of it. Later. */
+enum err keywords_ensure(struct account *a, const struct slice *names, size_t count);
+/* The bits of names; those that the table lacks are left out. Now. */
+struct keyword_set;
+void keywords_known_bits(const struct account *a, const struct slice *names, size_t count, struct keyword_set *set_out);
 
 /* ---- the store of a shard ---- */
 

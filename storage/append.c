@@ -125,6 +125,10 @@ static enum err append_one(struct append_change *ac, struct account *a, struct c
 		.from = item->envelope_from,
 		.rcpt = item->envelope_rcpt,
 	};
+	struct keyword_set set = { { 0 } };
+	keywords_known_bits(a, item->keywords, item->keyword_count, &set);
+	m.keywords = set.words;
+	m.fixed.keyword_words = (uint16_t)keyword_set_words(&set);
 	memcpy(m.fixed.guid, item->body->guid, GUID_BYTES);
 	if (!message_put(commit_heads(commit), 0, &m))
 		return no_room(commit);
@@ -153,6 +157,9 @@ static enum err append_check(const struct append *items, size_t count, bool *ext
 		    it->prefix.len > PREFIX_BYTES_MAX || it->uidl.len > UIDL_BYTES_MAX ||
 		    it->prefix.len + it->body->bytes > ROW_SIZE_MAX)
 			return ERR_LIMIT;
+		for (size_t k = 0; k < it->keyword_count; k++)
+			if (!keyword_good(it->keywords[k]))
+				return ERR_SYNTAX;
 		*external_out = *external_out || it->body->external;
 	}
 	return OK;
@@ -188,6 +195,10 @@ enum err account_append(struct account *account, const struct append *items, siz
 		return ERR_READONLY;
 	if (store_disk_low())
 		return ERR_FULL;
+	for (size_t i = 0; i < count && e == OK; i++)
+		e = keywords_ensure(account, items[i].keywords, items[i].keyword_count);
+	if (e != OK)
+		return e;
 	if (!external)
 		return commit_run(account, &ac.c);
 	sweep_hold(account);

@@ -30,6 +30,7 @@ struct apply {
 		const char *guid;
 	} * bodies, few[8];
 	size_t body_count, body_at;
+	uint32_t touched; /* the last folder that was told of, so that a commit tells it once */
 	enum err result;
 };
 
@@ -55,6 +56,9 @@ static struct folder *folder_named(struct apply *ap, uint32_t id)
 	}
 	if (!f)
 		apply_fail(ap, ERR_CORRUPT);
+	else if (ap->touched != id && !list_empty(&f->watches))
+		folder_tell(f); /* who is told looks later: nobody waits in here */
+	ap->touched = id;
 	return f;
 }
 

@@ -22,6 +22,8 @@ struct flags_change {
 	const struct slice *keywords;
 	size_t keyword_count;
 	struct uid_range *ranges; /* room for count */
+	uint64_t unchanged_since;
+	bool *failed;             /* NULL: no condition */
 	uint64_t modseq;
 };
 
@@ -42,7 +44,9 @@ static uint32_t flags_collect(const struct flags_change *fc, const struct folder
 	for (size_t i = 0; i < fc->count; i++) {
 		uint32_t uid = fc->uids[i];
 		const struct row *row = uid > last ? rows_find(&f->rows, uid) : NULL;
-		if (!row || flags_same(fc, row))
+		if (fc->failed)
+			fc->failed[i] = row && row->modseq > fc->unchanged_since;
+		if (!row || (fc->failed && fc->failed[i]) || flags_same(fc, row))
 			continue;
 		if (ranges > 0 && fc->ranges[ranges - 1].last + 1 == uid)
 			fc->ranges[ranges - 1].last = uid;
@@ -125,8 +129,9 @@ static bool keywords_new(const struct flags_change *fc, const struct account *a)
 	return false;
 }
 
-enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,
-		       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out)
+enum err account_flags_since(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how, uint32_t flags,
+			     const struct slice *keywords, size_t keyword_count, uint64_t unchanged_since, bool *failed_out,
+			     uint64_t *modseq_out)
 {
 	struct flags_change fc = { .c = { .build = flags_build, .later_sync = true, .frees = true },
 				   .folder = folder,
@@ -135,7 +140,9 @@ enum err account_flags(struct account *account, uint32_t folder, const uint32_t 
 				   .how = how,
 				   .flags = flags & ROW_FLAGS,
 				   .keywords = keywords,
-				   .keyword_count = keyword_count };
+				   .keyword_count = keyword_count,
+				   .unchanged_since = unchanged_since,
+				   .failed = failed_out };
 
 	ASSERT(account->refs > 0);
 	for (size_t i = 0; i < keyword_count; i++)
@@ -150,4 +157,45 @@ enum err account_flags(struct account *account, uint32_t folder, const uint32_t 
 	if (e == OK)
 		*modseq_out = fc.modseq;
 	return e;
+}
+
+enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,
+		       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out)
+{
+	return account_flags_since(account, folder, uids, count, how, flags, keywords, keyword_count, 0, NULL, modseq_out);
+}
+
+/* ---- names of messages that are on their way in ---- */
+
+struct names_change {
+	struct change c;
+	const struct slice *names;
+	size_t count;
+};
+
+static enum err names_build(struct change *c, struct account *a, struct commit *commit)
+{
+	const struct names_change *nc = CONTAINER_OF(c, struct names_change, c);
+	struct flags_change fc = { .how = FLAGS_ADD, .keywords = nc->names, .keyword_count = nc->count };
+	struct keyword_set set;
+
+	return flags_keywords(&fc, a, commit, &set);
+}
+
+enum err keywords_ensure(struct account *a, const struct slice *names, size_t count)
+{
+	struct flags_change fc = { .keywords = names, .keyword_count = count };
+	struct names_change nc = { .c = { .build = names_build, .alone = true }, .names = names, .count = count };
+
+	return keywords_new(&fc, a) ? commit_run(a, &nc.c) : OK;
+}
+
+void keywords_known_bits(const struct account *a, const struct slice *names, size_t count, struct keyword_set *set_out)
+{
+	*set_out = (struct keyword_set){ { 0 } };
+	for (size_t i = 0; i < count; i++) {
+		uint32_t number = keywords_find(a->keywords, names[i]);
+		if (number != KEYWORD_NONE)
+			set_out->words[number / 64] |= (uint64_t)1 << (number % 64);
+	}
 }

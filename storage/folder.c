@@ -44,6 +44,7 @@ struct folder *folder_add(struct account *a, uint32_t id, struct slice name)
 	f->uidnext = 1;
 	f->uidl_formula = UIDL_FORMULA_HEX;
 	rows_init(&f->rows);
+	list_init(&f->watches);
 	folder_set_name(f, name);
 	a->folders = xrealloc(a->folders, (a->folder_count + 1) * sizeof(struct folder *));
 	memmove(a->folders + at + 1, a->folders + at, (a->folder_count - at) * sizeof(struct folder *));
@@ -70,6 +71,7 @@ void folder_drop(struct account *a, struct folder *f)
 	a->folder_count--;
 	memmove(a->folders + at, a->folders + at + 1, (a->folder_count - at) * sizeof(struct folder *));
 	f->gone = true;
+	folder_tell(f);
 	if (list_empty(&f->rows.views))
 		folder_free(f);
 	else

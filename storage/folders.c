@@ -24,6 +24,7 @@ static void info_fill(const struct folder *f, struct folder_info *info_out)
 		.bytes = rows_bytes(&f->rows),
 		.name = slice_of(f->name, f->name_bytes),
 		.subscribed = f->subscribed,
+		.noselect = f->noselect,
 		.special_use = f->special_use,
 	};
 }
@@ -102,25 +103,30 @@ static enum err create_judge(struct folder_change *fc, const struct account *a, 
 
 static enum err rename_judge(struct folder_change *fc, const struct account *a)
 {
-	const struct folder *f = account_folder(a, fc->folder);
-
-	if (!f)
-		return ERR_NOT_FOUND;
-	fc->name = slice_of(f->name, f->name_bytes);
-	if (f->id == FOLDER_INBOX)
+	bool any = false;
+	if (fc->folder) {
+		const struct folder *f = account_folder(a, fc->folder);
+		if (!f)
+			return ERR_NOT_FOUND;
+		fc->name = slice_of(f->name, f->name_bytes);
+	}
+	if (fc->folder == FOLDER_INBOX)
 		return ERR_DENIED; /* IMAP's rename of INBOX is a new folder and a move of its messages */
 	if (folder_is_below(fc->name2, fc->name))
 		return slice_eq(fc->name2, fc->name) ? ERR_EXISTS : ERR_SYNTAX;
 	for (uint32_t i = 0; i < a->folder_count; i++) {
 		struct slice name = slice_of(a->folders[i]->name, a->folders[i]->name_bytes);
-		if (slice_eq(name, fc->name2))
-			return ERR_EXISTS;
-		if (folder_is_below(name, fc->name) && name.len - fc->name.len + fc->name2.len > FOLDER_NAME_BYTES_MAX)
+		bool below = a->folders[i]->id != FOLDER_INBOX && folder_is_below(name, fc->name);
+		any |= below;
+		if (below && name.len - fc->name.len + fc->name2.len > FOLDER_NAME_BYTES_MAX)
 			return ERR_LIMIT;
-		if (folder_is_below(name, fc->name2))
-			return ERR_EXISTS; /* two trees do not become one */
+		/* two trees do not become one, unless the new name is that of a parent which is moved down */
+		if (!below && folder_is_below(name, fc->name2))
+			return ERR_EXISTS;
+		if (below && slice_eq(name, fc->name2))
+			return ERR_EXISTS;
 	}
-	return OK;
+	return any ? OK : ERR_NOT_FOUND;
 }
 
 static enum err delete_judge(const struct folder_change *fc, const struct account *a)
@@ -200,6 +206,15 @@ enum err folder_rename(struct account *account, uint32_t folder, struct slice ne
 	struct folder_change fc = { .op = FOLDER_RENAME, .folder = folder, .name2 = new_name };
 
 	return name_good(new_name) ? folder_run(account, &fc) : ERR_SYNTAX;
+}
+
+enum err folder_rename_below(struct account *account, struct slice name, struct slice new_name)
+{
+	struct folder_change fc = { .op = FOLDER_RENAME, .name = name, .name2 = new_name };
+
+	if (slice_eq_nocase(name, SLICE_LIT("INBOX")))
+		return ERR_DENIED;
+	return name_good(name) && name_good(new_name) ? folder_run(account, &fc) : ERR_SYNTAX;
 }
 
 enum err folder_subscribe(struct account *account, struct slice name, bool on)

@@ -14,6 +14,7 @@
 #include "core/base/bytes.h"
 #include "core/base/err.h"
 #include "core/base/limits.h"
+#include "storage/store.h"
 
 #define KEYWORD_WORDS (KEYWORDS_MAX / 64)
 #define KEYWORD_NONE UINT32_MAX
@@ -38,8 +39,6 @@ bool keywords_define(struct keywords **k, uint64_t number, struct slice name);
 uint32_t keywords_find(const struct keywords *k, struct slice name);
 /* The next free number, or KEYWORD_NONE when the table is full. */
 uint32_t keywords_next(const struct keywords *k);
-/* RFC 9051 atom, at most KEYWORD_BYTES_MAX. */
-bool keyword_good(struct slice name);
 
 /* The number of the set with these bits; words beyond KEYWORD_WORDS are ignored. */
 uint32_t keywords_set(struct keywords **k, const uint64_t *words, size_t count);

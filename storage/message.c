@@ -115,6 +115,8 @@ static enum err open_row(struct account *a, uint32_t folder, const struct row *r
 	out->envelope_rcpt = message.rcpt;
 	out->internal_date_s = message.fixed.internal_date_s;
 	out->internal_date_zone_min = message.fixed.internal_date_zone_min;
+	out->save_date_s = message.fixed.save_date_s;
+	memcpy(out->guid, message.fixed.guid, GUID_BYTES);
 	out->pin = p;
 	return OK;
 }

@@ -18,6 +18,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "core/base/list.h"
 #include "core/run/io.h"
 
 struct account;
@@ -114,6 +115,8 @@ enum { FLAG_SEEN = 1, FLAG_ANSWERED = 2, FLAG_FLAGGED = 4, FLAG_DELETED = 8, FLA
 struct append {
 	uint32_t folder;
 	struct body *body; /* not consumed */
+	const struct slice *keywords; /* IMAP keywords; a new name is given a number in the same commit */
+	size_t keyword_count;
 	/* this copy's own header lines, CRLF, before the body: Return-Path, Delivered-To, Received */
 	struct slice prefix;
 	uint32_t flags;
@@ -152,6 +155,16 @@ enum flags_how { FLAGS_ADD, FLAGS_REMOVE, FLAGS_SET };
 /* Changes flags of messages by UID. Shown at once, synced within flags_sync_ms. Later. */
 enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,
 		       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out);
+/* The same, but messages whose MODSEQ is above `unchanged_since` stay as they are (RFC 7162 section 3.1.3), judged under the commit;
+ * failed_out[i] says of uids[i] that it did. */
+enum err account_flags_since(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how, uint32_t flags,
+			     const struct slice *keywords, size_t keyword_count, uint64_t unchanged_since, bool *failed_out,
+			     uint64_t *modseq_out);
+/* The keywords of a message's set (struct message), in order; *cursor_io begins at 0. False at the end. Now. */
+bool account_keyword_next(const struct account *account, uint32_t set, uint32_t *cursor_io, struct slice *name_out);
+/* Every keyword that the account's table has, the same way. Now. */
+bool account_keyword_known(const struct account *account, uint32_t *cursor_io, struct slice *name_out);
+bool keyword_good(struct slice name); /* RFC 9051 atom, at most KEYWORD_BYTES_MAX */
 
 /* ---- folders ---- */
 
@@ -161,6 +174,7 @@ struct folder_info {
 	uint64_t bytes;
 	struct slice name; /* UTF-8, '/' between levels; valid until the next wait */
 	bool subscribed;
+	bool noselect;
 	uint32_t special_use; /* 0 or one of FOLDER_USE_... in folder.h */
 };
 enum err folder_find(struct account *account, struct slice name, struct folder_info *info_out); /* now */
@@ -173,7 +187,11 @@ enum err folder_create(struct account *account, struct slice name, uint32_t spec
 enum err folder_delete(struct account *account, uint32_t folder);
 /* the whole tree below it; later */
 enum err folder_rename(struct account *account, uint32_t folder, struct slice new_name);
+/* The trees below a name that is no folder itself; later. */
+enum err folder_rename_below(struct account *account, struct slice name, struct slice new_name);
 enum err folder_subscribe(struct account *account, struct slice name, bool on); /* later */
+/* Subscribed names that are no folders, in no order; *cursor_io begins at 0. Now. */
+bool folder_subscription_next(const struct account *account, uint32_t *cursor_io, struct slice *name_out);
 
 /* ---- views: a folder as it was at one moment ---- */
 
@@ -191,12 +209,47 @@ struct message {
 	uint32_t uid;
 	uint64_t size; /* wire octets: prefix + body */
 	uint32_t flags;
+	uint32_t keywords; /* a set: account_keyword_next */
 	uint64_t modseq;
 };
 void view_message(const struct view *view, uint32_t index, struct message *message_out); /* index < count; now */
 #define UIDL_BYTES_MAX 70
 /* Writes the UIDL (RFC 1939: 1 to 70 of 0x21-0x7E), no NUL; returns its length. Now. */
 size_t view_uidl(const struct view *view, uint32_t index, char out[UIDL_BYTES_MAX]);
+
+/* ---- for sessions that stay (IMAP): what has changed since ---- */
+
+/* The first message with UID >= uid; view_count when there is none. Now. */
+uint32_t view_index(const struct view *view, uint32_t uid);
+/* The first message at or behind `from` whose MODSEQ is above `modseq`; pages without such are stepped over. False: none. Now. */
+bool view_next_changed(const struct view *view, uint32_t from, uint64_t modseq, uint32_t *index_out);
+/* Is this the folder's newest version? Now. */
+bool view_newest(const struct view *view);
+/*
+ * Pins the newest version in the place of the one the view has.  `gone` is called for every message that has left, in order, with its
+ * index in the old version; behind the call the view is the new one, and indices count anew.  Not for views of one recipient.  False, and nothing changed:
+ * the folder is deleted.  Now.
+ */
+bool view_advance(struct view **view_io, void (*gone)(void *arg, uint32_t uid, uint32_t index), void *arg);
+/*
+ * What was expunged after `modseq`, as far as it is remembered, oldest first: ranges of UIDs that may overlap and hold UIDs that never
+ * were.  Returns false, without a call, if something after `modseq` may have been forgotten: then all that is missing counts as
+ * vanished (RFC 7162 section 3.2.5.2).  Now.
+ */
+bool folder_vanished(struct account *account, uint32_t folder, uint64_t modseq, void (*range)(void *arg, uint32_t first, uint32_t last),
+		     void *arg);
+
+/*
+ * A watch is told when its folder has changed: messages came or went, flags changed, or it was deleted.  `changed` runs on the
+ * account's shard in the midst of a commit that has passed its look (for flags: was written): it must not wait and not call the
+ * store, but wake somebody.  It is told for every commit; who is slow looks once for many.
+ */
+struct folder_watch {
+	struct link link;
+	void (*changed)(struct folder_watch *watch);
+};
+enum err folder_watch(struct account *account, uint32_t folder, struct folder_watch *watch); /* ERR_NOT_FOUND; now */
+void folder_unwatch(struct folder_watch *watch);                                             /* harmless twice; now */
 
 /* Where a message's wire bytes are. Valid until message_close; bytes never change meanwhile (invariant 3). */
 struct message_source {
@@ -211,6 +264,8 @@ struct message_source {
 	struct slice envelope_from, envelope_rcpt;
 	int64_t internal_date_s;
 	int16_t internal_date_zone_min;
+	int64_t save_date_s; /* when it came into this folder; 0 = not known */
+	uint8_t guid[16];    /* of the body: RFC 8474's EMAILID */
 	void *pin;
 };
 /* Looks the message's record up, verifies its checksum, pins the file. Later. ERR_CORRUPT, ERR_IO. */

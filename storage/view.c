@@ -112,7 +112,7 @@ uint32_t view_uidvalidity(const struct view *view) { return view->uidvalidity; }
 void view_message(const struct view *view, uint32_t index, struct message *message_out)
 {
 	const struct row *row = view_row(view, index);
-	*message_out = (struct message){ .uid = row->uid, .size = row->size, .flags = row->flags & ROW_FLAGS, .modseq = row->modseq };
+	*message_out = (struct message){ .uid = row->uid, .size = row->size, .flags = row->flags & ROW_FLAGS, .keywords = row->keywords, .modseq = row->modseq };
 }
 
 size_t view_uidl(const struct view *view, uint32_t index, char out[UIDL_BYTES_MAX])

@@ -324,6 +324,37 @@
 #define POP3_XMIT_ADDRESS_BYTES_MAX 320        /* RFC 5321: 64 + 1 + 255 */
 #define POP3_RANGE_BYTES_MIN KIB(16)           /* dot lines closer than this on average: copying costs less than the ranges */
 
+/* ---- net/imap ---- */
+#define IMAP_LINE_BYTES_MAX KIB(64)             /* one line of a command; RFC 7162 section 4 wants 8,192: clients send sets of thousands of UIDs */
+#define IMAP_LOGIN_BYTES_MAX KIB(8)             /* a command before login, its literals included: a stranger's */
+#define IMAP_COMMAND_BYTES_MAX KIB(256)         /* a command, its literals included, but for messages */
+#define IMAP_COMMAND_ARENA_BYTES_MAX MIB(16)    /* what a command may make of it: LIST of 10,000 names of 1,000 bytes */
+#define IMAP_SWALLOW_BYTES_MAX MIB(1)           /* of a literal that is not taken, to stay in step; more ends the session */
+#define IMAP_TAG_BYTES_MAX 256                  /* echoed in every answer; clients use some eight */
+#define IMAP_NAME_BYTES_MAX ((size_t)3000)      /* of a mailbox on the wire: FOLDER_NAME_BYTES_MAX in modified UTF-7 */
+#define IMAP_QUOTED_BYTES_MAX ((size_t)1024)    /* a longer string is answered as a literal */
+#define IMAP_KEYWORDS_MAX 64                    /* in one command */
+#define IMAP_PATTERNS_MAX 32                    /* of one LIST */
+#define IMAP_SET_RANGES_MAX 65536               /* of one set: more than a line holds */
+#define IMAP_VANISHED_RANGES_MAX (1u << 20)     /* told at once: 8 MiB while they are */
+#define IMAP_CODE_BYTES_MAX KIB(8)              /* a response code of ours: MODIFIED, APPENDUID */
+#define IMAP_COPYUID_BYTES_MAX KIB(64)          /* COPYUID of scattered UIDs; longer ones are left out, as RFC 4315 allows */
+#define IMAP_FETCH_ITEMS_MAX 256                /* of one FETCH */
+#define IMAP_FETCH_FIELDS_MAX 1024              /* header fields named in one section */
+#define IMAP_HEADER_BYTES_MAX MIB(1)            /* of a header that is looked through for fields, in memory */
+#define IMAP_COPY_BYTES KIB(8)                  /* of a small message, put into the output at once */
+#define IMAP_PART_DEPTH_MAX 64                  /* numbers in BODY[1.2.3]: as deep as parts are told apart */
+#define IMAP_STRUCTURE_BYTES_MAX MIB(4)         /* of one ENVELOPE or BODYSTRUCTURE: fields of MIME_FIELDS_BYTES_MAX, quoted */
+#define IMAP_DECODE_BYTES KIB(4)                /* on the stack: of a part that is decoded on its way out */
+#define IMAP_PARSE_BYTES KIB(32)                 /* of a large message, read at once for its parts */
+#define IMAP_SEEN_MESSAGES 256                  /* that FETCH marks in one commit */
+#define IMAP_APPEND_MESSAGES_MAX 200            /* of one command (RFC 3502): their bodies are pieces of one commit, COMMIT_PIECES_MAX */
+#define IMAP_ID_PAIRS_MAX 30                    /* RFC 2971 section 3.3 */
+#define IMAP_AUTH_TRIES_MAX 5                   /* default; wrong passwords in one connection */
+#define IMAP_BAD_COMMANDS_MAX 20                /* default; senseless commands in a row */
+#define IMAP_LOGIN_IDLE_MS_MAX 60000u           /* default; before login */
+#define IMAP_IDLE_MS_MAX 1860000u               /* default; RFC 9051 section 5.4: at least 30 minutes, and clients renew IDLE every 29 */
+
 /* ---- net/lmtp ---- */
 #define LMTP_LINE_BYTES_MAX 2048               /* RFC 5321 says 512 and lets extensions add; two paths and their parameters fit */
 #define LMTP_PATH_BYTES_MAX ((size_t)512)      /* RFC 5321 says 256; senders in the wild are longer, and refusing them loses mail */
@@ -378,5 +409,14 @@
 #define FLEET_AGAIN_MS 50                    /* between two looks whether another node has let go */
 #define FLEET_TICK_MS 250                    /* how late a shard ends sessions whose lease has lapsed; an acknowledgement asks the clock itself */
 #define FLEET_LETTING_GO_MAX 16              /* accounts that a shard seals at once for being idle */
+
+/* ---- storage: MIME ---- */
+#define MIME_DEPTH_MAX 64                  /* multiparts and messages inside each other; real mail stays below 10 */
+#define MIME_PARTS_MAX 1000                /* of one message: 100 B each; a digest of a busy day has some hundreds */
+#define MIME_BOUNDARY_BYTES_MAX 250        /* RFC 2046 says 70; senders are known to go above it */
+#define MIME_FIELD_BYTES_MAX KIB(64)       /* kept of one field: a To of 1,500 addresses */
+#define MIME_FIELDS_BYTES_MAX KIB(256)     /* kept of a message's headers together */
+#define MIME_ADDRESSES_MAX 8192            /* of one field: more than MIME_FIELD_BYTES_MAX holds in practice */
+#define MIME_PARAMS_MAX 128                /* of one field: 2231 pieces of a name of 8 KiB */
 
 #endif

@@ -71,7 +71,7 @@ struct raw {
 	} auth;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
-	} pop3;
+	} pop3, imap;
 	struct {
 		uint32_t idle_s, recipients_max;
 	} lmtp;
@@ -98,7 +98,7 @@ struct raw {
 
 /* ---- schema ---- */
 
-static const cyaml_strval_t protocols[] = { { "pop3", CONFIG_POP3 }, { "lmtp", CONFIG_LMTP } };
+static const cyaml_strval_t protocols[] = { { "pop3", CONFIG_POP3 }, { "lmtp", CONFIG_LMTP }, { "imap", CONFIG_IMAP } };
 static const cyaml_strval_t tls_modes[] = { { "none", CONFIG_TLS_NONE }, { "starttls", CONFIG_TLS_STARTTLS }, { "implicit", CONFIG_TLS_IMPLICIT } };
 static const cyaml_strval_t tls_versions[] = { { "1.2", 12 }, { "1.3", 13 } };
 static const cyaml_strval_t challenges[] = { { "auto", SASL_CHALLENGE_AUTO }, { "always", SASL_CHALLENGE_ALWAYS }, { "never", SASL_CHALLENGE_NEVER } };
@@ -199,6 +199,8 @@ static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", 
 						    SUB_ENUM("challenge", auth, challenge, challenges), CYAML_FIELD_END };
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
+static const cyaml_schema_field_t imap_fields[] = { SUB_INT("idle_s", imap, idle_s), SUB_INT("login_idle_s", imap, login_idle_s),
+						    SUB_INT("auth_failures_max", imap, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
 						    CYAML_FIELD_END };
 static const cyaml_schema_field_t xmit_fields[] = {
@@ -259,7 +261,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("directories", CYAML_FLAG_POINTER | OPT, struct raw, directories, directories_count, &directory_schema, 1,
 				   DIRECTORIES_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields), ROOM(limits, limits_fields),
+	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(imap, imap_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields), ROOM(limits, limits_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -304,6 +306,9 @@ static const struct key keys[] = {
 	N(pop3, idle_s, 600, 1, 86400),
 	N(pop3, login_idle_s, 60, 1, 86400),
 	N(pop3, auth_failures_max, 3, 1, 1000),
+	N(imap, idle_s, 1860, 60, 86400),
+	N(imap, login_idle_s, 60, 1, 86400),
+	N(imap, auth_failures_max, 5, 1, 1000),
 	N(lmtp, idle_s, 300, 1, 86400),
 	N(lmtp, recipients_max, 1000, 100, 100000),
 	B(xmit, message_bytes_max, POP3_XMIT_BYTES_MAX, KIB(1), MIB(64)),

@@ -16,7 +16,7 @@
 #include "net/sasl.h"
 #include "tenancy/directory.h"
 
-enum config_protocol { CONFIG_POP3, CONFIG_LMTP };
+enum config_protocol { CONFIG_POP3, CONFIG_LMTP, CONFIG_IMAP };
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
 
 enum config_proxy { CONFIG_PROXY_NONE, CONFIG_PROXY_TRUSTED, CONFIG_PROXY_REQUIRED };
@@ -94,7 +94,7 @@ struct config {
 	} auth;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
-	} pop3;
+	} pop3, imap;
 	struct {
 		uint32_t idle_s, recipients_max;
 	} lmtp;

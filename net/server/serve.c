@@ -6,6 +6,7 @@
 #include "core/run/clock.h"
 #include "core/run/shard.h"
 #include "net/fleet/fleet.h"
+#include "net/imap/imap.h"
 #include "net/listen.h"
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"
@@ -183,6 +184,20 @@ static void configure_lmtp(const struct config *c)
 	lmtp_configure(&lmtp);
 }
 
+static void configure_imap(const struct config *c)
+{
+	struct imap_config imap;
+	imap_config_default(&imap);
+	imap.host_name = c->hostname;
+	imap.implementation = "Penfold";
+	imap.version = PENFOLD_VERSION;
+	imap.login_idle_ms_max = c->imap.login_idle_s * 1000;
+	imap.idle_ms_max = c->imap.idle_s * 1000;
+	imap.auth_tries_max = c->imap.auth_failures_max;
+	imap.message_bytes_max = c->store.message_bytes_max;
+	imap_configure(&imap);
+}
+
 /* ---- the process ---- */
 
 static int64_t wall_ms(void)
@@ -294,12 +309,25 @@ static enum err lock_data(const struct config *c, const struct store_config *sto
 	return e;
 }
 
+static const struct proto *proto_of(enum config_protocol protocol)
+{
+	switch (protocol) {
+	case CONFIG_POP3:
+		return &pop3_proto;
+	case CONFIG_LMTP:
+		return &lmtp_proto;
+	case CONFIG_IMAP:
+		return &imap_proto;
+	}
+	UNREACHABLE();
+}
+
 static enum err bind_all(const struct config *c, unsigned shards, const struct passwd *pw)
 {
 	struct listener_config *configs = xcalloc(c->listeners_count + 1, sizeof *configs);
 	char *admin = xmalloc(strlen(c->admin_socket) + 8);
 	for (unsigned i = 0; i < c->listeners_count; i++) {
-		configs[i].proto = c->listeners[i].protocol == CONFIG_POP3 ? &pop3_proto : &lmtp_proto;
+		configs[i].proto = proto_of(c->listeners[i].protocol);
 		configs[i].address = c->listeners[i].address;
 		configs[i].where = c->listeners[i].where;
 		configs[i].tls = c->listeners[i].tls == CONFIG_TLS_IMPLICIT	? LISTEN_TLS_IMPLICIT
@@ -481,6 +509,7 @@ int serve(const struct config *config)
 	configure_limits(config, server.connections_max);
 	configure_pop3(config);
 	configure_lmtp(config);
+	configure_imap(config);
 
 	struct passwd *pw;
 	enum err e = find_user(config, &pw);

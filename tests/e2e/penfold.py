@@ -148,7 +148,7 @@ class Penfold:
         self.log_path = os.path.join(self.folder, 'log')
         self.lmtp_socket = os.path.join(self.folder, 'lmtp.sock')
         self.binary = binary or BINARY
-        self.pop3_port, self.lmtp_port = free_ports(2)
+        self.pop3_port, self.lmtp_port, self.imap_port = free_ports(3)
         self.process = None
         self.accounts = accounts
         with open(self.config, 'w') as f:
@@ -158,6 +158,7 @@ shards: {shards}
 hostname: mail.test.example
 listeners:
   - {{ protocol: pop3, address: "127.0.0.1:{self.pop3_port}" }}
+  - {{ protocol: imap, address: "127.0.0.1:{self.imap_port}" }}
   - {{ protocol: lmtp, address: "127.0.0.1:{self.lmtp_port}" }}
   - {{ protocol: lmtp, address: "unix:{self.lmtp_socket}" }}
 {'' if 'limits:' in extra else 'limits: { exempt: ["127.0.0.0/8"] }'}

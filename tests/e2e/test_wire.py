@@ -50,5 +50,6 @@ def test_transcript(server, path):
             settled(lambda: Pop3(server.pop3_port, name, PASSWORD).quit())  # a tenant that is set after it was added, too
         for message, sender, local in messages:
             server.deliver(message, f'{local}@{name}' if local else name, sender=sender)
-        address = ('127.0.0.1', server.pop3_port if path.startswith('pop3') else server.lmtp_port)
+        port = {'pop3': server.pop3_port, 'imap': server.imap_port, 'lmtp': server.lmtp_port}[path.split(os.sep)[0]]
+        address = ('127.0.0.1', port)
         replay(address, path, steps, how)

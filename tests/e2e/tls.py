@@ -35,18 +35,19 @@ def trusting(path=None, **more):
 
 
 class TlsPenfold(Penfold):
-    """pop3_port: STLS; pops_port: implicit TLS; lmtp_port: STARTTLS; lmtps_port: implicit."""
+    """pop3_port: STLS; pops_port: implicit TLS; lmtp_port: STARTTLS; lmtps_port: implicit; imap_port and imaps_port likewise."""
 
     def __init__(self, folder, name='mail.test.example', rsa=False, tls='', listener='', **kw):
         super().__init__(folder, **kw)
         self.chain, self.key = make_pair(self.folder, name, rsa=rsa)
-        self.pops_port, self.lmtps_port = free_ports(2)
+        self.pops_port, self.lmtps_port, self.imaps_port = free_ports(3)
         with open(self.config) as f:
             text = f.read()
         text = text.replace('listeners:\n', f'''tls: {{ certificate: {self.chain}, key: {self.key}{tls} }}
 listeners:
   - {{ protocol: pop3, address: "127.0.0.1:{self.pops_port}", tls: implicit{listener} }}
   - {{ protocol: lmtp, address: "127.0.0.1:{self.lmtps_port}", tls: implicit }}
+  - {{ protocol: imap, address: "127.0.0.1:{self.imaps_port}", tls: implicit }}
 ''')
         with open(self.config, 'w') as f:
             f.write(text)

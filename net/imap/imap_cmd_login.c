@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * imap_cmd_login.c - LOGIN and AUTHENTICATE (RFC 9051 sections 6.2.2 and 6.2.3), with an initial response (RFC 4959).
+ *
+ * The exchanges are net/sasl.h's; one under way belongs to its command.  All end in finish(): a right proof takes the session to the account's shard (imap_enter), a wrong one is counted and answered in the
+ * same words whatever was wrong (invariant 11).  A fault of ours is not counted.
+ */
+#include "net/imap/imap_private.h"
+
+#include "core/base/log.h"
+#include "core/base/metrics.h"
+#include "core/run/shard.h"
+#include "net/sasl.h"
+
+METRIC_COUNTER(logins_refused, "imap_logins_refused_total", "IMAP logins refused for a wrong name or password");
+
+/* ---- proof decided ---- */
+
+static enum step refuse(struct imap_session *p, struct slice name, const char *how, enum err e)
+{
+	log_event(LOG_INFO, "imap.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
+		  LOG_ERR(e));
+	if (e == ERR_AUTH || e == ERR_DENIED)
+		metric_inc(&logins_refused);
+	if (e == ERR_DENIED)
+		return imap_no(p, "AUTHORIZATIONFAILED", "this account may not log in here");
+	if (e == ERR_AUTH && ++p->auth_failures >= imap_settings.auth_tries_max) {
+		REPLY_LIT(&p->s.reply, "* BYE too many wrong passwords\r\n");
+		imap_fail(p, e);
+		return STEP_CLOSE;
+	}
+	return imap_fail(p, e);
+}
+
+static enum step finish(struct imap_session *p, struct slice name, const char *how, enum err e, struct subject *subject)
+{
+	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
+		e = ERR_AUTH; /* a name that cannot be one, a password that is too long: wrong, in the same words */
+	if (e != OK)
+		return refuse(p, name, how, e);
+	p->subject = subject;
+	unsigned shard = store_shard_of(subject->account_id);
+	if (shard == shard_index())
+		return imap_enter(p);
+	session_move_to(&p->s, shard);
+	return STEP_MOVE;
+}
+
+static enum step check_password(struct imap_session *p, struct slice name, struct slice password, const char *how)
+{
+	struct auth_request request = { .protocol = AUTH_IMAP, .login = name, .peer = session_peer_address(&p->s) };
+	struct subject *subject = NULL;
+	p->cmd->continued = NULL;
+	enum err e = auth_password(&request, password, &subject);
+	return finish(p, name, how, e, subject);
+}
+
+static enum step not_in_the_clear(struct imap_session *p)
+{
+	return imap_no(p, "PRIVACYREQUIRED", session_tls_offered(&p->s) ? "STARTTLS first" : "not without TLS");
+}
+
+enum step imap_cmd_login(struct imap_session *p)
+{
+	struct imap_args *a = &p->cmd->args;
+	struct slice name, password;
+	if (!session_login_allowed(&p->s))
+		return not_in_the_clear(p);
+	if (!imap_sp(a) || !imap_astring(a, &name) || !imap_sp(a) || !imap_astring(a, &password) || !imap_end(a))
+		return imap_bad_args(p);
+	return check_password(p, name, password, "login");
+}
+
+/* ---- AUTHENTICATE ---- */
+
+static struct sasl_peer peer_of(struct imap_session *p)
+{
+	struct sasl_peer peer = { .protocol = AUTH_IMAP, .address = session_peer_address(&p->s) };
+	peer.has_exporter = session_tls_exporter(&p->s, peer.exporter);
+	return peer;
+}
+
+unsigned imap_mechanisms(const struct imap_session *p)
+{
+	uint8_t exporter[32];
+	return session_login_allowed(&p->s) ? sasl_mask(session_tls_exporter(&p->s, exporter)) : 0;
+}
+
+static void drop(struct imap_session *p)
+{
+	sasl_end(p->cmd->state);
+	p->cmd->state = NULL;
+}
+
+static enum step conclude(struct imap_session *p, enum err why, struct subject *subject)
+{
+	struct slice name = sasl_login(p->cmd->state); /* in the command's arena, like the exchange */
+	p->cmd->continued = NULL;
+	drop(p);
+	if (why == ERR_CLOSED)
+		return imap_bad(p, "given up"); /* RFC 9051 section 6.2.2 */
+	if (why == ERR_SYNTAX)
+		return imap_bad(p, "that is no answer of this mechanism");
+	return finish(p, name, "authenticate", why, subject);
+}
+
+static enum step challenge(struct imap_session *p, struct slice text)
+{
+	REPLY_LIT(&p->s.reply, "+ ");
+	reply_put(&p->s.reply, text);
+	REPLY_LIT(&p->s.reply, "\r\n");
+	return STEP_NEXT;
+}
+
+static enum step exchange(struct imap_session *p, struct slice line, bool initial)
+{
+	struct sasl_peer peer = peer_of(p);
+	struct slice text;
+	struct subject *subject = NULL;
+	enum err why = OK;
+	if (sasl_step(p->cmd->state, &peer, &p->cmd->arena, line, initial, &text, &subject, &why) == SASL_CONTINUE)
+		return challenge(p, text);
+	return conclude(p, why, subject);
+}
+
+static enum step response(struct imap_session *p, struct slice line) { return exchange(p, line, false); }
+
+enum step imap_cmd_authenticate(struct imap_session *p)
+{
+	struct imap_args *a = &p->cmd->args;
+	struct slice word, text;
+	if (!imap_sp(a) || !imap_atom(a, &word))
+		return imap_bad_args(p);
+	if (!session_login_allowed(&p->s))
+		return not_in_the_clear(p);
+	enum sasl_mechanism m = sasl_find(imap_mechanisms(p), word);
+	if (m == SASL_MECHANISM_COUNT)
+		return imap_no(p, "CANNOT", "no such mechanism");
+	struct sasl *x = sasl_begin(a->arena, m);
+	if (!x)
+		return imap_fail(p, ERR_LIMIT);
+	p->cmd->state = x;
+	p->cmd->drop = drop;
+	p->cmd->continued = response;
+	if (imap_skip(a, ' '))
+		return exchange(p, slice_of(a->at, (size_t)(a->end - a->at)), true);
+	enum err e = sasl_first(x, a->arena, &text);
+	return e == OK ? challenge(p, text) : conclude(p, e, NULL);
+}

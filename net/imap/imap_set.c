@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * imap_set.c - sequence sets (RFC 9051 section 9): which messages of the view a command means.
+ *
+ * A set is kept as ranges, never as messages: "1:*" of a million costs eight bytes.  UIDs that are not there are skipped; message numbers
+ * beyond the last are an error of the client (RFC 9051 section 4.1.1 forbids them), but for '*' in an empty mailbox, which means none.
+ */
+#include "net/imap/imap_private.h"
+
+#include "core/run/fiber.h"
+
+#include <stdlib.h>
+
+static uint32_t uid_at(const struct imap_session *p, uint32_t index)
+{
+	struct message m;
+	view_message(p->view, index, &m);
+	return m.uid;
+}
+
+bool imap_set_read(struct imap_session *p, struct imap_set *set)
+{
+	struct imap_args *a = &p->cmd->args;
+	struct slice text;
+	uint32_t count = view_count(p->view);
+	*set = (struct imap_set){ .uid = p->cmd->uid };
+	if (!imap_set_text(a, &text))
+		return false;
+	if (text.ptr[0] == '$') {
+		a->why = "SEARCHRES is not offered";
+		return false;
+	}
+	ranges_init(&set->ranges, IMAP_SET_RANGES_MAX);
+	uint32_t star = !count ? 1 : set->uid ? uid_at(p, count - 1) : count;
+	enum err e = ranges_parse(&set->ranges, text, star);
+	if (e != OK)
+		a->why = e == ERR_LIMIT ? "too many ranges in a set of messages" : "a set of messages out of form";
+	else if (!set->uid && set->ranges.count && set->ranges.at[set->ranges.count - 1].last > max_u64(count, 1)) {
+		a->why = "no message has this number";
+		e = ERR_SYNTAX;
+	} else if (!set->uid && !count && slice_find(text, '*') == SIZE_MAX) {
+		a->why = "the mailbox is empty";
+		e = ERR_SYNTAX;
+	}
+	if (e == OK)
+		return true;
+	ranges_release(&set->ranges);
+	return false;
+}
+
+void imap_set_release(struct imap_set *set) { ranges_release(&set->ranges); }
+
+bool imap_set_next(const struct imap_session *p, struct imap_set *set, uint32_t *index_out)
+{
+	uint32_t count = view_count(p->view);
+	for (; set->at < set->ranges.count; set->at++) {
+		const struct range *r = &set->ranges.at[set->at];
+		if (!set->uid) {
+			if (set->next < r->first - 1)
+				set->next = r->first - 1;
+			if (set->next < count && set->next <= r->last - 1) {
+				*index_out = set->next++;
+				return true;
+			}
+			continue;
+		}
+		if (set->next < count && uid_at(p, set->next) < r->first)
+			set->next = view_index(p->view, r->first);
+		if (set->next >= count)
+			return false;
+		if (uid_at(p, set->next) <= r->last) {
+			*index_out = set->next++;
+			return true;
+		}
+	}
+	return false;
+}
+
+uint32_t *imap_set_uids(const struct imap_session *p, struct imap_set *set, size_t *count_out)
+{
+	uint32_t *uids = NULL, index;
+	size_t count = 0, cap = 0;
+	while (imap_set_next(p, set, &index)) {
+		if (count == cap) {
+			cap = cap ? 2 * cap : 64;
+			uids = xrealloc(uids, cap * sizeof *uids);
+		}
+		uids[count++] = uid_at(p, index);
+		if (count % 4096 == 0)
+			fiber_breathe();
+	}
+	*count_out = count;
+	return uids;
+}

@@ -2,7 +2,7 @@
 /*
  * imap_cmd_login.c - LOGIN and AUTHENTICATE (RFC 9051 sections 6.2.2 and 6.2.3), with an initial response (RFC 4959).
  *
- * The exchanges are net/sasl.h's; one under way belongs to its command.  All end in finish(): a right proof takes the session to the account's shard (imap_enter), a wrong one is counted and answered in the
+ * The exchanges are net/sasl.h's; one under way belongs to its command.  All end in tell(), once guard.h lets them: a right proof takes the session to the account's shard (imap_enter), a wrong one is counted and answered in the
  * same words whatever was wrong (invariant 11).  A fault of ours is not counted.
  */
 #include "net/imap/imap_private.h"
@@ -16,10 +16,12 @@ METRIC_COUNTER(logins_refused, "imap_logins_refused_total", "IMAP logins refused
 
 /* ---- proof decided ---- */
 
-static enum step refuse(struct imap_session *p, struct slice name, const char *how, enum err e)
+static enum step refuse(struct imap_session *p, struct slice name, const char *how, enum err e, bool repeated, uint32_t failures)
 {
+	const char *reason = e == ERR_AUTH ? repeated ? "wrong-password-repeated" : "wrong-password" : err_name(e);
 	log_event(LOG_INFO, "imap.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
-		  LOG_ERR(e));
+		  LOG_ERR(e), LOG_Z("reason", reason), LOG_U64("failures", failures));
+	imap_note(p, DECISION_REFUSED, reason, name, 0, failures);
 	if (e == ERR_AUTH || e == ERR_DENIED)
 		metric_inc(&logins_refused);
 	if (e == ERR_DENIED)
@@ -32,12 +34,11 @@ static enum step refuse(struct imap_session *p, struct slice name, const char *h
 	return imap_fail(p, e);
 }
 
-static enum step finish(struct imap_session *p, struct slice name, const char *how, enum err e, struct subject *subject)
+/* The outcome is decided, counted, and may be told. */
+static enum step tell(struct imap_session *p, struct slice name, const char *how, enum err e, struct subject *subject, bool repeated, uint32_t failures)
 {
-	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
-		e = ERR_AUTH; /* a name that cannot be one, a password that is too long: wrong, in the same words */
 	if (e != OK)
-		return refuse(p, name, how, e);
+		return refuse(p, name, how, e, repeated, failures);
 	p->subject = subject;
 	unsigned shard = store_shard_of(subject->account_id);
 	if (shard == shard_index())
@@ -46,13 +47,100 @@ static enum step finish(struct imap_session *p, struct slice name, const char *h
 	return STEP_MOVE;
 }
 
+/* ---- waiting, as guard.h asks for ---- */
+
+/* A login that waits; in the command's arena, which outlives the wait. */
+struct proof {
+	struct guard_pass pass;
+	struct slice name, password;
+	const char *how;
+	bool decided; /* the outcome is known and counted, and waits to be told: right or wrong, it waits as long */
+	enum err outcome;
+	uint32_t failures;
+	struct subject *subject;
+};
+
+static void drop_proof(struct imap_session *p)
+{
+	struct proof *proof = p->cmd->state;
+	if (proof && proof->subject)
+		subject_unref(proof->subject);
+	p->cmd->state = NULL;
+}
+
+static enum step too_many_wait(struct imap_session *p, const struct guard_pass *pass, const char *how, struct slice name)
+{
+	log_event(LOG_INFO, "imap.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
+		  LOG_Z("limit", limit_word(LIMIT_GUESSING)), LOG_Z("reason", pass->reason));
+	imap_note(p, DECISION_REFUSED, limit_word(LIMIT_GUESSING), name, 0, 0);
+	source_count_refusal(LIMIT_GUESSING);
+	return imap_no(p, "LIMIT", "too many failed logins from your address (limit guessing), please wait and try again");
+}
+
+static enum step prove(struct imap_session *p, struct proof *proof)
+{
+	struct subject *subject = proof->subject;
+	proof->subject = NULL;
+	if (proof->decided)
+		return tell(p, proof->name, proof->how, proof->outcome, subject, false, proof->failures);
+	struct auth_request request = { .protocol = AUTH_IMAP, .login = proof->name, .peer = session_peer_address(&p->s) };
+	enum err e = auth_password(&request, proof->password, &subject);
+	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
+		e = ERR_AUTH; /* a name that cannot be one, a password that is too long: wrong, in the same words */
+	return tell(p, proof->name, proof->how, e, subject, proof->pass.repeated, guard_tell(&proof->pass, e));
+}
+
+static enum step prove_on(struct imap_session *p)
+{
+	struct proof *proof = p->cmd->state;
+	p->cmd->resume = NULL;
+	p->cmd->state = NULL;
+	p->cmd->drop = NULL;
+	return prove(p, proof);
+}
+
+static enum step park(struct imap_session *p, struct proof *proof)
+{
+	p->cmd->state = proof;
+	p->cmd->drop = drop_proof;
+	p->cmd->resume = prove_on;
+	imap_note(p, DECISION_DELAYED, proof->pass.reason, proof->name, proof->pass.delay_ms, 0);
+	session_pause(&p->s, proof->pass.delay_ms);
+	return STEP_PAUSE;
+}
+
+/* A password is not even hashed before its wait is over. */
 static enum step check_password(struct imap_session *p, struct slice name, struct slice password, const char *how)
 {
-	struct auth_request request = { .protocol = AUTH_IMAP, .login = name, .peer = session_peer_address(&p->s) };
-	struct subject *subject = NULL;
+	struct proof *proof = arena_zalloc(&p->cmd->arena, sizeof(*proof));
 	p->cmd->continued = NULL;
-	enum err e = auth_password(&request, password, &subject);
-	return finish(p, name, how, e, subject);
+	if (!proof)
+		return imap_fail(p, ERR_LIMIT);
+	*proof = (struct proof){ .name = name, .password = password, .how = how };
+	enum err e = guard_ask(p->s.source, name, password, &proof->pass);
+	if (e == ERR_BUSY)
+		return too_many_wait(p, &proof->pass, how, name);
+	return e == OK ? prove(p, proof) : park(p, proof);
+}
+
+/* A mechanism whose proof was looked at before its name was known here: guarded now, whatever the outcome. */
+static enum step hold(struct imap_session *p, struct slice name, const char *how, enum err e, struct subject *subject)
+{
+	struct proof *proof = arena_zalloc(&p->cmd->arena, sizeof(*proof));
+	struct guard_pass pass;
+	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
+		e = ERR_AUTH;
+	enum err asked = guard_ask(p->s.source, name, slice_of(NULL, 0), &pass);
+	if (asked == ERR_BUSY || !proof) {
+		if (subject)
+			subject_unref(subject);
+		return asked == ERR_BUSY ? too_many_wait(p, &pass, how, name) : imap_fail(p, ERR_LIMIT);
+	}
+	uint32_t failures = guard_tell(&pass, e);
+	if (asked == OK)
+		return tell(p, name, how, e, subject, false, failures);
+	*proof = (struct proof){ .pass = pass, .name = name, .how = how, .decided = true, .outcome = e, .failures = failures, .subject = subject };
+	return park(p, proof);
 }
 
 static enum step not_in_the_clear(struct imap_session *p)
@@ -101,7 +189,7 @@ static enum step conclude(struct imap_session *p, enum err why, struct subject *
 		return imap_bad(p, "given up"); /* RFC 9051 section 6.2.2 */
 	if (why == ERR_SYNTAX)
 		return imap_bad(p, "that is no answer of this mechanism");
-	return finish(p, name, "authenticate", why, subject);
+	return hold(p, name, "authenticate", why, subject);
 }
 
 static enum step challenge(struct imap_session *p, struct slice text)

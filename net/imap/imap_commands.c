@@ -97,5 +97,7 @@ enum step imap_dispatch(struct imap_session *p)
 		return imap_bad(p, wrong_state(p, v));
 	if (p->enabled & IMAP_UIDONLY && v->with_uid && !c->uid && v->run != imap_cmd_expunge)
 		return imap_end_with(p, IMAP_S_BAD, "UIDREQUIRED", "message numbers were given up by UIDONLY");
+	if (!imap_may_show(p))
+		return STEP_CLOSE;
 	return v->run(p);
 }

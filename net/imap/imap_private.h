@@ -49,7 +49,11 @@
 #include "net/imap/imap.h"
 #include "net/imap/imap_parse.h"
 #include "storage/folder.h"
+#include "net/fleet/owner.h"
 #include "storage/store.h"
+#include "tenancy/decision.h"
+#include "tenancy/guard.h"
+#include "tenancy/source.h"
 #include "tenancy/auth.h"
 
 enum imap_state { IMAP_NOT_AUTHENTICATED = 1, IMAP_AUTHENTICATED = 2, IMAP_SELECTED = 4 };
@@ -114,13 +118,16 @@ struct imap_session {
 	uint8_t state;    /* enum imap_state */
 	uint8_t enabled;  /* IMAP_CONDSTORE ... */
 	uint8_t auth_failures, bad_in_row;
-	bool read_only; /* EXAMINE */
-	bool spoke;     /* a first line has come */
+	bool read_only : 1; /* EXAMINE */
+	bool spoke : 1;     /* a first line has come */
+	bool seated : 1;    /* counted among its account's and tenant's sessions */
+	bool lost : 1;      /* another node has the account */
 	struct imap_command *cmd; /* NULL: none in progress; in IDLE too, so that it costs no more than waiting does */
 	char *idle_tag;           /* in IDLE: its tag; poked when the folder changes */
 	struct subject *subject;
 	struct account *account;
-	struct view *view; /* SELECTED */
+	struct owner_hold hold; /* keeps the account on this node */
+	struct view *view;      /* SELECTED */
 	uint32_t folder;
 	uint32_t exists_told; /* messages, as the client was told last */
 	uint64_t modseq_told; /* flags as of this were told */
@@ -139,6 +146,11 @@ extern struct imap_config imap_settings;
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
 	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE"
+
+/* For `penfold why`. */
+void imap_note(const struct imap_session *p, enum decision_kind kind, const char *reason, struct slice login, uint32_t delay_ms, uint32_t failures);
+/* May what this node remembers of the account be shown? Past the lease's deadline the store is asked (owner.h). False: BYE was said. Later. */
+bool imap_may_show(struct imap_session *p);
 
 /* ---- the table (imap_commands.c) ---- */
 

@@ -7,6 +7,8 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 
+#include <stdio.h>
+
 METRIC_COUNTER(logins, "imap_logins_total", "IMAP sessions that logged in");
 
 #define DEFAULTS { "localhost", "Penfold", "0", IMAP_LOGIN_IDLE_MS_MAX, IMAP_IDLE_MS_MAX, IMAP_AUTH_TRIES_MAX, IMAP_BAD_COMMANDS_MAX, MIB(100) }
@@ -31,17 +33,67 @@ static enum step greet(struct session *s)
 
 /* ---- in and out ---- */
 
+void imap_note(const struct imap_session *p, enum decision_kind kind, const char *reason, struct slice login, uint32_t delay_ms, uint32_t failures)
+{
+	struct decision d = { .kind = kind, .protocol = "imap", .reason = reason, .session = p->s.id, .delay_ms = delay_ms, .failures = failures };
+	decision_note(&d, session_peer_address(&p->s), login, p->subject ? p->subject->name : slice_of(NULL, 0));
+}
+
+/* Another node has the account: what is remembered here is nobody's truth any more. A lapsed lease alone ends nothing (DESIGN section 5). */
+static void lost_account(struct owner_hold *hold, enum owner_end why)
+{
+	struct imap_session *p = CONTAINER_OF(hold, struct imap_session, hold);
+	if (why != OWNER_END_LOST)
+		return;
+	log_event(LOG_WARN, "imap.lost", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer));
+	p->lost = true;
+	session_kill(&p->s, END_STOP);
+}
+
+static enum err take(struct imap_session *p)
+{
+	struct owner_answer answer;
+	if (p->subject->sdps_user.len)
+		return ERR_DENIED; /* one of several users of a maildrop: POP3 only */
+	p->hold.end = lost_account;
+	return owner_open(p->subject->account_id, &p->hold, &p->account, &answer);
+}
+
+bool imap_may_show(struct imap_session *p)
+{
+	if (!p->account || !owner_must_confirm(&p->hold) || account_confirm(p->subject->account_id) == OK)
+		return true;
+	REPLY_LIT(&p->s.reply, "* BYE [UNAVAILABLE] the account has moved, please connect again\r\n");
+	return false;
+}
+
+static enum step no_seat(struct imap_session *p, enum limit limit)
+{
+	log_event(LOG_INFO, "imap.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
+		  LOG_STR("user", p->subject->name), LOG_Z("limit", limit_word(limit)));
+	imap_note(p, DECISION_REFUSED, limit_word(limit), p->subject->name, 0, 0);
+	imap_leave(p);
+	return imap_no(p, "LIMIT", limit == LIMIT_ACCOUNT ? "this account has too many sessions (limit account), please wait and try again"
+							  : "too many sessions (limit tenant), please wait and try again");
+}
+
 enum step imap_enter(struct imap_session *p)
 {
-	enum err e = p->subject->sdps_user.len ? ERR_DENIED /* one of several users of a maildrop: POP3 only */
-					       : account_open(p->subject->account_id, &p->account);
+	enum limit limit = seats_take(p->subject);
+	if (limit != LIMIT_NONE)
+		return no_seat(p, limit);
+	p->seated = true;
+	enum err e = take(p);
 	if (e != OK) {
+		imap_note(p, DECISION_REFUSED, err_name(e), p->subject->name, 0, 0);
 		log_event(LOG_INFO, "imap.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", p->subject->name),
 			  LOG_ERR(e));
 		imap_leave(p);
 		return imap_fail(p, e);
 	}
 	p->state = IMAP_AUTHENTICATED;
+	session_entered(&p->s);
+	imap_note(p, DECISION_ACCEPTED, "login", p->subject->name, 0, 0);
 	session_set_idle(&p->s, imap_settings.idle_ms_max);
 	metric_inc(&logins);
 	log_event(LOG_INFO, "imap.login", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
@@ -69,8 +121,11 @@ void imap_leave(struct imap_session *p)
 	imap_idle_leave(p);
 	imap_leave_folder(p);
 	if (p->account)
-		account_close(p->account);
+		owner_close(&p->hold, p->account);
 	p->account = NULL;
+	if (p->seated)
+		seats_give(p->subject);
+	p->seated = false;
 	if (p->subject)
 		subject_unref(p->subject);
 	p->subject = NULL;
@@ -122,7 +177,9 @@ static enum step arrived(struct session *s) { return imap_enter(imap_of(s)); }
 static enum step poked(struct session *s)
 {
 	struct imap_session *p = imap_of(s);
-	return p->idle_tag && !p->cmd ? imap_idle_poked(p) : STEP_NEXT;
+	if (!p->idle_tag || p->cmd)
+		return STEP_NEXT;
+	return imap_may_show(p) ? imap_idle_poked(p) : STEP_CLOSE;
 }
 
 static enum step timed_out(struct session *s)
@@ -135,7 +192,7 @@ static enum step stop(struct session *s)
 {
 	const struct imap_session *p = imap_of(s);
 	if (!p->cmd || !p->cmd->resume) /* in the midst of an answer the words would be taken for a part of it */
-		REPLY_LIT(&s->reply, "* BYE the server is stopping, please connect again\r\n");
+		reply_printf(&s->reply, "* BYE %s, please connect again\r\n", p->lost ? "[UNAVAILABLE] the account has moved" : "the server is stopping");
 	return STEP_CLOSE;
 }
 
@@ -153,6 +210,25 @@ static void closed(struct session *s, enum session_end how)
 	imap_leave(p);
 }
 
+static size_t refused(enum limit limit, char *out)
+{
+	int len = snprintf(out, NET_REFUSAL_BYTES_MAX, "* BYE [LIMIT] too many connections (limit %s), please wait and try again\r\n", limit_word(limit));
+	ASSERT(len > 0 && (size_t)len < NET_REFUSAL_BYTES_MAX);
+	return (size_t)len;
+}
+
+static void describe(const struct session *s, struct session_facts *out)
+{
+	const struct imap_session *p = CONTAINER_OF(s, const struct imap_session, s);
+	out->state = p->idle_tag ? "idle" : p->state == IMAP_NOT_AUTHENTICATED ? "not authenticated" : p->state == IMAP_SELECTED ? "selected" : "authenticated";
+	if (!p->subject)
+		return;
+	out->account_id = p->subject->account_id;
+	out->tenant_id = p->subject->tenant_id;
+	out->login = p->subject->name;
+	out->tenant = p->subject->tenant;
+}
+
 const struct proto imap_proto = {
 	.name = "imap",
 	.session_bytes = sizeof(struct imap_session),
@@ -160,6 +236,8 @@ const struct proto imap_proto = {
 	.lf_ends_line = false, /* a bare LF could hide a command in a literal's text */
 	.idle_ms_max = IMAP_LOGIN_IDLE_MS_MAX,
 	.alpn = "imap", /* IANA: RFC 2595 */
+	.logs_in = true,
+	.refused = refused,
 	.open = greet,
 	.line = take_line,
 	.too_long = take_long_line,
@@ -170,4 +248,5 @@ const struct proto imap_proto = {
 	.timeout = timed_out,
 	.stop = stop,
 	.closed = closed,
+	.describe = describe,
 };

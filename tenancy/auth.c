@@ -9,13 +9,12 @@
  * The turns: at most hash_parallel_max hashes run at once, at most hash_queue_max logins wait, first come first served
  * over all shards, each until its deadline (invariants 7 and 12).
  */
-#include "tenancy/auth.h"
+#include "tenancy/auth_private.h"
 
 #include "core/base/limits.h"
 #include "core/base/log.h"
 #include "core/run/clock.h"
 #include "tenancy/cross_wait.h"
-#include "tenancy/directory_private.h"
 #include "tenancy/password.h"
 #include "tenancy/scram.h"
 #include "tenancy/verified.h"
@@ -150,7 +149,7 @@ static bool protocol_allowed(const struct subject *s, enum auth_protocol protoco
 }
 
 /* The proof was right. */
-static enum err admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
+enum err auth_admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
 {
 	struct subject *s = &found->record->subject;
 	if (request->authzid.len && !slice_eq(request->authzid, request->login) && !slice_eq_nocase(request->authzid, s->name)) {
@@ -168,7 +167,7 @@ static enum err admit(const struct auth_request *request, const struct login_fou
 	return OK;
 }
 
-static enum err refuse(void)
+enum err auth_refuse(void)
 {
 	count(&auth.stats.refused);
 	return ERR_AUTH;
@@ -182,7 +181,7 @@ static enum err prove_password(const struct auth_request *request, const struct 
 		mac = verified_mac(auth.verified, found->record, password);
 		if (verified_has(auth.verified, mac, clock_now_ms())) {
 			count(&auth.stats.verified_hits);
-			return admit(request, found, subject_out);
+			return auth_admit(request, found, subject_out);
 		}
 	}
 	bool sample = found->domain && found->domain->sample.len;
@@ -196,9 +195,9 @@ static enum err prove_password(const struct auth_request *request, const struct 
 	if (e)
 		return e;
 	if (!c.right)
-		return refuse();
+		return auth_refuse();
 	verified_put(auth.verified, mac, clock_now_ms());
-	return admit(request, found, subject_out);
+	return auth_admit(request, found, subject_out);
 }
 
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **subject_out)
@@ -249,7 +248,7 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 			}
 		if (!any) /* the same work for nobody */
 			(void)apop_right(timestamp, none, digest);
-		e = right ? admit(request, &found, subject_out) : refuse();
+		e = right ? auth_admit(request, &found, subject_out) : auth_refuse();
 	}
 	login_found_release(&found);
 	return e;
@@ -290,7 +289,7 @@ enum err auth_cram_md5(const struct auth_request *request, struct slice challeng
 			}
 		if (!any) /* the same work for nobody */
 			(void)cram_right(challenge, slice_str(auth.dummy), digest);
-		e = right ? admit(request, &found, subject_out) : refuse();
+		e = right ? auth_admit(request, &found, subject_out) : auth_refuse();
 	}
 	login_found_release(&found);
 	return e;
@@ -420,7 +419,7 @@ static enum err scram_prove(const struct auth_request *request, const struct log
 	scram_signature(hash, &j.keys, auth_message, signature_out);
 	explicit_bzero(&j, sizeof(j));
 	explicit_bzero(&scram, sizeof(scram));
-	return right ? admit(request, found, subject_out) : refuse();
+	return right ? auth_admit(request, found, subject_out) : auth_refuse();
 }
 
 enum err auth_scram_proof(const struct auth_request *request, enum auth_hash hash, struct slice auth_message, struct slice proof,
@@ -481,6 +480,8 @@ enum err auth_open(const struct auth_config *config)
 		long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 		auth.config.hash_parallel_max = cpus > 1 ? (uint32_t)cpus - 1 : 1;
 	}
+	if (auth_oauth_open(&auth.config.oauth) != OK)
+		return ERR_CONFIG;
 	take_salt_secret(auth.config.secret_path);
 	random_bytes(random, sizeof(random));
 	char phrase[BASE16_ENCODE_LENGTH(sizeof(random))];
@@ -488,6 +489,7 @@ enum err auth_open(const struct auth_config *config)
 	enum err e = password_make(NULL, slice_of(phrase, sizeof(phrase)), auth.dummy);
 	if (e) {
 		log_event(LOG_ERROR, "auth.open", LOG_Z("why", "no password could be hashed with the default scheme"));
+		auth_oauth_close();
 		return e;
 	}
 	pthread_mutex_init(&auth.lock, NULL);
@@ -505,6 +507,7 @@ void auth_close(void)
 	ASSERT(list_empty(&auth.waiting));
 	verified_close(auth.verified);
 	auth.verified = NULL;
+	auth_oauth_close();
 	pthread_mutex_destroy(&auth.lock);
 }
 

@@ -162,8 +162,16 @@
 #define SCRAM_SALT_BYTES 16                    /* of keys that are made here */
 #define SCRAM_SALT_BYTES_MAX ((size_t)64)
 #define SCRAM_KEY_BYTES_MAX ((size_t)32)       /* SHA-256 */
-#define SASL_MESSAGE_BYTES_MAX ((size_t)1536)  /* a decoded response; the line's own bound is POP3_LINE_BYTES_MAX in base64 */
+#define SASL_LINE_BYTES_MAX 12288              /* RFC 5034 section 4: a response in base64; nobody has proved anything yet who sends it */
+#define SASL_LONG_MESSAGE_BYTES_MAX ((size_t)9216) /* such a line decoded: tokens and tickets */
+#define SASL_MESSAGE_BYTES_MAX ((size_t)1536)  /* a decoded response of other mechanisms: three times 255 octets and more */
 #define SASL_NAME_BYTES_MAX ((size_t)512)      /* authcid of SCRAM; directories refuse longer ones */
+#define JWT_BYTES_MAX ((size_t)9216)           /* a token: what an exchange's line can carry */
+#define JWT_SIGNATURE_BYTES_MAX ((size_t)1024) /* RSA with 8,192 bits */
+#define JWT_KEYS_MAX 64                        /* of one key file: issuers publish two or three */
+#define JWT_TRIES_MAX 8                        /* keys tried on a token that names none: each costs a signature check */
+#define JWT_FILE_BYTES_MAX ((size_t)1 << 20)   /* of a key file; a larger one is the wrong file */
+#define JWT_LOOK_MS 1000                       /* how often the key file is looked at, when tokens come */
 #define DIRECTORY_STRIPES 64                   /* locks of the cache: more than cores that ask at once */
 #define DIRECTORY_CACHE_BYTES MIB(64)          /* default; about 400 bytes an account */
 #define DIRECTORY_POLL_MS 250                  /* data_version: a change is seen within a second */
@@ -195,6 +203,7 @@
 #define LINE_SWALLOW_BYTES_MAX MIB(1)      /* of a line that is too long: then it is no slip, and the connection ends */
 #define INPUT_SMALL_BYTES 256              /* unread input: nearly every command; pooled, held only while there is some */
 #define INPUT_HEAP_BYTES_MAX KIB(2)        /* above it unread input lies in a pooled buffer while it is worked on */
+#define INPUT_KEPT_BYTES_MAX KIB(16)       /* and while nobody works on it, what is longer: a part of a long line costs no more than that */
 #define INPUT_BULK_BYTES KIB(64)           /* such a buffer; 2,400 receives for the largest message */
 #define REPLY_CHUNK_BYTES 4096             /* a page: most replies fit in one */
 #define REPLY_CHUNK_PIECES 16              /* pieces a chunk: five pipelined RETRs */

@@ -51,6 +51,10 @@ struct raw {
 		int challenge;
 	} auth;
 	struct {
+		char *keys, *issuer, *audience, *username_claim;
+		uint32_t leeway_s;
+	} oauth;
+	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3;
 	struct {
@@ -154,6 +158,9 @@ static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", 
 						    SUB_INT("hash_queue_max", auth, hash_queue_max),
 						    SUB_INT("hash_wait_ms_max", auth, hash_wait_ms_max),
 						    SUB_ENUM("challenge", auth, challenge, challenges), CYAML_FIELD_END };
+static const cyaml_schema_field_t oauth_fields[] = { SUB_PATH("keys", oauth, keys), SUB_PATH("issuer", oauth, issuer), SUB_PATH("audience", oauth, audience),
+						     SUB_TEXT("username_claim", oauth, username_claim), SUB_INT("leeway_s", oauth, leeway_s),
+						     CYAML_FIELD_END };
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
@@ -185,7 +192,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
+	ROOM(auth, auth_fields), ROOM(oauth, oauth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -226,6 +233,7 @@ static const struct key keys[] = {
 	N(auth, cache_ttl_s, 600, 1, 900),
 	N(auth, hash_queue_max, 256, 1, 1 << 20),
 	N(auth, hash_wait_ms_max, 10000, 10, 60000),
+	N(oauth, leeway_s, 60, 0, 3600),
 	N(pop3, idle_s, 600, 1, 86400),
 	N(pop3, login_idle_s, 60, 1, 86400),
 	N(pop3, auth_failures_max, 3, 1, 1000),
@@ -330,6 +338,21 @@ static enum err take_tls(struct settings *s, const struct raw *raw, struct confi
 	return OK;
 }
 
+static enum err take_oauth(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->oauth.keys = take_text(raw->oauth.keys);
+	config->oauth.issuer = take_text(raw->oauth.issuer);
+	config->oauth.audience = take_text(raw->oauth.audience);
+	config->oauth.username_claim = take_text(raw->oauth.username_claim ? raw->oauth.username_claim : "email");
+	config->oauth.where_keys = place_of(s, config->path, "oauth.keys");
+	if (config->oauth.keys && (!config->oauth.issuer || !config->oauth.audience))
+		return settings_refuse(s, "oauth.keys", "expected oauth.issuer and oauth.audience beside it: tokens of others must not do");
+	if (!config->oauth.keys && (config->oauth.issuer || config->oauth.audience || raw->oauth.username_claim))
+		return settings_refuse(s, config->oauth.issuer ? "oauth.issuer" : config->oauth.audience ? "oauth.audience" : "oauth.username_claim",
+				       "expected oauth.keys beside it, the file of the issuer's public keys");
+	return OK;
+}
+
 /* What a listener does about TLS: as it says, else STARTTLS where there is a certificate and the way there can be overheard. */
 static enum err take_listener_tls(struct settings *s, const struct raw_listener *raw, unsigned number, const struct config *config,
 				  const struct addr *addr, struct config_listener *out)
@@ -430,6 +453,8 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = take_listeners(s, raw, config);
 	if (e == OK)
 		e = take_xmit(s, raw, config);
+	if (e == OK)
+		e = take_oauth(s, raw, config);
 	return e != OK ? e : check_names(s, config);
 }
 
@@ -475,6 +500,11 @@ void config_release(struct config *config)
 	free(config->user);
 	free(config->admin_socket);
 	free(config->io.backend);
+	free(config->oauth.keys);
+	free(config->oauth.issuer);
+	free(config->oauth.audience);
+	free(config->oauth.username_claim);
+	free(config->oauth.where_keys);
 	free(config->tls.certificate);
 	free(config->tls.key);
 	free(config->tls.certificates);

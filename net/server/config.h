@@ -54,6 +54,11 @@ struct config {
 		int challenge; /* enum sasl_challenge */
 	} auth;
 	struct {
+		char *keys, *issuer, *audience, *username_claim; /* keys NULL: no bearer tokens */
+		char *where_keys;
+		uint32_t leeway_s;
+	} oauth;
+	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3;
 	struct {

@@ -328,6 +328,8 @@ static enum err serve_locked(struct server *server, unsigned shards)
 				    .cache_ttl_s = c->auth.cache_ttl_s,
 				    .hash_queue_max = c->auth.hash_queue_max,
 				    .hash_wait_ms_max = c->auth.hash_wait_ms_max,
+				    .oauth = { c->oauth.keys, c->oauth.where_keys, c->oauth.issuer, c->oauth.audience, c->oauth.username_claim,
+					       c->oauth.leeway_s },
 				    /* one thread stays free of hashes, so that look-ups do not stand behind them */
 				    .hash_parallel_max = offload_threads(c) > 1 ? offload_threads(c) - 1 : 1 };
 	char secret[4096];

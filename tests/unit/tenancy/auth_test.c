@@ -430,6 +430,38 @@ FIBER_TEST(a_warm_login_is_cheap)
 	end();
 }
 
+/* Somebody else vouches for a name: whom the client names must be the same account, in any spelling. */
+FIBER_TEST(proved_names)
+{
+	static const struct { const char *proved, *wanted, *outcome; } cases[] = {
+		{ "anna@demo.example", "", "anna@demo.example" },
+		{ "anna@demo.example", "anna@demo.example", "anna@demo.example" },
+		{ "Anna@Demo.Example", "anna%alias.example", "anna@demo.example" },
+		{ "anna+shop@alias.example", "anna@demo.example", "anna@demo.example" },
+		{ "anna@demo.example", "bert@demo.example", "auth" },
+		{ "anna@demo.example", "nobody@demo.example", "auth" },
+		{ "anna@demo.example", "a@b@c", "auth" },
+		{ "nobody@demo.example", "", "auth" },
+		{ "nobody@demo.example", "anna@demo.example", "auth" },
+		{ "", "anna@demo.example", "auth" },
+		{ "nobody@demo.example", "nobody@demo.example", "auth" },
+	};
+	begin((struct auth_config){ 0 });
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct auth_request r = { .protocol = AUTH_POP3, .login = S(cases[i].proved), .authzid = S(cases[i].wanted) };
+		struct subject *s = NULL;
+		enum err e = auth_proved(&r, &s);
+		if (s)
+			assert_true(slice_eq(s->name, S(cases[i].outcome)));
+		else
+			assert_string_equal(err_name(e), cases[i].outcome);
+		if (s)
+			subject_unref(s);
+	}
+	assert_false(auth_bearer_offered());
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -443,6 +475,6 @@ int main(void)
 		cmocka_unit_test(who_waits_too_long_goes),
 		cmocka_unit_test(unknown_names_take_as_long),
 		cmocka_unit_test(a_warm_login_is_cheap),
-	};
+		cmocka_unit_test(proved_names) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

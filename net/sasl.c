@@ -6,7 +6,8 @@
 
 #include <nettle/base64.h>
 
-static const char *const names[] = { "PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS" };
+static const char *const names[] = { "PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS",
+				     "OAUTHBEARER", "XOAUTH2" };
 static_assert_c(ARRAY_LEN(names) == SASL_MECHANISM_COUNT, "one name each");
 static enum sasl_challenge challenge_when; /* set before the shards start */
 
@@ -15,16 +16,18 @@ void sasl_configure(enum sasl_challenge when)
 	challenge_when = when;
 }
 
-unsigned sasl_mask(bool has_exporter)
+unsigned sasl_mask(const struct sasl_peer *peer)
 {
 	unsigned mask = 1U << SASL_PLAIN | 1U << SASL_LOGIN;
+	if (auth_bearer_offered())
+		mask |= 1U << SASL_OAUTHBEARER | 1U << SASL_XOAUTH2;
 	bool plain_kept = auth_apop_offered() && challenge_when != SASL_CHALLENGE_NEVER;
 	if (plain_kept)
 		mask |= 1U << SASL_CRAM_MD5;
 	if (!plain_kept && challenge_when != SASL_CHALLENGE_ALWAYS)
 		return mask;
 	mask |= 1U << SASL_SCRAM_SHA_1 | 1U << SASL_SCRAM_SHA_256;
-	return has_exporter ? mask | 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_SCRAM_SHA_256_PLUS : mask;
+	return peer->has_exporter ? mask | 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_SCRAM_SHA_256_PLUS : mask;
 }
 
 const char *sasl_name(enum sasl_mechanism m)
@@ -58,7 +61,7 @@ bool sasl_decode(struct arena *arena, struct slice text, struct slice *out)
 	size_t pad = 0;
 	while (pad < 2 && pad < text.len && text.ptr[text.len - 1 - pad] == '=')
 		pad++;
-	if (text.len % 4 || text.len / 4 * 3 > SASL_MESSAGE_BYTES_MAX)
+	if (text.len % 4 || text.len / 4 * 3 > SASL_LONG_MESSAGE_BYTES_MAX)
 		return false;
 	unsigned char *bytes = arena_alloc(arena, text.len / 4 * 3 + 1);
 	if (!bytes)
@@ -128,6 +131,28 @@ bool sasl_keep(struct sasl *x, struct slice bytes, struct slice *kept_out)
 {
 	*kept_out = arena_slice(x->arena, bytes);
 	return kept_out->ptr != NULL;
+}
+
+enum err sasl_saslname(struct sasl *x, struct slice text, struct slice *name_out)
+{
+	char name[SASL_NAME_BYTES_MAX];
+	size_t len = 0;
+	if (text.len > sizeof(name))
+		return ERR_LIMIT;
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.ptr[i];
+		if (c == '\0')
+			return ERR_SYNTAX;
+		if (c == '=') {
+			struct slice code = slice_upto(slice_from(text, i), 3);
+			if (!slice_eq(code, SLICE_LIT("=2C")) && !slice_eq(code, SLICE_LIT("=3D")))
+				return ERR_SYNTAX;
+			c = code.ptr[1] == '2' ? ',' : '=';
+			i += 2;
+		}
+		name[len++] = c;
+	}
+	return len && sasl_keep(x, slice_of(name, len), name_out) ? OK : ERR_SYNTAX;
 }
 
 /* authzid NUL authcid NUL password */
@@ -217,10 +242,20 @@ static enum err take(struct sasl *x, const struct sasl_peer *peer, struct arena 
 	case SASL_SCRAM_SHA_1_PLUS:
 	case SASL_SCRAM_SHA_256_PLUS:
 		return sasl_scram(x, peer, command, message, challenge_out);
+	case SASL_OAUTHBEARER:
+	case SASL_XOAUTH2:
+		return sasl_oauth(x, peer, message, challenge_out);
 	case SASL_MECHANISM_COUNT:
 		break;
 	}
 	UNREACHABLE();
+}
+
+/* What is kept of a message lives as long as the exchange: only what needs it may be long. */
+static size_t message_bytes_max(const struct sasl *x)
+{
+	bool large = x->mechanism == SASL_OAUTHBEARER || x->mechanism == SASL_XOAUTH2;
+	return large ? SASL_LONG_MESSAGE_BYTES_MAX : SASL_MESSAGE_BYTES_MAX;
 }
 
 enum sasl_outcome sasl_step(struct sasl *x, const struct sasl_peer *peer, struct arena *command, struct slice line, bool initial,
@@ -228,13 +263,16 @@ enum sasl_outcome sasl_step(struct sasl *x, const struct sasl_peer *peer, struct
 {
 	struct slice message, challenge = slice_of("", 0);
 	*subject_out = NULL;
+	*why_out = ERR_AUTH;
+	if (x->refused)
+		return SASL_FAILED;
 	*why_out = ERR_CLOSED;
 	if (slice_eq(line, SLICE_LIT("*")))
 		return SASL_FAILED;
 	if (initial && slice_eq(line, SLICE_LIT("=")))
 		line = slice_of("", 0);
 	*why_out = ERR_SYNTAX;
-	if (!sasl_decode(command, line, &message))
+	if (!sasl_decode(command, line, &message) || message.len > message_bytes_max(x))
 		return SASL_FAILED;
 	*why_out = take(x, peer, command, message, &challenge);
 	if (*why_out == ERR_AGAIN && sasl_encode(command, challenge, challenge_out))

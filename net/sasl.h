@@ -11,7 +11,8 @@
  *     sasl_end(x)                              in every case, also when the connection goes: it may hold a subject
  *
  * Memory: x and what it remembers lie in the caller's arena (the session's), challenges in the command's.  Bounds:
- * SASL_MESSAGE_BYTES_MAX a decoded response, SASL_NAME_BYTES_MAX a name.  An exchange holds nothing of a shard: it may move
+ * SASL_LINE_BYTES_MAX a line of the client, SASL_MESSAGE_BYTES_MAX a decoded response (tokens: SASL_LONG_MESSAGE_BYTES_MAX),
+ * SASL_NAME_BYTES_MAX a name.  An exchange holds nothing of a shard: it may move
  * with its connection between steps.  Exchanges are one-shot: nonces are of this exchange and random, so a replay fails.
  *
  * An authzid travels as auth_request.authzid: whether one may act for another is tenancy's to say (auth.h), after the proof.
@@ -26,6 +27,7 @@
 #include "tenancy/auth.h"
 
 enum sasl_mechanism { SASL_PLAIN, SASL_LOGIN, SASL_CRAM_MD5, SASL_SCRAM_SHA_1, SASL_SCRAM_SHA_256, SASL_SCRAM_SHA_1_PLUS, SASL_SCRAM_SHA_256_PLUS,
+		      SASL_OAUTHBEARER, SASL_XOAUTH2,
 		      SASL_MECHANISM_COUNT };
 
 /* Who speaks, over what: given anew at each step. */
@@ -51,7 +53,7 @@ enum sasl_challenge {
 };
 void sasl_configure(enum sasl_challenge when); /* before the shards start */
 /* What is offered: bits 1 << enum sasl_mechanism; -PLUS only where the channel has a binding. Now. */
-unsigned sasl_mask(bool has_exporter);
+unsigned sasl_mask(const struct sasl_peer *peer);
 const char *sasl_name(enum sasl_mechanism m);
 /* By name, any case; SASL_MECHANISM_COUNT: none such among those of the mask. */
 enum sasl_mechanism sasl_find(unsigned mask, struct slice name);

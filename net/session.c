@@ -68,14 +68,16 @@ static bool starved(struct net_private *c)
 static bool step_line(struct net_private *c)
 {
 	struct session *s = conn_session(c);
-	const struct frame_rules rules = { s->proto->line_bytes_max, s->proto->lf_ends_line };
+	struct frame_rules rules = { s->proto->line_bytes_max, s->proto->lf_ends_line };
 	if (reply_full(&s->reply)) {
 		c->waits_for_output = true;
 		return true;
 	}
-	struct slice line;
+	struct slice line, unread = input_unread(&c->input);
 	size_t used;
-	enum frame_found found = frame_next(&c->frame, &rules, input_unread(&c->input), &line, &used);
+	if (unread.len > rules.line_bytes_max && s->proto->long_line_bytes_max && !c->frame.swallowed)
+		rules.line_bytes_max = s->proto->long_line_bytes_max(s, unread);
+	enum frame_found found = frame_next(&c->frame, &rules, unread, &line, &used);
 	input_use(&c->input, used);
 	if (found == FRAME_MORE)
 		return starved(c);

@@ -62,6 +62,9 @@ struct proto {
 	const char *name;          /* "pop3" */
 	size_t session_bytes;      /* of the struct that begins with struct session */
 	size_t line_bytes_max;     /* without its end; a longer line is swallowed to its end and told by too_long */
+	/* A line that is longer than that so far: what this one may have, from its first line_bytes_max bytes and one more (or more of them);
+	 * the same each time until it has ended. Or NULL: no more. Now. */
+	size_t (*long_line_bytes_max)(struct session *s, struct slice begun);
 	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
 	const char *alpn;          /* its name in ALPN (RFC 7301), or NULL */

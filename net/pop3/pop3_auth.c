@@ -139,7 +139,8 @@ static struct sasl_peer peer_of(struct pop3_session *p)
 
 static unsigned mechanisms(struct pop3_session *p)
 {
-	return session_login_allowed(&p->s) ? sasl_mask(peer_of(p).has_exporter) : 0;
+	struct sasl_peer peer = peer_of(p);
+	return session_login_allowed(&p->s) ? sasl_mask(&peer) : 0;
 }
 
 void pop3_exchange_drop(struct pop3_session *p)

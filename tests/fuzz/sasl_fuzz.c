@@ -27,7 +27,7 @@ static enum sasl_outcome step(struct sasl *x, const struct sasl_peer *peer, stru
 	if (o == SASL_CONTINUE)
 		ASSERT(challenge.len < 2 * SASL_MESSAGE_BYTES_MAX && (challenge.len > SASL_MESSAGE_BYTES_MAX || sasl_decode(command, challenge, &back)));
 	if (o == SASL_DONE) {
-		ASSERT(x->mechanism == SASL_PLAIN || x->mechanism == SASL_LOGIN);
+		ASSERT(x->mechanism == SASL_PLAIN || x->mechanism == SASL_LOGIN || x->mechanism >= SASL_OAUTHBEARER);
 		subject_unref(subject);
 	}
 	return o;

@@ -77,7 +77,7 @@ static struct fake_house {
 	int sources, subjects, views, writers, bodies;
 	bool exporter; /* there is TLS 1.3, with a channel binding of 32 times 7 */
 	bool tls, tls_offered, clear_refused; /* of the one session there is */
-	bool dying, peer_gone, killed, dots_unknown, in_memory, apop;
+	bool dying, peer_gone, killed, dots_unknown, in_memory, apop, bearer;
 	int moved_to;
 	struct directory_extremes extremes;
 	uint8_t xtnd;
@@ -559,6 +559,26 @@ enum err auth_scram_proof(const struct auth_request *request, enum auth_hash has
 	return ERR_AUTH;
 }
 bool auth_apop_offered(void) { return fake.apop; }
+/* The one good token is anybody's. */
+bool auth_bearer_offered(void) { return fake.bearer; }
+enum err auth_bearer(const struct auth_request *request, struct slice token, struct subject **out)
+{
+	const struct fake_person *p = fake_find(request->login.len ? request->login : SLICE_LIT("ann@demo.example"));
+	if (fake.err_auth)
+		return fake.err_auth;
+	if (!p || !slice_eq(token, SLICE_LIT("good")))
+		return ERR_AUTH;
+	*out = fake_subject(p);
+	return OK;
+}
+enum err auth_proved(const struct auth_request *request, struct subject **out)
+{
+	const struct fake_person *p = fake_find(request->login);
+	if (!p || (request->authzid.len && fake_find(request->authzid) != p))
+		return ERR_AUTH;
+	*out = fake_subject(p);
+	return OK;
+}
 struct directory_extremes directory_extremes(void) { return fake.extremes; }
 enum err directory_rcpt(struct slice address, struct subject **out)
 {
@@ -687,7 +707,9 @@ static bool fake_step(struct fake_session *f)
 		fake_follow(f, step);
 		return true;
 	}
-	const struct frame_rules rules = { proto->line_bytes_max, proto->lf_ends_line };
+	struct frame_rules rules = { proto->line_bytes_max, proto->lf_ends_line };
+	if (f->in.len > rules.line_bytes_max && proto->long_line_bytes_max && !f->frame.swallowed)
+		rules.line_bytes_max = proto->long_line_bytes_max(f->s, buf_slice(&f->in));
 	enum frame_found found = frame_next(&f->frame, &rules, buf_slice(&f->in), &line, &used);
 	if (found == FRAME_MORE) {
 		fake_used(f, used);

@@ -54,12 +54,13 @@ def test_curl(server, mechanism, tls):
         assert curl(server, mechanism, f'ann@{DOMAIN}', PASSWORD, tls).returncode == 67
 
 
-def mpop(p, tmp_path, mechanism, user, password, tls):
+def mpop(p, tmp_path, mechanism, user, password, tls, more=''):
     where = tmp_path / 'mail'
     where.mkdir(exist_ok=True)
     for sub in ('cur', 'new', 'tmp'):
         (where / sub).mkdir(exist_ok=True)
     rc = tmp_path / 'mpoprc'
+    (tmp_path / 'secret').write_text(password + '\n')  # a token is longer than a line of the file may be
     rc.write_text(f'''account x
 host 127.0.0.1
 port {p.pops_port if tls else p.pop3_port}
@@ -68,7 +69,8 @@ tls_starttls off
 {'tls_trust_file ' + p.chain if tls else ''}
 auth {mechanism}
 user {user}
-password "{password}"
+passwordeval "cat {tmp_path}/secret"
+{more}
 delivery maildir {where}
 uidls_file {tmp_path}/uidls
 keep on

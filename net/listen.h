@@ -12,6 +12,7 @@
 #include "core/base/addr.h"
 #include "core/base/err.h"
 #include "net/session.h"
+#include "net/tls.h"
 
 enum listen_tls { LISTEN_TLS_NONE, LISTEN_TLS_STARTTLS /* by a command */, LISTEN_TLS_IMPLICIT /* from the first byte */ };
 
@@ -22,6 +23,9 @@ struct listener_config {
 	bool plaintext;       /* logins without TLS are accepted from anywhere */
 	enum listen_tls tls;  /* not NONE: after tls_open_process */
 	bool tls13_only;
+	enum tls_client_wish client; /* certificates of clients; with them: */
+	enum client_name client_name;
+	const char *client_ca;
 };
 
 struct net_settings {

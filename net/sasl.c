@@ -7,7 +7,7 @@
 #include <nettle/base64.h>
 
 static const char *const names[] = { "PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS",
-				     "OAUTHBEARER", "XOAUTH2" };
+				     "OAUTHBEARER", "XOAUTH2", "EXTERNAL" };
 static_assert_c(ARRAY_LEN(names) == SASL_MECHANISM_COUNT, "one name each");
 static enum sasl_challenge challenge_when; /* set before the shards start */
 
@@ -21,6 +21,8 @@ unsigned sasl_mask(const struct sasl_peer *peer)
 	unsigned mask = 1U << SASL_PLAIN | 1U << SASL_LOGIN;
 	if (auth_bearer_offered())
 		mask |= 1U << SASL_OAUTHBEARER | 1U << SASL_XOAUTH2;
+	if (peer->certificate.len)
+		mask |= 1U << SASL_EXTERNAL;
 	bool plain_kept = auth_apop_offered() && challenge_when != SASL_CHALLENGE_NEVER;
 	if (plain_kept)
 		mask |= 1U << SASL_CRAM_MD5;
@@ -212,6 +214,19 @@ static enum err cram_md5_challenge(struct sasl *x)
 	return sasl_keep(x, slice_of(text, len + 9), &x->server_first) ? OK : ERR_LIMIT;
 }
 
+/* The message is the authzid, or nothing: whoever the certificate names. */
+static enum err external(struct sasl *x, const struct sasl_peer *peer, struct slice message)
+{
+	if (message.len && slice_find(message, '\0') != SIZE_MAX)
+		return ERR_SYNTAX;
+	if (!peer->certificate.len)
+		return ERR_AUTH;
+	if (!sasl_keep(x, peer->certificate, &x->login) || (message.len && !sasl_keep(x, message, &x->authzid)))
+		return ERR_LIMIT;
+	struct auth_request request = sasl_request(x, peer);
+	return auth_proved(&request, &x->subject);
+}
+
 /* ---- steps ---- */
 
 enum err sasl_first(struct sasl *x, struct arena *command, struct slice *challenge_out)
@@ -245,6 +260,8 @@ static enum err take(struct sasl *x, const struct sasl_peer *peer, struct arena 
 	case SASL_OAUTHBEARER:
 	case SASL_XOAUTH2:
 		return sasl_oauth(x, peer, message, challenge_out);
+	case SASL_EXTERNAL:
+		return external(x, peer, message);
 	case SASL_MECHANISM_COUNT:
 		break;
 	}

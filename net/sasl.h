@@ -3,7 +3,8 @@
  * sasl.h - SASL exchanges (RFC 4422), for any protocol: lines of base64 in, lines of base64 out, at the end a subject.
  *
  * For net/pop3 (RFC 5034) and net/imap (RFC 9051, RFC 4959).  PLAIN (RFC 4616), LOGIN, CRAM-MD5 (RFC 2195), SCRAM-SHA-1 and
- * SCRAM-SHA-256 (RFC 5802, RFC 7677), both also as -PLUS with tls-exporter (RFC 9266).
+ * SCRAM-SHA-256 (RFC 5802, RFC 7677), both also as -PLUS with tls-exporter (RFC 9266), OAUTHBEARER (RFC 7628), XOAUTH2, and EXTERNAL (RFC
+ * 4422 appendix A) with the name in the client's certificate.
  *
  *     x = sasl_begin(arena, mechanism)         after sasl_mask() said that it is offered
  *     sasl_step(x, ..., initial response)      or sasl_first(x, ...) where the client gave none
@@ -27,7 +28,7 @@
 #include "tenancy/auth.h"
 
 enum sasl_mechanism { SASL_PLAIN, SASL_LOGIN, SASL_CRAM_MD5, SASL_SCRAM_SHA_1, SASL_SCRAM_SHA_256, SASL_SCRAM_SHA_1_PLUS, SASL_SCRAM_SHA_256_PLUS,
-		      SASL_OAUTHBEARER, SASL_XOAUTH2,
+		      SASL_OAUTHBEARER, SASL_XOAUTH2, SASL_EXTERNAL,
 		      SASL_MECHANISM_COUNT };
 
 /* Who speaks, over what: given anew at each step. */
@@ -36,6 +37,7 @@ struct sasl_peer {
 	struct slice address;     /* of the client, for the log */
 	bool has_exporter;        /* TLS 1.3: ... */
 	uint8_t exporter[32];     /* ... its tls-exporter value */
+	struct slice certificate; /* the name in the client's certificate; empty: none. Lives as long as the exchange */
 };
 
 enum sasl_outcome {

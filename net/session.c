@@ -290,6 +290,12 @@ bool session_tls_exporter(const struct session *s, uint8_t out[32])
 	return c->tls && tls_exporter(c->tls->tls, out);
 }
 
+struct slice session_tls_client_name(const struct session *s)
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls ? tls_client_name(c->tls->tls) : slice_of(NULL, 0);
+}
+
 bool session_login_allowed(const struct session *s)
 {
 	return conn_of(s)->tls || s->peer_is_local || listener_plaintext(s->listener);

@@ -111,6 +111,8 @@ bool session_tls_offered(const struct session *s);
 const char *session_tls_version(const struct session *s);
 /* The tls-exporter channel binding (RFC 9266) of a TLS 1.3 connection; false: there is none. Now. */
 bool session_tls_exporter(const struct session *s, uint8_t out[32]);
+/* The name in the client's certificate; empty: none. Lives as long as the session. */
+struct slice session_tls_client_name(const struct session *s);
 /* A password may be asked for: there is TLS, or the client is on this machine, or the listener says plaintext. */
 bool session_login_allowed(const struct session *s);
 /* The client's address without its port. */

@@ -26,6 +26,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "net/client_ca.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,10 +52,14 @@ void tls_look(bool loud);
 
 /* ---- a connection ---- */
 
+enum tls_client_wish { TLS_CLIENT_UNASKED, TLS_CLIENT_ASKED /* and what it shows must be good */, TLS_CLIENT_REQUIRED };
 /* What a listener wants of its connections. */
 struct tls_rules {
 	bool tls13_only;
 	const char *alpn; /* the one protocol that a client may name, "pop3"; NULL: none. A client that names others only is refused */
+	enum tls_client_wish client;     /* its certificate; such connections have no tickets, so that it is checked each time */
+	enum client_name client_name;
+	struct client_ca *client_ca; /* unless unasked */
 };
 
 enum tls_state {
@@ -101,6 +106,8 @@ struct tls_facts {
 struct tls_facts tls_facts(const struct tls *t);
 /* RFC 9266, behind the handshake. False with TLS 1.2: there it binds only with extended master secrets on both sides. */
 bool tls_exporter(const struct tls *t, uint8_t out[32]);
+/* The name in the client's certificate, which is good; empty: none was shown, or it has no such name. */
+struct slice tls_client_name(const struct tls *t);
 /* Why it failed: for the log, valid until the next call. */
 const char *tls_failure(const struct tls *t);
 

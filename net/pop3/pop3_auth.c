@@ -134,6 +134,7 @@ static struct sasl_peer peer_of(struct pop3_session *p)
 {
 	struct sasl_peer peer = { .protocol = AUTH_POP3, .address = session_peer_address(&p->s) };
 	peer.has_exporter = session_tls_exporter(&p->s, peer.exporter);
+	peer.certificate = session_tls_client_name(&p->s);
 	return peer;
 }
 

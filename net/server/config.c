@@ -21,6 +21,8 @@ struct raw_listener {
 	char *address;
 	int tls, tls_min;
 	bool plaintext;
+	char *client_ca;
+	int client_certificate, client_name;
 };
 struct raw {
 	char *data;
@@ -78,6 +80,8 @@ struct raw {
 static const cyaml_strval_t protocols[] = { { "pop3", CONFIG_POP3 }, { "lmtp", CONFIG_LMTP } };
 static const cyaml_strval_t tls_modes[] = { { "none", CONFIG_TLS_NONE }, { "starttls", CONFIG_TLS_STARTTLS }, { "implicit", CONFIG_TLS_IMPLICIT } };
 static const cyaml_strval_t tls_versions[] = { { "1.2", 12 }, { "1.3", 13 } };
+static const cyaml_strval_t client_modes[] = { { "none", TLS_CLIENT_UNASKED }, { "optional", TLS_CLIENT_ASKED }, { "required", TLS_CLIENT_REQUIRED } };
+static const cyaml_strval_t client_names[] = { { "email", CLIENT_NAME_EMAIL }, { "cn", CLIENT_NAME_CN } };
 static const cyaml_strval_t challenges[] = { { "auto", SASL_CHALLENGE_AUTO }, { "always", SASL_CHALLENGE_ALWAYS }, { "never", SASL_CHALLENGE_NEVER } };
 static const cyaml_strval_t levels[] = {
 	{ "debug", LOG_DEBUG }, { "info", LOG_INFO }, { "warn", LOG_WARN }, { "error", LOG_ERROR }, { "alarm", LOG_ALARM }
@@ -97,6 +101,10 @@ static const cyaml_schema_field_t listener_fields[] = {
 	CYAML_FIELD_ENUM("tls", CYAML_FLAG_STRICT | OPT, struct raw_listener, tls, tls_modes, CYAML_ARRAY_LEN(tls_modes)),
 	CYAML_FIELD_ENUM("tls_min", CYAML_FLAG_STRICT | OPT, struct raw_listener, tls_min, tls_versions, CYAML_ARRAY_LEN(tls_versions)),
 	CYAML_FIELD_BOOL("plaintext", OPT, struct raw_listener, plaintext),
+	TEXT("client_ca", struct raw_listener, client_ca),
+	CYAML_FIELD_ENUM("client_certificate", CYAML_FLAG_STRICT | OPT, struct raw_listener, client_certificate, client_modes,
+			 CYAML_ARRAY_LEN(client_modes)),
+	CYAML_FIELD_ENUM("client_name", CYAML_FLAG_STRICT | OPT, struct raw_listener, client_name, client_names, CYAML_ARRAY_LEN(client_names)),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t listener_schema = {
@@ -371,6 +379,23 @@ static enum err take_listener_tls(struct settings *s, const struct raw_listener 
 	return OK;
 }
 
+/* Certificates of clients: asked for where there is an authority to check them by. */
+static enum err take_listener_client(struct settings *s, const struct raw_listener *raw, unsigned number, struct config_listener *out)
+{
+	char key[64];
+	snprintf(key, sizeof key, "listeners[%u].client_certificate", number);
+	bool given = settings_line(s, key) != 0;
+	out->client_ca = take_text(raw->client_ca);
+	out->client_certificate = given ? raw->client_certificate : raw->client_ca ? TLS_CLIENT_ASKED : TLS_CLIENT_UNASKED;
+	out->client_name = raw->client_name;
+	if (out->client_certificate != TLS_CLIENT_UNASKED && !out->client_ca)
+		return settings_refuse(s, key, "expected client_ca beside it, a PEM file of authorities");
+	snprintf(key, sizeof key, "listeners[%u].client_ca", number);
+	if (out->client_ca && out->tls == CONFIG_TLS_NONE)
+		return settings_refuse(s, key, "expected a listener with TLS");
+	return OK;
+}
+
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
@@ -386,6 +411,8 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 		config->listeners[i].where = place_of(s, config->path, key);
 		config->listeners_count = i + 1;
 		enum err e = take_listener_tls(s, &raw->listeners[i], i + 1, config, &addr, &config->listeners[i]);
+		if (e == OK)
+			e = take_listener_client(s, &raw->listeners[i], i + 1, &config->listeners[i]);
 		if (e != OK)
 			return e;
 	}
@@ -488,6 +515,7 @@ void config_release(struct config *config)
 	for (unsigned i = 0; i < config->listeners_count; i++) {
 		free(config->listeners[i].address);
 		free(config->listeners[i].where);
+		free(config->listeners[i].client_ca);
 	}
 	free(config->where_data);
 	free(config->where_user);

@@ -13,6 +13,7 @@
 #include "core/base/err.h"
 #include "core/base/log.h"
 #include "net/sasl.h"
+#include "net/tls.h"
 
 enum config_protocol { CONFIG_POP3, CONFIG_LMTP };
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
@@ -22,6 +23,8 @@ struct config_listener {
 	char *address, *where; /* where: "penfold.yaml:3: listeners[1].address", for messages */
 	enum config_tls tls;
 	bool tls13_only, plaintext;
+	int client_certificate, client_name; /* enum tls_client_wish, enum client_name */
+	char *client_ca;                     /* NULL: none */
 };
 
 struct config {

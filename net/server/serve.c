@@ -211,6 +211,9 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 									       : LISTEN_TLS_NONE;
 		configs[i].tls13_only = c->listeners[i].tls13_only;
 		configs[i].plaintext = c->listeners[i].plaintext;
+		configs[i].client = (enum tls_client_wish)c->listeners[i].client_certificate;
+		configs[i].client_name = (enum client_name)c->listeners[i].client_name;
+		configs[i].client_ca = c->listeners[i].client_ca;
 	}
 	sprintf(admin, "unix:%s", c->admin_socket);
 	configs[c->listeners_count].proto = &admin_proto;

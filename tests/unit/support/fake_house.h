@@ -75,6 +75,7 @@ static struct fake_house {
 	struct { void (*release)(void *); void *arg; } pins[4096];
 	unsigned pin_count;
 	int sources, subjects, views, writers, bodies;
+	const char *certificate; /* the name in the client's */
 	bool exporter; /* there is TLS 1.3, with a channel binding of 32 times 7 */
 	bool tls, tls_offered, clear_refused; /* of the one session there is */
 	bool dying, peer_gone, killed, dots_unknown, in_memory, apop, bearer;
@@ -171,6 +172,7 @@ void session_kill(struct session *s, enum session_end how)
 size_t session_drop_input(struct session *s) { return (void)s, 0; }
 bool session_tls_offered(const struct session *s) { return (void)s, fake.tls_offered && !fake.tls; }
 bool session_tls_exporter(const struct session *s, uint8_t out[32]) { return (void)s, memset(out, 7, 32), fake.exporter; }
+struct slice session_tls_client_name(const struct session *s) { return (void)s, slice_str(fake.certificate); }
 const char *session_tls_version(const struct session *s) { return (void)s, fake.tls ? "TLSv1.3" : NULL; }
 bool session_login_allowed(const struct session *s) { return (void)s, fake.tls || !fake.clear_refused; }
 struct slice session_peer_address(const struct session *s) { return (void)s, SLICE_LIT("192.0.2.7"); }

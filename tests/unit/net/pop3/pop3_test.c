@@ -156,6 +156,23 @@ static void sasl_with_tokens(void **state)
 	fake.bearer = false;
 }
 
+static void sasl_external(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(answer("AUTH EXTERNAL =\r\n"), "-ERR no such mechanism\r\n"));
+	fake.certificate = "ann@demo.example";
+	assert_non_null(strstr(answer("CAPA\r\n"), "SASL PLAIN LOGIN EXTERNAL\r\n"));
+	assert_non_null(strstr(answer("AUTH EXTERNAL =\r\n"), "+OK "));
+	assert_non_null(strstr(answer("AUTH EXTERNAL\r\n\r\n"), "+ \r\n+OK "));
+	assert_non_null(strstr(answer("AUTH EXTERNAL YW5uQGRlbW8uZXhhbXBsZQ==\r\n"), "+OK "));
+	assert_string_equal(answer("AUTH EXTERNAL Ym9iQGRlbW8uZXhhbXBsZQ==\r\n"), "-ERR [AUTH] wrong name or password\r\n");
+	assert_non_null(strstr(answer("AUTH EXTERNAL AAAA\r\n"), "-ERR that was not base64"));
+	fake.clear_refused = true;
+	assert_non_null(strstr(answer("CAPA\r\n"), "SASL\r\n"));
+	fake.clear_refused = false;
+	fake.certificate = NULL;
+}
+
 /* RFC 5034 section 4: 12,288 octets, in an exchange and behind AUTH; no other line may have them. */
 static void long_lines_of_an_exchange(void **state)
 {
@@ -1038,6 +1055,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(sasl, setup, teardown),
 		cmocka_unit_test_setup_teardown(sasl_with_challenges, setup, teardown),
 		cmocka_unit_test_setup_teardown(sasl_with_tokens, setup, teardown),
+		cmocka_unit_test_setup_teardown(sasl_external, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_lines_of_an_exchange, setup, teardown),
 		cmocka_unit_test_setup_teardown(apop, setup, teardown),
 		cmocka_unit_test_setup_teardown(capabilities, setup, teardown),

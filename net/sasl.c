@@ -29,7 +29,10 @@ unsigned sasl_mask(const struct sasl_peer *peer)
 	if (!plain_kept && challenge_when != SASL_CHALLENGE_ALWAYS)
 		return mask;
 	mask |= 1U << SASL_SCRAM_SHA_1 | 1U << SASL_SCRAM_SHA_256;
-	return peer->has_exporter ? mask | 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_SCRAM_SHA_256_PLUS : mask;
+	bool bound = false;
+	for (size_t i = 0; i < SASL_BINDING_COUNT; i++)
+		bound = bound || peer->bindings[i].len;
+	return bound ? mask | 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_SCRAM_SHA_256_PLUS : mask;
 }
 
 const char *sasl_name(enum sasl_mechanism m)

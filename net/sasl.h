@@ -3,7 +3,8 @@
  * sasl.h - SASL exchanges (RFC 4422), for any protocol: lines of base64 in, lines of base64 out, at the end a subject.
  *
  * For net/pop3 (RFC 5034) and net/imap (RFC 9051, RFC 4959).  PLAIN (RFC 4616), LOGIN, CRAM-MD5 (RFC 2195), SCRAM-SHA-1 and
- * SCRAM-SHA-256 (RFC 5802, RFC 7677), both also as -PLUS with tls-exporter (RFC 9266), OAUTHBEARER (RFC 7628), XOAUTH2, and EXTERNAL (RFC
+ * SCRAM-SHA-256 (RFC 5802, RFC 7677), both also as -PLUS with a channel binding: tls-exporter (RFC 9266), tls-server-end-point,
+ * tls-unique (RFC 5929), OAUTHBEARER (RFC 7628), XOAUTH2, and EXTERNAL (RFC
  * 4422 appendix A) with the name in the client's certificate.
  *
  *     x = sasl_begin(arena, mechanism)         after sasl_mask() said that it is offered
@@ -25,18 +26,25 @@
 #define PENFOLD_NET_SASL_H
 
 #include "core/base/arena.h"
+#include "core/base/limits.h"
 #include "tenancy/auth.h"
 
 enum sasl_mechanism { SASL_PLAIN, SASL_LOGIN, SASL_CRAM_MD5, SASL_SCRAM_SHA_1, SASL_SCRAM_SHA_256, SASL_SCRAM_SHA_1_PLUS, SASL_SCRAM_SHA_256_PLUS,
 		      SASL_OAUTHBEARER, SASL_XOAUTH2, SASL_EXTERNAL,
 		      SASL_MECHANISM_COUNT };
 
+/* What a channel can be told by (RFC 9266, RFC 5929). */
+enum sasl_binding_kind { SASL_TLS_EXPORTER, SASL_TLS_SERVER_END_POINT, SASL_TLS_UNIQUE, SASL_BINDING_COUNT };
+struct sasl_binding {
+	size_t len;
+	uint8_t bytes[SASL_BINDING_BYTES_MAX];
+};
+
 /* Who speaks, over what: given anew at each step. */
 struct sasl_peer {
 	enum auth_protocol protocol;
 	struct slice address;     /* of the client, for the log */
-	bool has_exporter;        /* TLS 1.3: ... */
-	uint8_t exporter[32];     /* ... its tls-exporter value */
+	struct sasl_binding bindings[SASL_BINDING_COUNT]; /* those of length 0 are not there */
 	struct slice certificate; /* the name in the client's certificate; empty: none. Lives as long as the exchange */
 };
 

@@ -9,6 +9,7 @@
 struct sasl {
 	struct arena *arena;
 	uint8_t mechanism, at;   /* at: which message comes next */
+	uint8_t binding;         /* enum sasl_binding_kind, with -PLUS */
 	bool refused;            /* the client is being told; then it fails */
 	struct slice login, authzid;
 	struct slice server_first; /* CRAM-MD5's challenge, SCRAM's first message */

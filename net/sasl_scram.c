@@ -34,10 +34,14 @@ static bool attribute(struct slice *rest_io, char key, struct slice *value_out)
 }
 
 /* The first part of the gs2 header: what the client says of channel binding. */
-static enum err binding_flag(const struct sasl *x, const struct sasl_peer *peer, struct slice flag)
+static enum err binding_flag(struct sasl *x, const struct sasl_peer *peer, struct slice flag)
 {
+	static const char *const flags[SASL_BINDING_COUNT] = { "p=tls-exporter", "p=tls-server-end-point", "p=tls-unique" };
+	for (x->binding = 0; is_plus(x) && x->binding < SASL_BINDING_COUNT; x->binding++)
+		if (slice_eq(flag, slice_str(flags[x->binding])))
+			return peer->bindings[x->binding].len ? OK : ERR_AUTH;
 	if (is_plus(x))
-		return slice_eq(flag, SLICE_LIT("p=tls-exporter")) ? OK : ERR_SYNTAX;
+		return ERR_SYNTAX;
 	if (slice_eq(flag, SLICE_LIT("n")))
 		return OK;
 	if (slice_eq(flag, SLICE_LIT("y")))
@@ -107,7 +111,8 @@ static bool bound(const struct sasl *x, const struct sasl_peer *peer, struct sli
 	struct slice data = slice_from(binding, x->gs2.len);
 	if (!is_plus(x))
 		return data.len == 0;
-	return peer->has_exporter && slice_eq_consttime(data, slice_of(peer->exporter, sizeof(peer->exporter)));
+	const struct sasl_binding *b = &peer->bindings[x->binding];
+	return b->len && slice_eq_consttime(data, slice_of(b->bytes, b->len));
 }
 
 static enum err client_final(struct sasl *x, const struct sasl_peer *peer, struct arena *command, struct slice message, struct slice *challenge_out)

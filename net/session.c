@@ -290,6 +290,18 @@ bool session_tls_exporter(const struct session *s, uint8_t out[32])
 	return c->tls && tls_exporter(c->tls->tls, out);
 }
 
+size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_BYTES_MAX])
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls ? tls_end_point(c->tls->tls, out) : 0;
+}
+
+size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX])
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls ? tls_unique(c->tls->tls, out) : 0;
+}
+
 struct slice session_tls_client_name(const struct session *s)
 {
 	const struct net_private *c = conn_of(s);

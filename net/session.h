@@ -40,6 +40,7 @@
 #include "core/base/arena.h"
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "core/base/limits.h"
 #include "core/base/list.h"
 #include "core/run/clock.h"
 #include "net/reply.h"
@@ -111,6 +112,9 @@ bool session_tls_offered(const struct session *s);
 const char *session_tls_version(const struct session *s);
 /* The tls-exporter channel binding (RFC 9266) of a TLS 1.3 connection; false: there is none. Now. */
 bool session_tls_exporter(const struct session *s, uint8_t out[32]);
+/* tls-server-end-point and tls-unique (RFC 5929): their lengths, 0 where there is none. Now. */
+size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_BYTES_MAX]);
+size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX]);
 /* The name in the client's certificate; empty: none. Lives as long as the session. */
 struct slice session_tls_client_name(const struct session *s);
 /* A password may be asked for: there is TLS, or the client is on this machine, or the listener says plaintext. */

@@ -71,6 +71,7 @@ struct tls {
 	size_t to_room;      /* ... and how far from there it may go */
 	uint8_t state;
 	bool shut;
+	struct certificate *shown; /* to the client, in this handshake; NULL: none, it was resumed */
 	char *client_name;     /* xmalloc'd; of a good certificate */
 	const char *client_bad; /* why it was none, static text */
 	unsigned reason; /* of a failure: BoringSSL's packed error */
@@ -355,6 +356,7 @@ void tls_free(struct tls *t)
 	drop_shake(t);
 	drop_kept(t);
 	buf_release(&t->pending);
+	certificate_put(t->shown);
 	free(t->client_name);
 	free(t);
 }
@@ -378,6 +380,10 @@ static void fail(struct tls *t)
 static void opened(struct tls *t)
 {
 	t->state = TLS_OPEN;
+	if (!SSL_session_reused(t->ssl) && t->shake) {
+		t->shown = t->shake->certificate;
+		t->shake->certificate = NULL;
+	}
 	drop_shake(t);
 	metric_inc(SSL_session_reused(t->ssl) ? &handshakes_resumed : &handshakes_full);
 }
@@ -554,6 +560,23 @@ bool tls_exporter(const struct tls *t, uint8_t out[32])
 	if (SSL_version(t->ssl) != TLS1_3_VERSION)
 		return false;
 	return SSL_export_keying_material(t->ssl, out, 32, label, sizeof(label) - 1, NULL, 0, 0) == 1;
+}
+
+size_t tls_end_point(const struct tls *t, uint8_t out[TLS_END_POINT_BYTES_MAX])
+{
+	if (!t->shown)
+		return 0;
+	memcpy(out, t->shown->end_point, t->shown->end_point_len);
+	return t->shown->end_point_len;
+}
+
+size_t tls_unique(const struct tls *t, uint8_t out[TLS_UNIQUE_BYTES_MAX])
+{
+	size_t len = 0;
+	if (t->state != TLS_OPEN || SSL_version(t->ssl) != TLS1_2_VERSION || !SSL_get_extms_support(t->ssl) ||
+	    !SSL_get_tls_unique(t->ssl, out, &len, TLS_UNIQUE_BYTES_MAX))
+		return 0;
+	return len;
 }
 
 struct slice tls_client_name(const struct tls *t) { return slice_str(t->client_name); }

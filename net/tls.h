@@ -26,6 +26,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "core/base/limits.h"
 #include "net/client_ca.h"
 
 #ifdef __cplusplus
@@ -106,6 +107,11 @@ struct tls_facts {
 struct tls_facts tls_facts(const struct tls *t);
 /* RFC 9266, behind the handshake. False with TLS 1.2: there it binds only with extended master secrets on both sides. */
 bool tls_exporter(const struct tls *t, uint8_t out[32]);
+/* tls-server-end-point (RFC 5929): the length, or 0: there is none. Resumed connections have none, since the client remembers the
+ * certificate of the first one, and we may have another by now. */
+size_t tls_end_point(const struct tls *t, uint8_t out[TLS_END_POINT_BYTES_MAX]);
+/* tls-unique (RFC 5929), TLS 1.2 with extended master secrets (RFC 7627) only; likewise. */
+size_t tls_unique(const struct tls *t, uint8_t out[TLS_UNIQUE_BYTES_MAX]);
 /* The name in the client's certificate, which is good; empty: none was shown, or it has no such name. */
 struct slice tls_client_name(const struct tls *t);
 /* Why it failed: for the log, valid until the next call. */

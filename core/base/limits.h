@@ -165,6 +165,7 @@
 #define SASL_LINE_BYTES_MAX 12288              /* RFC 5034 section 4: a response in base64; nobody has proved anything yet who sends it */
 #define SASL_LONG_MESSAGE_BYTES_MAX ((size_t)9216) /* such a line decoded: tokens and tickets */
 #define SASL_MESSAGE_BYTES_MAX ((size_t)1536)  /* a decoded response of other mechanisms: three times 255 octets and more */
+#define SASL_BINDING_BYTES_MAX 64              /* a channel binding: SHA-512 of a certificate */
 #define SASL_NAME_BYTES_MAX ((size_t)512)      /* authcid of SCRAM; directories refuse longer ones */
 #define JWT_BYTES_MAX ((size_t)9216)           /* a token: what an exchange's line can carry */
 #define JWT_SIGNATURE_BYTES_MAX ((size_t)1024) /* RSA with 8,192 bits */
@@ -241,6 +242,8 @@
 #define TLS_HANDSHAKE_BYTES_MAX KIB(32)    /* a handshake message: a ClientHello with everything in it has 2 KiB */
 #define TLS_PENDING_BYTES_MAX KIB(128)     /* what TLS itself has to say: a chain of certificates and tickets */
 #define TLS_SIGNATURE_BYTES_MAX 1024       /* RSA with 8,192 bits */
+#define TLS_END_POINT_BYTES_MAX 64         /* SHA-512 */
+#define TLS_UNIQUE_BYTES_MAX 64            /* a Finished message: 12, where a cipher suite does not say otherwise */
 #define TLS_WORK_MS_MAX 10000              /* for an offload thread to begin; then the handshake fails */
 #define TLS_SHAKE_MS_MAX 30000             /* a handshake without progress of ours: mail clients on bad lines need ten */
 #define TLS_CERTIFICATES_BYTES_MAX MIB(32) /* default: certificates by name in memory, about 4,000 */

@@ -133,7 +133,9 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 static struct sasl_peer peer_of(struct pop3_session *p)
 {
 	struct sasl_peer peer = { .protocol = AUTH_POP3, .address = session_peer_address(&p->s) };
-	peer.has_exporter = session_tls_exporter(&p->s, peer.exporter);
+	peer.bindings[SASL_TLS_EXPORTER].len = session_tls_exporter(&p->s, peer.bindings[SASL_TLS_EXPORTER].bytes) ? 32 : 0;
+	peer.bindings[SASL_TLS_SERVER_END_POINT].len = session_tls_end_point(&p->s, peer.bindings[SASL_TLS_SERVER_END_POINT].bytes);
+	peer.bindings[SASL_TLS_UNIQUE].len = session_tls_unique(&p->s, peer.bindings[SASL_TLS_UNIQUE].bytes);
 	peer.certificate = session_tls_client_name(&p->s);
 	return peer;
 }

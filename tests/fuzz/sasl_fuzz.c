@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fake_begin();
 	arena_init(&session, NET_SESSION_ARENA_BYTES_MAX);
 	arena_init(&command, NET_COMMAND_ARENA_BYTES_MAX);
-	peer.has_exporter = data[0] & 0x80;
+	peer.bindings[data[1] % SASL_BINDING_COUNT].len = data[0] & 0x80 ? 32 : 0;
 	if (data[0] & 0x20)
 		peer.certificate = SLICE_LIT("ann@demo.example");
 	struct sasl *x = sasl_begin(&session, (enum sasl_mechanism)(data[0] % SASL_MECHANISM_COUNT));

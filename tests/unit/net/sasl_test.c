@@ -49,7 +49,7 @@ static void begin(void)
 	assert_int_equal(auth_open(&(struct auth_config){ 0 }), OK);
 	arena_init(&session, NET_SESSION_ARENA_BYTES_MAX);
 	arena_init(&command, NET_COMMAND_ARENA_BYTES_MAX);
-	peer.has_exporter = false;
+	memset(peer.bindings, 0, sizeof(peer.bindings));
 }
 
 static void end(void)
@@ -204,16 +204,28 @@ FIBER_TEST(scram_bound_to_the_channel)
 {
 	static const char mine[33] = "0123456789abcdef0123456789abcdef", other[33] = "0123456789abcdef0123456789abcdeF";
 	begin();
-	peer.has_exporter = true;
-	memcpy(peer.exporter, mine, 32);
+	peer.bindings[SASL_TLS_EXPORTER].len = 32;
+	memcpy(peer.bindings[SASL_TLS_EXPORTER].bytes, mine, 32);
 	struct client c = { "p=tls-exporter,,", "keys@t.example", "pencil", mine, false, false, false, false };
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "keys@t.example");
 	c.binding = other;
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "auth");
 	c.binding = NULL;
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "auth");
-	c.gs2 = "p=tls-unique,,";
+	c.gs2 = "p=tls-unique,,"; /* there is none on this channel */
+	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "auth");
+	c.gs2 = "p=tls-other,,";
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "syntax");
+	c.binding = mine;
+	for (unsigned kind = SASL_TLS_SERVER_END_POINT; kind < SASL_BINDING_COUNT; kind++) { /* each has its own value */
+		c.gs2 = kind == SASL_TLS_UNIQUE ? "p=tls-unique,," : "p=tls-server-end-point,,";
+		peer.bindings[kind].len = 32;
+		memcpy(peer.bindings[kind].bytes, other, 32);
+		assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "auth");
+		memcpy(peer.bindings[kind].bytes, mine, 32);
+		assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "keys@t.example");
+	}
+	c.binding = NULL;
 	c.gs2 = "n,,";
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "syntax");
 	assert_string_equal(scram(SASL_SCRAM_SHA_256, c), "keys@t.example");

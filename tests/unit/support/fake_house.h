@@ -172,6 +172,8 @@ void session_kill(struct session *s, enum session_end how)
 size_t session_drop_input(struct session *s) { return (void)s, 0; }
 bool session_tls_offered(const struct session *s) { return (void)s, fake.tls_offered && !fake.tls; }
 bool session_tls_exporter(const struct session *s, uint8_t out[32]) { return (void)s, memset(out, 7, 32), fake.exporter; }
+size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_BYTES_MAX]) { return (void)s, (void)out, 0; }
+size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX]) { return (void)s, (void)out, 0; }
 struct slice session_tls_client_name(const struct session *s) { return (void)s, slice_str(fake.certificate); }
 const char *session_tls_version(const struct session *s) { return (void)s, fake.tls ? "TLSv1.3" : NULL; }
 bool session_login_allowed(const struct session *s) { return (void)s, fake.tls || !fake.clear_refused; }

@@ -3,11 +3,12 @@
 #include "net/sasl_private.h"
 
 #include "core/run/clock.h"
+#include "net/sasl_gssapi.h"
 
 #include <nettle/base64.h>
 
 static const char *const names[] = { "PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS",
-				     "OAUTHBEARER", "XOAUTH2", "EXTERNAL" };
+				     "OAUTHBEARER", "XOAUTH2", "EXTERNAL", "GSSAPI" };
 static_assert_c(ARRAY_LEN(names) == SASL_MECHANISM_COUNT, "one name each");
 static enum sasl_challenge challenge_when; /* set before the shards start */
 
@@ -23,6 +24,8 @@ unsigned sasl_mask(const struct sasl_peer *peer)
 		mask |= 1U << SASL_OAUTHBEARER | 1U << SASL_XOAUTH2;
 	if (peer->certificate.len)
 		mask |= 1U << SASL_EXTERNAL;
+	if (sasl_gssapi_offered())
+		mask |= 1U << SASL_GSSAPI;
 	bool plain_kept = auth_apop_offered() && challenge_when != SASL_CHALLENGE_NEVER;
 	if (plain_kept)
 		mask |= 1U << SASL_CRAM_MD5;
@@ -118,6 +121,8 @@ void sasl_end(struct sasl *x)
 	if (x->subject)
 		subject_unref(x->subject);
 	x->subject = NULL;
+	sasl_gssapi_end(x->gss);
+	x->gss = NULL;
 }
 
 struct slice sasl_login(const struct sasl *x)
@@ -265,6 +270,8 @@ static enum err take(struct sasl *x, const struct sasl_peer *peer, struct arena 
 		return sasl_oauth(x, peer, message, challenge_out);
 	case SASL_EXTERNAL:
 		return external(x, peer, message);
+	case SASL_GSSAPI:
+		return sasl_gssapi(x, peer, command, message, challenge_out);
 	case SASL_MECHANISM_COUNT:
 		break;
 	}
@@ -274,7 +281,7 @@ static enum err take(struct sasl *x, const struct sasl_peer *peer, struct arena 
 /* What is kept of a message lives as long as the exchange: only what needs it may be long. */
 static size_t message_bytes_max(const struct sasl *x)
 {
-	bool large = x->mechanism == SASL_OAUTHBEARER || x->mechanism == SASL_XOAUTH2;
+	bool large = x->mechanism == SASL_OAUTHBEARER || x->mechanism == SASL_XOAUTH2 || x->mechanism == SASL_GSSAPI;
 	return large ? SASL_LONG_MESSAGE_BYTES_MAX : SASL_MESSAGE_BYTES_MAX;
 }
 

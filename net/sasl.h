@@ -4,8 +4,8 @@
  *
  * For net/pop3 (RFC 5034) and net/imap (RFC 9051, RFC 4959).  PLAIN (RFC 4616), LOGIN, CRAM-MD5 (RFC 2195), SCRAM-SHA-1 and
  * SCRAM-SHA-256 (RFC 5802, RFC 7677), both also as -PLUS with a channel binding: tls-exporter (RFC 9266), tls-server-end-point,
- * tls-unique (RFC 5929), OAUTHBEARER (RFC 7628), XOAUTH2, and EXTERNAL (RFC
- * 4422 appendix A) with the name in the client's certificate.
+ * tls-unique (RFC 5929), OAUTHBEARER (RFC 7628), XOAUTH2, EXTERNAL (RFC
+ * 4422 appendix A) with the name in the client's certificate, and GSSAPI (RFC 4752, sasl_gssapi.h).
  *
  *     x = sasl_begin(arena, mechanism)         after sasl_mask() said that it is offered
  *     sasl_step(x, ..., initial response)      or sasl_first(x, ...) where the client gave none
@@ -30,7 +30,7 @@
 #include "tenancy/auth.h"
 
 enum sasl_mechanism { SASL_PLAIN, SASL_LOGIN, SASL_CRAM_MD5, SASL_SCRAM_SHA_1, SASL_SCRAM_SHA_256, SASL_SCRAM_SHA_1_PLUS, SASL_SCRAM_SHA_256_PLUS,
-		      SASL_OAUTHBEARER, SASL_XOAUTH2, SASL_EXTERNAL,
+		      SASL_OAUTHBEARER, SASL_XOAUTH2, SASL_EXTERNAL, SASL_GSSAPI,
 		      SASL_MECHANISM_COUNT };
 
 /* What a channel can be told by (RFC 9266, RFC 5929). */

@@ -6,6 +6,7 @@
 #include "core/base/limits.h"
 #include "net/sasl.h"
 
+struct sasl_gss;
 struct sasl {
 	struct arena *arena;
 	uint8_t mechanism, at;   /* at: which message comes next */
@@ -14,6 +15,7 @@ struct sasl {
 	struct slice login, authzid;
 	struct slice server_first; /* CRAM-MD5's challenge, SCRAM's first message */
 	struct slice gs2, client_first, nonce; /* SCRAM; client_first is the bare one */
+	struct sasl_gss *gss;    /* GSSAPI's context, xmalloc'd */
 	struct subject *subject; /* proved, not yet given away */
 };
 
@@ -26,8 +28,10 @@ struct auth_request sasl_request(const struct sasl *x, const struct sasl_peer *p
 /* saslname (RFC 5801): "=2C" stands for ',' and "=3D" for '='; nothing else may follow a '='. Kept. */
 enum err sasl_saslname(struct sasl *x, struct slice text, struct slice *name_out);
 
-/* sasl_scram.c, sasl_oauth.c: OK, ERR_AGAIN with a challenge, or why not. */
+/* sasl_scram.c, sasl_oauth.c, sasl_gssapi.c: OK, ERR_AGAIN with a challenge, or why not. */
 enum err sasl_scram(struct sasl *x, const struct sasl_peer *peer, struct arena *command, struct slice message, struct slice *challenge_out);
 enum err sasl_oauth(struct sasl *x, const struct sasl_peer *peer, struct slice message, struct slice *challenge_out);
+enum err sasl_gssapi(struct sasl *x, const struct sasl_peer *peer, struct arena *command, struct slice message, struct slice *challenge_out);
+void sasl_gssapi_end(struct sasl_gss *g);
 
 #endif

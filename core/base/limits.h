@@ -166,6 +166,7 @@
 #define SASL_LONG_MESSAGE_BYTES_MAX ((size_t)9216) /* such a line decoded: tokens and tickets */
 #define SASL_MESSAGE_BYTES_MAX ((size_t)1536)  /* a decoded response of other mechanisms: three times 255 octets and more */
 #define SASL_BINDING_BYTES_MAX 64              /* a channel binding: SHA-512 of a certificate */
+#define SASL_GSSAPI_WHY_BYTES 256              /* what the library says of a failure, for the log */
 #define SASL_NAME_BYTES_MAX ((size_t)512)      /* authcid of SCRAM; directories refuse longer ones */
 #define JWT_BYTES_MAX ((size_t)9216)           /* a token: what an exchange's line can carry */
 #define JWT_SIGNATURE_BYTES_MAX ((size_t)1024) /* RSA with 8,192 bits */

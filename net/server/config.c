@@ -57,6 +57,9 @@ struct raw {
 		uint32_t leeway_s;
 	} oauth;
 	struct {
+		char *keytab, *realm, *domain;
+	} gssapi;
+	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3;
 	struct {
@@ -169,6 +172,8 @@ static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", 
 static const cyaml_schema_field_t oauth_fields[] = { SUB_PATH("keys", oauth, keys), SUB_PATH("issuer", oauth, issuer), SUB_PATH("audience", oauth, audience),
 						     SUB_TEXT("username_claim", oauth, username_claim), SUB_INT("leeway_s", oauth, leeway_s),
 						     CYAML_FIELD_END };
+static const cyaml_schema_field_t gssapi_fields[] = { SUB_PATH("keytab", gssapi, keytab), SUB_TEXT("realm", gssapi, realm),
+						      SUB_TEXT("domain", gssapi, domain), CYAML_FIELD_END };
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
@@ -200,7 +205,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(oauth, oauth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
+	ROOM(auth, auth_fields), ROOM(oauth, oauth_fields), ROOM(gssapi, gssapi_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -361,6 +366,19 @@ static enum err take_oauth(struct settings *s, const struct raw *raw, struct con
 	return OK;
 }
 
+static enum err take_gssapi(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->gssapi.keytab = take_text(raw->gssapi.keytab);
+	config->gssapi.realm = take_text(raw->gssapi.realm);
+	config->gssapi.domain = take_text(raw->gssapi.domain);
+	config->gssapi.where_keytab = place_of(s, config->path, "gssapi.keytab");
+	if (config->gssapi.domain && !config->gssapi.realm)
+		return settings_refuse(s, "gssapi.domain", "expected gssapi.realm beside it: users of which realm are those of the domain");
+	if (config->gssapi.realm && !config->gssapi.keytab)
+		return settings_refuse(s, "gssapi.realm", "expected gssapi.keytab beside it");
+	return OK;
+}
+
 /* What a listener does about TLS: as it says, else STARTTLS where there is a certificate and the way there can be overheard. */
 static enum err take_listener_tls(struct settings *s, const struct raw_listener *raw, unsigned number, const struct config *config,
 				  const struct addr *addr, struct config_listener *out)
@@ -482,6 +500,8 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = take_xmit(s, raw, config);
 	if (e == OK)
 		e = take_oauth(s, raw, config);
+	if (e == OK)
+		e = take_gssapi(s, raw, config);
 	return e != OK ? e : check_names(s, config);
 }
 
@@ -528,6 +548,10 @@ void config_release(struct config *config)
 	free(config->user);
 	free(config->admin_socket);
 	free(config->io.backend);
+	free(config->gssapi.keytab);
+	free(config->gssapi.realm);
+	free(config->gssapi.domain);
+	free(config->gssapi.where_keytab);
 	free(config->oauth.keys);
 	free(config->oauth.issuer);
 	free(config->oauth.audience);

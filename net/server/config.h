@@ -62,6 +62,10 @@ struct config {
 		uint32_t leeway_s;
 	} oauth;
 	struct {
+		char *keytab, *realm, *domain; /* keytab NULL: no GSSAPI */
+		char *where_keytab;
+	} gssapi;
+	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3;
 	struct {

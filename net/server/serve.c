@@ -8,6 +8,7 @@
 #include "net/listen.h"
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"
+#include "net/sasl_gssapi.h"
 #include "net/server/admin.h"
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
@@ -338,12 +339,16 @@ static enum err serve_locked(struct server *server, unsigned shards)
 	char secret[4096];
 	if ((size_t)snprintf(secret, sizeof secret, "%s/scram.secret", c->data) < sizeof secret)
 		auth.secret_path = secret;
+	const struct sasl_gssapi_config gssapi = { c->gssapi.keytab, c->gssapi.where_keytab, c->gssapi.realm, c->gssapi.domain };
 	enum err e = directory_open(&directory);
 	if (e != OK)
 		return e;
 	e = auth_open(&auth);
 	if (e == OK) {
-		e = serve_shards(server, shards);
+		e = sasl_gssapi_open(&gssapi);
+		if (e == OK)
+			e = serve_shards(server, shards);
+		sasl_gssapi_close();
 		auth_close();
 	}
 	directory_close();

@@ -16,6 +16,7 @@
 #include "core/run/clock.h"
 #include "tenancy/cross_wait.h"
 #include "tenancy/password.h"
+#include "tenancy/saslprep.h"
 #include "tenancy/scram.h"
 #include "tenancy/verified.h"
 
@@ -81,6 +82,18 @@ static void turn_give(void)
 	pthread_mutex_unlock(&auth.lock);
 }
 
+/* Who is meant: the name as it was sent, then in the form of RFC 4013. */
+enum err auth_find(struct slice login, struct login_found *found_out)
+{
+	struct saslprep room;
+	enum err e = directory_find(LOGIN_SESSION, login, found_out);
+	struct slice form = e == ERR_NOT_FOUND ? saslprep(login, &room) : login;
+	if (form.ptr == login.ptr)
+		return e;
+	login_found_release(found_out);
+	return directory_find(LOGIN_SESSION, form, found_out);
+}
+
 static void count(uint64_t *counter)
 {
 	__atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
@@ -96,15 +109,26 @@ struct check {
 	bool right;
 };
 
+static bool check_form(const struct check *c, struct slice password)
+{
+	uint32_t hashes = 0, known = c->record ? c->record->passwords_count : 0;
+	bool right = false;
+	for (; hashes < known && !right; hashes++)
+		right = password_matches(c->record->passwords[hashes], password);
+	for (; hashes < c->hashes_min && !right; hashes++)
+		(void)password_matches(c->dummy, password);
+	return right;
+}
+
+/* As it was typed, for hashes made elsewhere; then in the form that all keyboards agree on, if that is another. It is the password that
+ * decides whether there is a second time, not the name (invariant 11). */
 static void check_job(void *arg)
 {
 	struct check *c = arg;
-	uint32_t hashes = 0, known = c->record ? c->record->passwords_count : 0;
-	c->right = false;
-	for (; hashes < known && !c->right; hashes++)
-		c->right = password_matches(c->record->passwords[hashes], c->password);
-	for (; hashes < c->hashes_min && !c->right; hashes++)
-		(void)password_matches(c->dummy, c->password);
+	struct saslprep room;
+	struct slice form = saslprep(c->password, &room);
+	c->right = check_form(c, c->password) || (form.ptr != c->password.ptr && check_form(c, form));
+	explicit_bzero(&room, sizeof(room));
 }
 
 /* An SDPS host's maildrop has two passwords, so that a wrong one costs two hashes: then it does so, too, for every login that could name a
@@ -204,7 +228,7 @@ enum err auth_password(const struct auth_request *request, struct slice password
 {
 	struct login_found found;
 	*subject_out = NULL;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND)
 		e = prove_password(request, &found, password, subject_out);
 	login_found_release(&found);
@@ -237,7 +261,7 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 	struct login_found found;
 	struct slice secret, none = slice_str(auth.dummy);
 	*subject_out = NULL;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		struct record *r = found.record;
 		bool right = false, any = false;
@@ -278,7 +302,7 @@ enum err auth_cram_md5(const struct auth_request *request, struct slice challeng
 	struct login_found found;
 	struct slice secret;
 	*subject_out = NULL;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		struct record *r = found.record;
 		bool right = false, any = false;
@@ -316,10 +340,12 @@ static bool scram_stored(enum auth_hash hash, struct slice stored, struct scram_
 }
 
 /* All spellings of one name have one salt, as they have where there are keys: else asking for two of them would tell (invariant 11). */
-static void made_up_salt(struct slice login, const struct login_found *found, uint8_t salt[SCRAM_SALT_BYTES])
+static void made_up_salt(struct slice login, const struct login_found *found, uint8_t *salt, size_t salt_len)
 {
-	char name[2 * LOGIN_BYTES_MAX];
+	char name[2 * LOGIN_BYTES_MAX + 1];
 	uint8_t sum[SCRAM_KEY_BYTES_MAX];
+	struct saslprep room;
+	login = saslprep(login, &room);
 	size_t at = slice_rfind(login, '@');
 	if (at == SIZE_MAX)
 		at = slice_rfind(login, '%');
@@ -332,15 +358,20 @@ static void made_up_salt(struct slice login, const struct login_found *found, ui
 	size_t len = 0;
 	const struct slice parts[] = { local, domain };
 	for (size_t p = 0; p < ARRAY_LEN(parts); p++)
-		for (size_t i = 0; i < parts[p].len && len < sizeof(name); i++) {
+		for (size_t i = 0; i < parts[p].len && len < sizeof(name) - 1; i++) {
 			char c = parts[p].ptr[i];
 			name[len++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 		}
-	scram_hmac(AUTH_SHA256, slice_of(auth.salt_secret, sizeof(auth.salt_secret)), slice_of(name, len), sum);
-	memcpy(salt, sum, SCRAM_SALT_BYTES);
+	for (size_t at_byte = 0; at_byte < salt_len; at_byte += sizeof(sum)) { /* more than one sum: the next of the name and a number */
+		if (at_byte)
+			name[len] = (char)(at_byte / sizeof(sum));
+		scram_hmac(AUTH_SHA256, slice_of(auth.salt_secret, sizeof(auth.salt_secret)), slice_of(name, len + (at_byte > 0)), sum);
+		memcpy(salt + at_byte, sum, min_size(sizeof(sum), salt_len - at_byte));
+	}
 }
 
-/* Stored keys, else a plain secret, else nobody's: all but the first have a salt made of the login, with rounds as its neighbours have. */
+/* Stored keys, else a plain secret, else nobody's: all but the first have a salt made of the login, of a length and with rounds as its
+ * neighbours have. */
 static void scram_find(enum auth_hash hash, struct slice login, const struct login_found *found, struct scram_found *out)
 {
 	const struct record *r = found->record;
@@ -354,15 +385,16 @@ static void scram_find(enum auth_hash hash, struct slice login, const struct log
 		if (password_plain(r->passwords[i], &out->secret))
 			break;
 	bool sample = found->domain && scram_stored(hash, found->domain->sample, &neighbour);
-	out->keys = (struct scram_keys){ .rounds = sample ? neighbour.rounds : SCRAM_ROUNDS, .salt_len = SCRAM_SALT_BYTES };
-	made_up_salt(login, found, out->keys.salt);
+	out->keys = (struct scram_keys){ .rounds = sample ? neighbour.rounds : SCRAM_ROUNDS,
+					  .salt_len = sample ? neighbour.salt_len : SCRAM_SALT_BYTES };
+	made_up_salt(login, found, out->keys.salt, out->keys.salt_len);
 }
 
 enum err auth_scram_salt(const struct auth_request *request, enum auth_hash hash, uint8_t *salt_out, size_t *salt_len_out, uint32_t *rounds_out)
 {
 	struct login_found found;
 	struct scram_found scram;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		scram_find(hash, request->login, &found, &scram);
 		memcpy(salt_out, scram.keys.salt, scram.keys.salt_len);
@@ -384,7 +416,9 @@ struct scram_job {
 static void scram_job(void *arg)
 {
 	struct scram_job *j = arg;
-	scram_derive(j->hash, j->secret, &j->keys);
+	struct saslprep room; /* RFC 5802 section 2.2: as clients do it */
+	scram_derive(j->hash, saslprep(j->secret, &room), &j->keys);
+	explicit_bzero(&room, sizeof(room));
 }
 
 /* A turn at the pool, as a password's hash takes one. */
@@ -427,7 +461,7 @@ enum err auth_scram_proof(const struct auth_request *request, enum auth_hash has
 {
 	struct login_found found;
 	*subject_out = NULL;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND)
 		e = scram_prove(request, &found, hash, auth_message, proof, signature_out, subject_out);
 	login_found_release(&found);

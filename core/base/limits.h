@@ -158,6 +158,7 @@
 #define PASSWORD_ARGON2_WORK_MAX ((uint64_t)1 << 20) /* KiB times passes */
 #define PASSWORD_ARGON2_LANES_MAX 8            /* libargon2 starts a thread a lane */
 #define PASSWORD_PBKDF2_ROUNDS_MAX 2000000
+#define SASLPREP_BYTES_MAX ((size_t)1024)      /* of a name or password and its form: NFKC may make it longer */
 #define SCRAM_ROUNDS 4096                      /* RFC 7677 section 4; of keys that are made here */
 #define SCRAM_SALT_BYTES 16                    /* of keys that are made here */
 #define SCRAM_SALT_BYTES_MAX ((size_t)64)

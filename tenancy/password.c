@@ -32,9 +32,9 @@ static bool plain_matches(const struct scheme *s, const struct hash_text *t, str
 	struct saslprep room; /* it is kept as it was set: perhaps in another form than this keyboard's */
 	struct slice form = saslprep(t->hash, &room);
 	(void)s;
-	bool same = equal(t->hash, password) | (form.len <= PASSWORD_BYTES_MAX && equal(form, password));
+	bool as_set = equal(t->hash, password), in_form = form.len <= PASSWORD_BYTES_MAX && equal(form, password);
 	explicit_bzero(&room, sizeof(room));
-	return same;
+	return as_set || in_form;
 }
 
 static enum err plain_make(const struct scheme *s, struct slice password, char out[STORED_PASSWORD_BYTES_MAX])

@@ -10,6 +10,8 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/nid.h>
+#include <openssl/obj.h>
 #include <openssl/pem.h>
 #include <openssl/pool.h>
 #include <openssl/x509.h>
@@ -83,6 +85,18 @@ static int64_t time_of(const ASN1_TIME *t)
 	return (int64_t)days * 86400 + seconds;
 }
 
+/* By the hash of the certificate's signature; SHA-256 for those that are no good any more. */
+static void take_end_point(struct certificate *c, const X509 *leaf)
+{
+	int hash = NID_undef, key;
+	unsigned len = 0;
+	if (!OBJ_find_sigid_algs(X509_get_signature_nid(leaf), &hash, &key) || hash == NID_undef)
+		return;
+	const EVP_MD *md = hash == NID_md5 || hash == NID_sha1 ? EVP_sha256() : EVP_get_digestbynid(hash);
+	if (md && EVP_Digest(CRYPTO_BUFFER_data(c->chain[0]), CRYPTO_BUFFER_len(c->chain[0]), c->end_point, &len, md, NULL))
+		c->end_point_len = len;
+}
+
 /* What TLS can serve with, and that both belong together. NULL, or why not. */
 static const char *check(struct certificate *c)
 {
@@ -98,6 +112,8 @@ static const char *check(struct certificate *c)
 		why = "key and certificate do not belong together";
 	else
 		c->expires_s = time_of(X509_get0_notAfter(leaf));
+	if (leaf)
+		take_end_point(c, leaf);
 	c->slow = type == EVP_PKEY_RSA;
 	X509_free(leaf);
 	ERR_clear_error();

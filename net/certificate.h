@@ -23,6 +23,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "core/base/limits.h"
 #include "core/base/rc.h"
 
 /* BoringSSL's CRYPTO_BUFFER and EVP_PKEY; its headers are for the files that use them. */
@@ -36,6 +37,8 @@ struct certificate {
 	struct evp_pkey_st *key;
 	bool slow; /* a signature takes longer than a shard may be held: RSA */
 	int64_t expires_s; /* wall time */
+	uint8_t end_point[TLS_END_POINT_BYTES_MAX]; /* the leaf's hash (RFC 5929 section 4.1) ... */
+	size_t end_point_len;                       /* ... 0: its signature names no hash, there is none */
 	size_t bytes; /* about, in memory */
 };
 void certificate_put(struct certificate *c); /* NULL is harmless */

@@ -47,14 +47,14 @@ void input_release(struct input *in, struct input_pools *pools)
 	input_init(in);
 }
 
-/* The capacity of the place for so many bytes. */
-static size_t fitting(size_t bytes)
+/* The capacity of the place for so many bytes, from the heap up to heap_max. */
+static size_t fitting(size_t bytes, size_t heap_max)
 {
 	if (bytes == 0)
 		return 0;
 	if (bytes > INPUT_BULK_BYTES)
 		return bytes;
-	if (bytes > INPUT_HEAP_BYTES_MAX)
+	if (bytes > heap_max)
 		return INPUT_BULK_BYTES;
 	size_t cap = INPUT_SMALL_BYTES;
 	while (cap < bytes)
@@ -93,7 +93,7 @@ void input_add(struct input *in, struct slice bytes, struct input_pools *pools)
 		if (need <= in->cap)
 			to_front(in);
 		else
-			move_to(in, fitting(need), pools);
+			move_to(in, fitting(need, INPUT_HEAP_BYTES_MAX), pools);
 	}
 	memcpy(in->ptr + in->end, bytes.ptr, bytes.len);
 	in->end += (uint32_t)bytes.len;
@@ -123,7 +123,7 @@ void input_added(struct input *in, size_t bytes)
 
 void input_trim(struct input *in, struct input_pools *pools)
 {
-	size_t cap = fitting(input_len(in));
+	size_t cap = fitting(input_len(in), INPUT_KEPT_BYTES_MAX);
 	if (cap < in->cap)
 		move_to(in, cap, pools);
 }

@@ -116,7 +116,9 @@ static enum err bind_one(const struct listener_config *config, struct listener *
 	l->trusted = xcalloc(config->trusted_count + 1, sizeof(*l->trusted));
 	if (config->trusted_count)
 		memcpy(l->trusted, config->trusted, config->trusted_count * sizeof(*l->trusted));
-	l->tls_rules = (struct tls_rules){ config->tls13_only, config->proto->alpn };
+	l->tls_rules = (struct tls_rules){ config->tls13_only, config->proto->alpn, config->client, config->client_name, NULL };
+	if (config->client != TLS_CLIENT_UNASKED && client_ca_open(config->client_ca, config->where, &l->tls_rules.client_ca) != OK)
+		return ERR_CONFIG;
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
 		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
 	unsigned count = addr_is_unix(&l->address) ? 1 : shards;

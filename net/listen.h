@@ -13,6 +13,7 @@
 #include "core/base/cidr.h"
 #include "core/base/err.h"
 #include "net/session.h"
+#include "net/tls.h"
 
 enum listen_tls { LISTEN_TLS_NONE, LISTEN_TLS_STARTTLS /* by a command */, LISTEN_TLS_IMPLICIT /* from the first byte */ };
 
@@ -30,6 +31,9 @@ struct listener_config {
 	enum listen_proxy proxy;
 	const struct cidr *trusted; /* proxies; of a unix socket all are */
 	size_t trusted_count;
+	enum tls_client_wish client; /* certificates of clients; with them: */
+	enum client_name client_name;
+	const char *client_ca;
 };
 
 struct net_settings {

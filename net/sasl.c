@@ -2,11 +2,15 @@
 /* sasl.c - the exchanges but SCRAM's (sasl_scram.c), base64, and what is offered. */
 #include "net/sasl_private.h"
 
+#include "net/session.h"
+
 #include "core/run/clock.h"
+#include "net/sasl_gssapi.h"
 
 #include <nettle/base64.h>
 
-static const char *const names[] = { "PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS" };
+static const char *const names[] = { "PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS",
+				     "OAUTHBEARER", "XOAUTH2", "EXTERNAL", "GSSAPI" };
 static_assert_c(ARRAY_LEN(names) == SASL_MECHANISM_COUNT, "one name each");
 static enum sasl_challenge challenge_when; /* set before the shards start */
 
@@ -15,16 +19,25 @@ void sasl_configure(enum sasl_challenge when)
 	challenge_when = when;
 }
 
-unsigned sasl_mask(bool has_exporter)
+unsigned sasl_mask(const struct sasl_peer *peer)
 {
 	unsigned mask = 1U << SASL_PLAIN | 1U << SASL_LOGIN;
+	if (auth_bearer_offered())
+		mask |= 1U << SASL_OAUTHBEARER | 1U << SASL_XOAUTH2;
+	if (peer->certificate.len)
+		mask |= 1U << SASL_EXTERNAL;
+	if (sasl_gssapi_offered())
+		mask |= 1U << SASL_GSSAPI;
 	bool plain_kept = auth_apop_offered() && challenge_when != SASL_CHALLENGE_NEVER;
 	if (plain_kept)
 		mask |= 1U << SASL_CRAM_MD5;
 	if (!plain_kept && challenge_when != SASL_CHALLENGE_ALWAYS)
 		return mask;
 	mask |= 1U << SASL_SCRAM_SHA_1 | 1U << SASL_SCRAM_SHA_256;
-	return has_exporter ? mask | 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_SCRAM_SHA_256_PLUS : mask;
+	bool bound = false;
+	for (size_t i = 0; i < SASL_BINDING_COUNT; i++)
+		bound = bound || peer->bindings[i].len;
+	return bound ? mask | 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_SCRAM_SHA_256_PLUS : mask;
 }
 
 const char *sasl_name(enum sasl_mechanism m)
@@ -58,7 +71,7 @@ bool sasl_decode(struct arena *arena, struct slice text, struct slice *out)
 	size_t pad = 0;
 	while (pad < 2 && pad < text.len && text.ptr[text.len - 1 - pad] == '=')
 		pad++;
-	if (text.len % 4 || text.len / 4 * 3 > SASL_MESSAGE_BYTES_MAX)
+	if (text.len % 4 || text.len / 4 * 3 > SASL_LONG_MESSAGE_BYTES_MAX)
 		return false;
 	unsigned char *bytes = arena_alloc(arena, text.len / 4 * 3 + 1);
 	if (!bytes)
@@ -110,11 +123,23 @@ void sasl_end(struct sasl *x)
 	if (x->subject)
 		subject_unref(x->subject);
 	x->subject = NULL;
+	sasl_gssapi_end(x->gss);
+	x->gss = NULL;
 }
 
 struct slice sasl_login(const struct sasl *x)
 {
 	return x->login;
+}
+
+struct sasl_peer sasl_peer_of(const struct session *s, enum auth_protocol protocol)
+{
+	struct sasl_peer peer = { .protocol = protocol, .address = session_peer_address(s) };
+	peer.bindings[SASL_TLS_EXPORTER].len = session_tls_exporter(s, peer.bindings[SASL_TLS_EXPORTER].bytes) ? 32 : 0;
+	peer.bindings[SASL_TLS_SERVER_END_POINT].len = session_tls_end_point(s, peer.bindings[SASL_TLS_SERVER_END_POINT].bytes);
+	peer.bindings[SASL_TLS_UNIQUE].len = session_tls_unique(s, peer.bindings[SASL_TLS_UNIQUE].bytes);
+	peer.certificate = session_tls_client_name(s);
+	return peer;
 }
 
 /* ---- PLAIN, LOGIN, CRAM-MD5 ---- */
@@ -128,6 +153,28 @@ bool sasl_keep(struct sasl *x, struct slice bytes, struct slice *kept_out)
 {
 	*kept_out = arena_slice(x->arena, bytes);
 	return kept_out->ptr != NULL;
+}
+
+enum err sasl_saslname(struct sasl *x, struct slice text, struct slice *name_out)
+{
+	char name[SASL_NAME_BYTES_MAX];
+	size_t len = 0;
+	if (text.len > sizeof(name))
+		return ERR_LIMIT;
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.ptr[i];
+		if (c == '\0')
+			return ERR_SYNTAX;
+		if (c == '=') {
+			struct slice code = slice_upto(slice_from(text, i), 3);
+			if (!slice_eq(code, SLICE_LIT("=2C")) && !slice_eq(code, SLICE_LIT("=3D")))
+				return ERR_SYNTAX;
+			c = code.ptr[1] == '2' ? ',' : '=';
+			i += 2;
+		}
+		name[len++] = c;
+	}
+	return len && sasl_keep(x, slice_of(name, len), name_out) ? OK : ERR_SYNTAX;
 }
 
 /* authzid NUL authcid NUL password */
@@ -187,6 +234,19 @@ static enum err cram_md5_challenge(struct sasl *x)
 	return sasl_keep(x, slice_of(text, len + 9), &x->server_first) ? OK : ERR_LIMIT;
 }
 
+/* The message is the authzid, or nothing: whoever the certificate names. */
+static enum err external(struct sasl *x, const struct sasl_peer *peer, struct slice message)
+{
+	if (message.len && slice_find(message, '\0') != SIZE_MAX)
+		return ERR_SYNTAX;
+	if (!peer->certificate.len)
+		return ERR_AUTH;
+	if (!sasl_keep(x, peer->certificate, &x->login) || (message.len && !sasl_keep(x, message, &x->authzid)))
+		return ERR_LIMIT;
+	struct auth_request request = sasl_request(x, peer);
+	return auth_proved(&request, &x->subject);
+}
+
 /* ---- steps ---- */
 
 enum err sasl_first(struct sasl *x, struct arena *command, struct slice *challenge_out)
@@ -217,10 +277,24 @@ static enum err take(struct sasl *x, const struct sasl_peer *peer, struct arena 
 	case SASL_SCRAM_SHA_1_PLUS:
 	case SASL_SCRAM_SHA_256_PLUS:
 		return sasl_scram(x, peer, command, message, challenge_out);
+	case SASL_OAUTHBEARER:
+	case SASL_XOAUTH2:
+		return sasl_oauth(x, peer, message, challenge_out);
+	case SASL_EXTERNAL:
+		return external(x, peer, message);
+	case SASL_GSSAPI:
+		return sasl_gssapi(x, peer, command, message, challenge_out);
 	case SASL_MECHANISM_COUNT:
 		break;
 	}
 	UNREACHABLE();
+}
+
+/* What is kept of a message lives as long as the exchange: only what needs it may be long. */
+static size_t message_bytes_max(const struct sasl *x)
+{
+	bool large = x->mechanism == SASL_OAUTHBEARER || x->mechanism == SASL_XOAUTH2 || x->mechanism == SASL_GSSAPI;
+	return large ? SASL_LONG_MESSAGE_BYTES_MAX : SASL_MESSAGE_BYTES_MAX;
 }
 
 enum sasl_outcome sasl_step(struct sasl *x, const struct sasl_peer *peer, struct arena *command, struct slice line, bool initial,
@@ -228,13 +302,16 @@ enum sasl_outcome sasl_step(struct sasl *x, const struct sasl_peer *peer, struct
 {
 	struct slice message, challenge = slice_of("", 0);
 	*subject_out = NULL;
+	*why_out = ERR_AUTH;
+	if (x->refused)
+		return SASL_FAILED;
 	*why_out = ERR_CLOSED;
 	if (slice_eq(line, SLICE_LIT("*")))
 		return SASL_FAILED;
 	if (initial && slice_eq(line, SLICE_LIT("=")))
 		line = slice_of("", 0);
 	*why_out = ERR_SYNTAX;
-	if (!sasl_decode(command, line, &message))
+	if (!sasl_decode(command, line, &message) || message.len > message_bytes_max(x))
 		return SASL_FAILED;
 	*why_out = take(x, peer, command, message, &challenge);
 	if (*why_out == ERR_AGAIN && sasl_encode(command, challenge, challenge_out))

@@ -3,7 +3,9 @@
  * sasl.h - SASL exchanges (RFC 4422), for any protocol: lines of base64 in, lines of base64 out, at the end a subject.
  *
  * For net/pop3 (RFC 5034) and net/imap (RFC 9051, RFC 4959).  PLAIN (RFC 4616), LOGIN, CRAM-MD5 (RFC 2195), SCRAM-SHA-1 and
- * SCRAM-SHA-256 (RFC 5802, RFC 7677), both also as -PLUS with tls-exporter (RFC 9266).
+ * SCRAM-SHA-256 (RFC 5802, RFC 7677), both also as -PLUS with a channel binding: tls-exporter (RFC 9266), tls-server-end-point,
+ * tls-unique (RFC 5929), OAUTHBEARER (RFC 7628), XOAUTH2, EXTERNAL (RFC
+ * 4422 appendix A) with the name in the client's certificate, and GSSAPI (RFC 4752, sasl_gssapi.h).
  *
  *     x = sasl_begin(arena, mechanism)         after sasl_mask() said that it is offered
  *     sasl_step(x, ..., initial response)      or sasl_first(x, ...) where the client gave none
@@ -11,7 +13,8 @@
  *     sasl_end(x)                              in every case, also when the connection goes: it may hold a subject
  *
  * Memory: x and what it remembers lie in the caller's arena (the session's), challenges in the command's.  Bounds:
- * SASL_MESSAGE_BYTES_MAX a decoded response, SASL_NAME_BYTES_MAX a name.  An exchange holds nothing of a shard: it may move
+ * SASL_LINE_BYTES_MAX a line of the client, SASL_MESSAGE_BYTES_MAX a decoded response (tokens: SASL_LONG_MESSAGE_BYTES_MAX),
+ * SASL_NAME_BYTES_MAX a name.  An exchange holds nothing of a shard: it may move
  * with its connection between steps.  Exchanges are one-shot: nonces are of this exchange and random, so a replay fails.
  *
  * An authzid travels as auth_request.authzid: whether one may act for another is tenancy's to say (auth.h), after the proof.
@@ -23,18 +26,31 @@
 #define PENFOLD_NET_SASL_H
 
 #include "core/base/arena.h"
+#include "core/base/limits.h"
 #include "tenancy/auth.h"
 
 enum sasl_mechanism { SASL_PLAIN, SASL_LOGIN, SASL_CRAM_MD5, SASL_SCRAM_SHA_1, SASL_SCRAM_SHA_256, SASL_SCRAM_SHA_1_PLUS, SASL_SCRAM_SHA_256_PLUS,
+		      SASL_OAUTHBEARER, SASL_XOAUTH2, SASL_EXTERNAL, SASL_GSSAPI,
 		      SASL_MECHANISM_COUNT };
+
+/* What a channel can be told by (RFC 9266, RFC 5929). */
+enum sasl_binding_kind { SASL_TLS_EXPORTER, SASL_TLS_SERVER_END_POINT, SASL_TLS_UNIQUE, SASL_BINDING_COUNT };
+struct sasl_binding {
+	size_t len;
+	uint8_t bytes[SASL_BINDING_BYTES_MAX];
+};
 
 /* Who speaks, over what: given anew at each step. */
 struct sasl_peer {
 	enum auth_protocol protocol;
 	struct slice address;     /* of the client, for the log */
-	bool has_exporter;        /* TLS 1.3: ... */
-	uint8_t exporter[32];     /* ... its tls-exporter value */
+	struct sasl_binding bindings[SASL_BINDING_COUNT]; /* those of length 0 are not there */
+	struct slice certificate; /* the name in the client's certificate; empty: none. Lives as long as the exchange */
 };
+
+/* What a session knows of its client. Now. */
+struct session;
+struct sasl_peer sasl_peer_of(const struct session *s, enum auth_protocol protocol);
 
 enum sasl_outcome {
 	SASL_CONTINUE, /* the challenge is to be sent */
@@ -51,7 +67,7 @@ enum sasl_challenge {
 };
 void sasl_configure(enum sasl_challenge when); /* before the shards start */
 /* What is offered: bits 1 << enum sasl_mechanism; -PLUS only where the channel has a binding. Now. */
-unsigned sasl_mask(bool has_exporter);
+unsigned sasl_mask(const struct sasl_peer *peer);
 const char *sasl_name(enum sasl_mechanism m);
 /* By name, any case; SASL_MECHANISM_COUNT: none such among those of the mask. */
 enum sasl_mechanism sasl_find(unsigned mask, struct slice name);

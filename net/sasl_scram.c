@@ -23,29 +23,6 @@ static enum auth_hash hash_of(const struct sasl *x)
 	return x->mechanism == SASL_SCRAM_SHA_1 || x->mechanism == SASL_SCRAM_SHA_1_PLUS ? AUTH_SHA1 : AUTH_SHA256;
 }
 
-/* saslname: "=2C" stands for ',' and "=3D" for '='; nothing else may follow a '='. */
-static enum err keep_name(struct sasl *x, struct slice text, struct slice *name_out)
-{
-	char name[SASL_NAME_BYTES_MAX];
-	size_t len = 0;
-	if (text.len > sizeof(name))
-		return ERR_LIMIT;
-	for (size_t i = 0; i < text.len; i++) {
-		char c = text.ptr[i];
-		if (c == '\0')
-			return ERR_SYNTAX;
-		if (c == '=') {
-			struct slice code = slice_upto(slice_from(text, i), 3);
-			if (!slice_eq(code, SLICE_LIT("=2C")) && !slice_eq(code, SLICE_LIT("=3D")))
-				return ERR_SYNTAX;
-			c = code.ptr[1] == '2' ? ',' : '=';
-			i += 2;
-		}
-		name[len++] = c;
-	}
-	return len && sasl_keep(x, slice_of(name, len), name_out) ? OK : ERR_SYNTAX;
-}
-
 /* "k=" taken off the next part. */
 static bool attribute(struct slice *rest_io, char key, struct slice *value_out)
 {
@@ -57,14 +34,18 @@ static bool attribute(struct slice *rest_io, char key, struct slice *value_out)
 }
 
 /* The first part of the gs2 header: what the client says of channel binding. */
-static enum err binding_flag(const struct sasl *x, const struct sasl_peer *peer, struct slice flag)
+static enum err binding_flag(struct sasl *x, const struct sasl_peer *peer, struct slice flag)
 {
+	static const char *const flags[SASL_BINDING_COUNT] = { "p=tls-exporter", "p=tls-server-end-point", "p=tls-unique" };
+	for (x->binding = 0; is_plus(x) && x->binding < SASL_BINDING_COUNT; x->binding++)
+		if (slice_eq(flag, slice_str(flags[x->binding])))
+			return peer->bindings[x->binding].len ? OK : ERR_AUTH;
 	if (is_plus(x))
-		return slice_eq(flag, SLICE_LIT("p=tls-exporter")) ? OK : ERR_SYNTAX;
+		return ERR_SYNTAX;
 	if (slice_eq(flag, SLICE_LIT("n")))
 		return OK;
 	if (slice_eq(flag, SLICE_LIT("y")))
-		return sasl_mask(peer->has_exporter) & 1U << SASL_SCRAM_SHA_256_PLUS ? ERR_AUTH : OK;
+		return sasl_mask(peer) & 1U << SASL_SCRAM_SHA_256_PLUS ? ERR_AUTH : OK;
 	return ERR_SYNTAX;
 }
 
@@ -111,9 +92,9 @@ static enum err client_first(struct sasl *x, const struct sasl_peer *peer, struc
 	if (authzid.len && (authzid.len < 3 || authzid.ptr[0] != 'a' || authzid.ptr[1] != '='))
 		return ERR_SYNTAX;
 	if (authzid.len)
-		e = keep_name(x, slice_from(authzid, 2), &x->authzid);
+		e = sasl_saslname(x, slice_from(authzid, 2), &x->authzid);
 	if (!e)
-		e = keep_name(x, name, &x->login);
+		e = sasl_saslname(x, name, &x->login);
 	if (e)
 		return e;
 	if (!sasl_keep(x, slice_upto(message, (size_t)(bare.ptr - message.ptr)), &x->gs2) || !sasl_keep(x, bare, &x->client_first))
@@ -130,7 +111,8 @@ static bool bound(const struct sasl *x, const struct sasl_peer *peer, struct sli
 	struct slice data = slice_from(binding, x->gs2.len);
 	if (!is_plus(x))
 		return data.len == 0;
-	return peer->has_exporter && slice_eq_consttime(data, slice_of(peer->exporter, sizeof(peer->exporter)));
+	const struct sasl_binding *b = &peer->bindings[x->binding];
+	return b->len && slice_eq_consttime(data, slice_of(b->bytes, b->len));
 }
 
 static enum err client_final(struct sasl *x, const struct sasl_peer *peer, struct arena *command, struct slice message, struct slice *challenge_out)

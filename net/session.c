@@ -72,14 +72,16 @@ static bool starved(struct net_private *c)
 static bool step_line(struct net_private *c)
 {
 	struct session *s = conn_session(c);
-	const struct frame_rules rules = { s->proto->line_bytes_max, s->proto->lf_ends_line };
+	struct frame_rules rules = { s->proto->line_bytes_max, s->proto->lf_ends_line };
 	if (reply_full(&s->reply)) {
 		c->waits_for_output = true;
 		return true;
 	}
-	struct slice line;
+	struct slice line, unread = input_unread(&c->input);
 	size_t used;
-	enum frame_found found = frame_next(&c->frame, &rules, input_unread(&c->input), &line, &used);
+	if (unread.len > rules.line_bytes_max && s->proto->long_line_bytes_max && !c->frame.swallowed)
+		rules.line_bytes_max = s->proto->long_line_bytes_max(s, unread);
+	enum frame_found found = frame_next(&c->frame, &rules, unread, &line, &used);
 	input_use(&c->input, used);
 	if (found == FRAME_MORE)
 		return starved(c);
@@ -316,6 +318,24 @@ bool session_tls_exporter(const struct session *s, uint8_t out[32])
 {
 	const struct net_private *c = conn_of(s);
 	return c->tls && tls_exporter(c->tls->tls, out);
+}
+
+size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_BYTES_MAX])
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls ? tls_end_point(c->tls->tls, out) : 0;
+}
+
+size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX])
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls ? tls_unique(c->tls->tls, out) : 0;
+}
+
+struct slice session_tls_client_name(const struct session *s)
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls ? tls_client_name(c->tls->tls) : slice_of(NULL, 0);
 }
 
 bool session_login_allowed(const struct session *s)

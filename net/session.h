@@ -42,6 +42,7 @@
 #include "core/base/arena.h"
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "core/base/limits.h"
 #include "core/base/list.h"
 #include "core/run/clock.h"
 #include "net/reply.h"
@@ -72,6 +73,9 @@ struct proto {
 	const char *name;          /* "pop3" */
 	size_t session_bytes;      /* of the struct that begins with struct session */
 	size_t line_bytes_max;     /* without its end; a longer line is swallowed to its end and told by too_long */
+	/* A line that is longer than that so far: what this one may have, from its first line_bytes_max bytes and one more (or more of them);
+	 * the same each time until it has ended. Or NULL: no more. Now. */
+	size_t (*long_line_bytes_max)(struct session *s, struct slice begun);
 	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
 	const char *alpn;          /* its name in ALPN (RFC 7301), or NULL */
@@ -134,6 +138,11 @@ bool session_tls_offered(const struct session *s);
 const char *session_tls_version(const struct session *s);
 /* The tls-exporter channel binding (RFC 9266) of a TLS 1.3 connection; false: there is none. Now. */
 bool session_tls_exporter(const struct session *s, uint8_t out[32]);
+/* tls-server-end-point and tls-unique (RFC 5929): their lengths, 0 where there is none. Now. */
+size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_BYTES_MAX]);
+size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX]);
+/* The name in the client's certificate; empty: none. Lives as long as the session. */
+struct slice session_tls_client_name(const struct session *s);
 /* A password may be asked for: there is TLS (here, or at a trusted proxy that says so), or the client is on this machine, or the listener says plaintext. */
 bool session_login_allowed(const struct session *s);
 /* The user at the other end of a unix socket; false if it is none. */

@@ -57,6 +57,7 @@ struct shake {
 	char *name; /* asked for, while it is being loaded */
 	struct signing *signing;
 	bool looked; /* the name has been loaded once: no second time */
+	enum { CLIENT_UNSEEN, CLIENT_SHOWN, CLIENT_GOOD, CLIENT_BAD } client;
 };
 
 struct tls {
@@ -70,6 +71,9 @@ struct tls {
 	size_t to_room;      /* ... and how far from there it may go */
 	uint8_t state;
 	bool shut;
+	struct certificate *shown; /* to the client, in this handshake; NULL: none, it was resumed */
+	char *client_name;     /* xmalloc'd; of a good certificate */
+	const char *client_bad; /* why it was none, static text */
 	unsigned reason; /* of a failure: BoringSSL's packed error */
 };
 
@@ -208,6 +212,19 @@ static enum ssl_select_cert_result_t choose_certificate(const SSL_CLIENT_HELLO *
 	return ssl_select_cert_success;
 }
 
+/* The client has shown a certificate: an offload thread checks it. */
+static enum ssl_verify_result_t judge_client(SSL *ssl, uint8_t *alert_out)
+{
+	struct tls *t = SSL_get_app_data(ssl);
+	*alert_out = SSL_AD_BAD_CERTIFICATE;
+	if (!t->shake || t->shake->client == CLIENT_BAD)
+		return ssl_verify_invalid;
+	if (t->shake->client == CLIENT_GOOD)
+		return ssl_verify_ok;
+	t->shake->client = CLIENT_SHOWN;
+	return ssl_verify_retry;
+}
+
 /* RFC 7301 3.2, strictly: a client that names protocols must name ours (ALPACA: another protocol's client was led here). */
 static int choose_protocol(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in, unsigned in_len, void *arg)
 {
@@ -273,6 +290,7 @@ void tls_close_process(void)
 	process.ctx = NULL;
 	process.bio = NULL;
 	certificates_close();
+	client_ca_close_all();
 	ticket_close();
 }
 
@@ -281,6 +299,7 @@ bool tls_ready(void) { return process.ctx != NULL; }
 void tls_look(bool loud)
 {
 	certificates_look(loud);
+	client_ca_look();
 	ticket_look(loud);
 }
 
@@ -299,6 +318,12 @@ struct tls *tls_new(const struct tls_rules *rules)
 	SSL_set_shed_handshake_config(ssl, 1);
 	if (rules->tls13_only)
 		SSL_set_min_proto_version(ssl, TLS1_3_VERSION);
+	if (rules->client != TLS_CLIENT_UNASKED) {
+		static const uint8_t other[] = "client certificates"; /* a ticket from where nobody asked does not come in here */
+		SSL_set_custom_verify(ssl, SSL_VERIFY_PEER | (rules->client == TLS_CLIENT_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), judge_client);
+		SSL_set_session_id_context(ssl, other, sizeof other - 1);
+		SSL_set_options(ssl, SSL_OP_NO_TICKET);
+	}
 	t->ssl = ssl;
 	t->rules = rules;
 	t->shake = xcalloc(1, sizeof *t->shake);
@@ -331,6 +356,8 @@ void tls_free(struct tls *t)
 	drop_shake(t);
 	drop_kept(t);
 	buf_release(&t->pending);
+	certificate_put(t->shown);
+	free(t->client_name);
 	free(t);
 }
 
@@ -353,6 +380,10 @@ static void fail(struct tls *t)
 static void opened(struct tls *t)
 {
 	t->state = TLS_OPEN;
+	if (!SSL_session_reused(t->ssl) && t->shake) {
+		t->shown = t->shake->certificate;
+		t->shake->certificate = NULL;
+	}
 	drop_shake(t);
 	metric_inc(SSL_session_reused(t->ssl) ? &handshakes_resumed : &handshakes_full);
 }
@@ -365,6 +396,7 @@ static void take_note(struct tls *t, int result)
 		break;
 	case SSL_ERROR_PENDING_CERTIFICATE:
 	case SSL_ERROR_WANT_PRIVATE_KEY_OPERATION:
+	case SSL_ERROR_WANT_CERTIFICATE_VERIFY:
 		t->state = TLS_WORK;
 		break;
 	case SSL_ERROR_ZERO_RETURN:
@@ -428,6 +460,26 @@ static void load_job(void *arg)
 	certificates_load(slice_str(s->name));
 }
 
+static void client_job(void *arg)
+{
+	struct tls *t = arg;
+	free(t->client_name);
+	bool good = client_ca_verify(t->rules->client_ca, SSL_get0_peer_certificates(t->ssl), t->rules->client_name, &t->client_name, &t->client_bad);
+	t->shake->client = good ? CLIENT_GOOD : CLIENT_BAD;
+	if (good)
+		t->client_bad = NULL;
+}
+
+static enum err check_client(struct tls *t)
+{
+	enum err e = offload_call(client_job, t, TLS_WORK_MS_MAX);
+	if (e == OK)
+		return OK;
+	t->shake->client = CLIENT_BAD;
+	t->client_bad = "no time to check it";
+	return e;
+}
+
 void tls_work(struct tls *t)
 {
 	ASSERT(t->state == TLS_WORK && t->shake);
@@ -438,6 +490,8 @@ void tls_work(struct tls *t)
 		free(s->name);
 		s->name = NULL;
 		s->looked = true;
+	} else if (s->client == CLIENT_SHOWN) {
+		e = check_client(t);
 	} else {
 		e = offload_call(sign_job, s->signing, TLS_WORK_MS_MAX);
 		s->signing->done = true; /* not begun in time: no good */
@@ -508,8 +562,29 @@ bool tls_exporter(const struct tls *t, uint8_t out[32])
 	return SSL_export_keying_material(t->ssl, out, 32, label, sizeof(label) - 1, NULL, 0, 0) == 1;
 }
 
+size_t tls_end_point(const struct tls *t, uint8_t out[TLS_END_POINT_BYTES_MAX])
+{
+	if (!t->shown)
+		return 0;
+	memcpy(out, t->shown->end_point, t->shown->end_point_len);
+	return t->shown->end_point_len;
+}
+
+size_t tls_unique(const struct tls *t, uint8_t out[TLS_UNIQUE_BYTES_MAX])
+{
+	size_t len = 0;
+	if (t->state != TLS_OPEN || SSL_version(t->ssl) != TLS1_2_VERSION || !SSL_get_extms_support(t->ssl) ||
+	    !SSL_get_tls_unique(t->ssl, out, &len, TLS_UNIQUE_BYTES_MAX))
+		return 0;
+	return len;
+}
+
+struct slice tls_client_name(const struct tls *t) { return slice_str(t->client_name); }
+
 const char *tls_failure(const struct tls *t)
 {
+	if (t->client_bad)
+		return t->client_bad;
 	const char *reason = t->reason ? ERR_reason_error_string(t->reason) : NULL;
 	return reason ? reason : "closed";
 }

@@ -26,6 +26,8 @@
 
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "core/base/limits.h"
+#include "net/client_ca.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,10 +53,14 @@ void tls_look(bool loud);
 
 /* ---- a connection ---- */
 
+enum tls_client_wish { TLS_CLIENT_UNASKED, TLS_CLIENT_ASKED /* and what it shows must be good */, TLS_CLIENT_REQUIRED };
 /* What a listener wants of its connections. */
 struct tls_rules {
 	bool tls13_only;
 	const char *alpn; /* the one protocol that a client may name, "pop3"; NULL: none. A client that names others only is refused */
+	enum tls_client_wish client;     /* its certificate; such connections have no tickets, so that it is checked each time */
+	enum client_name client_name;
+	struct client_ca *client_ca; /* unless unasked */
 };
 
 enum tls_state {
@@ -101,6 +107,13 @@ struct tls_facts {
 struct tls_facts tls_facts(const struct tls *t);
 /* RFC 9266, behind the handshake. False with TLS 1.2: there it binds only with extended master secrets on both sides. */
 bool tls_exporter(const struct tls *t, uint8_t out[32]);
+/* tls-server-end-point (RFC 5929): the length, or 0: there is none. Resumed connections have none, since the client remembers the
+ * certificate of the first one, and we may have another by now. */
+size_t tls_end_point(const struct tls *t, uint8_t out[TLS_END_POINT_BYTES_MAX]);
+/* tls-unique (RFC 5929), TLS 1.2 with extended master secrets (RFC 7627) only; likewise. */
+size_t tls_unique(const struct tls *t, uint8_t out[TLS_UNIQUE_BYTES_MAX]);
+/* The name in the client's certificate, which is good; empty: none was shown, or it has no such name. */
+struct slice tls_client_name(const struct tls *t);
 /* Why it failed: for the log, valid until the next call. */
 const char *tls_failure(const struct tls *t);
 

@@ -9,7 +9,7 @@
  * The turns: at most hash_parallel_max hashes run at once, at most hash_queue_max logins wait, first come first served
  * over all shards, each until its deadline (invariants 7 and 12).
  */
-#include "tenancy/auth.h"
+#include "tenancy/auth_private.h"
 
 #include "core/base/limits.h"
 #include "core/base/log.h"
@@ -17,8 +17,8 @@
 #include "tenancy/app_password.h"
 #include "tenancy/app_used.h"
 #include "tenancy/cross_wait.h"
-#include "tenancy/directory_private.h"
 #include "tenancy/password.h"
+#include "tenancy/saslprep.h"
 #include "tenancy/scram.h"
 #include "tenancy/verified.h"
 
@@ -85,6 +85,18 @@ static void turn_give(void)
 	pthread_mutex_unlock(&auth.lock);
 }
 
+/* Who is meant: the name as it was sent, then in the form of RFC 4013. */
+enum err auth_find(struct slice login, struct login_found *found_out)
+{
+	struct saslprep room;
+	enum err e = directory_find(LOGIN_SESSION, login, found_out);
+	struct slice form = e == ERR_NOT_FOUND ? saslprep(login, &room) : login;
+	if (form.ptr == login.ptr)
+		return e;
+	login_found_release(found_out);
+	return directory_find(LOGIN_SESSION, form, found_out);
+}
+
 static void count(uint64_t *counter)
 {
 	__atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
@@ -103,15 +115,14 @@ struct check {
 	uint64_t app_id;             /* when right by an application password that has an id */
 };
 
-static void check_job(void *arg)
+static void check_form(struct check *c, struct slice password)
 {
-	struct check *c = arg;
 	uint32_t hashes = 0, fast = 0, known = c->record ? c->record->passwords_count : 0;
 	c->right = false;
 	c->app_id = 0;
 	for (uint32_t i = 0; i < known && !c->right; i++) {
 		const struct credential *about = &c->record->credentials[i];
-		bool matches = password_matches(c->record->passwords[i], c->password);
+		bool matches = password_matches(c->record->passwords[i], password);
 		c->right = matches && (about->protocols & 1 << c->protocol) && !(about->app && c->as_master);
 		c->app_id = c->right && about->app ? about->id : 0;
 		hashes += !about->app;
@@ -120,9 +131,22 @@ static void check_job(void *arg)
 	/* Who has application passwords, or nothing else, must not be told by the time: they are kept by a fast hash, so that everybody can pay
 	 * for as many as one may have. */
 	for (; fast < CREDENTIALS_PER_ACCOUNT_MAX && !c->right; fast++)
-		(void)password_matches(slice_str(auth.fast_dummy), c->password);
+		(void)password_matches(slice_str(auth.fast_dummy), password);
 	for (; hashes < c->hashes_min && !c->right; hashes++)
-		(void)password_matches(c->dummy, c->password);
+		(void)password_matches(c->dummy, password);
+}
+
+/* As it was typed, for hashes made elsewhere; then in the form that all keyboards agree on, if that is another. It is the password that
+ * decides whether there is a second time, not the name (invariant 11). */
+static void check_job(void *arg)
+{
+	struct check *c = arg;
+	struct saslprep room;
+	struct slice form = saslprep(c->password, &room);
+	check_form(c, c->password);
+	if (!c->right && form.ptr != c->password.ptr)
+		check_form(c, form);
+	explicit_bzero(&room, sizeof(room));
 }
 
 /* An SDPS host's maildrop has two passwords, so that a wrong one costs two hashes: then it does so, too, for every login that could name a
@@ -167,7 +191,7 @@ static bool protocol_allowed(const struct subject *s, enum auth_protocol protoco
 }
 
 /* The proof was right. */
-static enum err admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
+enum err auth_admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
 {
 	struct subject *s = &found->record->subject;
 	if (request->authzid.len && !slice_eq(request->authzid, request->login) && !slice_eq_nocase(request->authzid, s->name)) {
@@ -185,7 +209,7 @@ static enum err admit(const struct auth_request *request, const struct login_fou
 	return OK;
 }
 
-static enum err refuse(void)
+enum err auth_refuse(void)
 {
 	count(&auth.stats.refused);
 	return ERR_AUTH;
@@ -240,7 +264,7 @@ static enum err by_master(const struct auth_request *request, struct slice user,
 			  struct subject **subject_out)
 {
 	struct login_found who, whom;
-	enum err e = directory_find(LOGIN_SESSION, master, &who), e_user = directory_find(LOGIN_SESSION, user, &whom);
+	enum err e = auth_find(master, &who), e_user = auth_find(user, &whom);
 	if (e_user && e_user != ERR_NOT_FOUND)
 		e = e_user;
 	if (e == OK || e == ERR_NOT_FOUND)
@@ -250,9 +274,9 @@ static enum err by_master(const struct auth_request *request, struct slice user,
 		     may_act(&who, &whom);
 	struct auth_request itself = { .protocol = request->protocol, .login = user, .peer = request->peer };
 	if (right)
-		e = admit(&itself, &whom, subject_out);
+		e = auth_admit(&itself, &whom, subject_out);
 	else if (e == OK || e == ERR_AUTH)
-		e = refuse();
+		e = auth_refuse();
 	if (e == OK)
 		log_event(LOG_INFO, "auth.master", LOG_STR("peer", request->peer), LOG_STR("user", user), LOG_STR("master", master));
 	else
@@ -280,7 +304,7 @@ enum err auth_password(const struct auth_request *request, struct slice password
 	*subject_out = NULL;
 	if (request->authzid.len && !slice_eq(request->authzid, request->login))
 		return by_master(request, request->authzid, request->login, password, subject_out);
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if ((e == OK || e == ERR_NOT_FOUND) && names_master(request->login, &found, &user, &master)) {
 		login_found_release(&found);
 		return by_master(request, user, master, password, subject_out);
@@ -288,9 +312,9 @@ enum err auth_password(const struct auth_request *request, struct slice password
 	if (e == OK || e == ERR_NOT_FOUND)
 		e = prove_password(request, request->login, &found, password, false);
 	if (e == OK)
-		e = admit(request, &found, subject_out);
+		e = auth_admit(request, &found, subject_out);
 	else if (e == ERR_AUTH)
-		e = refuse();
+		e = auth_refuse();
 	login_found_release(&found);
 	return e;
 }
@@ -321,7 +345,7 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 	struct login_found found;
 	struct slice secret, none = slice_str(auth.dummy);
 	*subject_out = NULL;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		struct record *r = found.record;
 		bool right = false, any = false;
@@ -332,7 +356,7 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 			}
 		if (!any) /* the same work for nobody */
 			(void)apop_right(timestamp, none, digest);
-		e = right ? admit(request, &found, subject_out) : refuse();
+		e = right ? auth_admit(request, &found, subject_out) : auth_refuse();
 	}
 	login_found_release(&found);
 	return e;
@@ -362,7 +386,7 @@ enum err auth_cram_md5(const struct auth_request *request, struct slice challeng
 	struct login_found found;
 	struct slice secret;
 	*subject_out = NULL;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		struct record *r = found.record;
 		bool right = false, any = false;
@@ -373,7 +397,7 @@ enum err auth_cram_md5(const struct auth_request *request, struct slice challeng
 			}
 		if (!any) /* the same work for nobody */
 			(void)cram_right(challenge, slice_str(auth.dummy), digest);
-		e = right ? admit(request, &found, subject_out) : refuse();
+		e = right ? auth_admit(request, &found, subject_out) : auth_refuse();
 	}
 	login_found_release(&found);
 	return e;
@@ -400,10 +424,12 @@ static bool scram_stored(enum auth_hash hash, struct slice stored, struct scram_
 }
 
 /* All spellings of one name have one salt, as they have where there are keys: else asking for two of them would tell (invariant 11). */
-static void made_up_salt(struct slice login, const struct login_found *found, uint8_t salt[SCRAM_SALT_BYTES])
+static void made_up_salt(struct slice login, const struct login_found *found, uint8_t *salt, size_t salt_len)
 {
-	char name[2 * LOGIN_BYTES_MAX];
+	char name[2 * LOGIN_BYTES_MAX + 1];
 	uint8_t sum[SCRAM_KEY_BYTES_MAX];
+	struct saslprep room;
+	login = saslprep(login, &room);
 	size_t at = slice_rfind(login, '@');
 	if (at == SIZE_MAX)
 		at = slice_rfind(login, '%');
@@ -416,15 +442,20 @@ static void made_up_salt(struct slice login, const struct login_found *found, ui
 	size_t len = 0;
 	const struct slice parts[] = { local, domain };
 	for (size_t p = 0; p < ARRAY_LEN(parts); p++)
-		for (size_t i = 0; i < parts[p].len && len < sizeof(name); i++) {
+		for (size_t i = 0; i < parts[p].len && len < sizeof(name) - 1; i++) {
 			char c = parts[p].ptr[i];
 			name[len++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 		}
-	scram_hmac(AUTH_SHA256, slice_of(auth.salt_secret, sizeof(auth.salt_secret)), slice_of(name, len), sum);
-	memcpy(salt, sum, SCRAM_SALT_BYTES);
+	for (size_t at_byte = 0; at_byte < salt_len; at_byte += sizeof(sum)) { /* more than one sum: the next of the name and a number */
+		if (at_byte)
+			name[len] = (char)(at_byte / sizeof(sum));
+		scram_hmac(AUTH_SHA256, slice_of(auth.salt_secret, sizeof(auth.salt_secret)), slice_of(name, len + (at_byte > 0)), sum);
+		memcpy(salt + at_byte, sum, min_size(sizeof(sum), salt_len - at_byte));
+	}
 }
 
-/* Stored keys, else a plain secret, else nobody's: all but the first have a salt made of the login, with rounds as its neighbours have. */
+/* Stored keys, else a plain secret, else nobody's: all but the first have a salt made of the login, of a length and with rounds as its
+ * neighbours have. */
 static void scram_find(enum auth_hash hash, struct slice login, const struct login_found *found, struct scram_found *out)
 {
 	const struct record *r = found->record;
@@ -438,15 +469,16 @@ static void scram_find(enum auth_hash hash, struct slice login, const struct log
 		if (password_plain(r->passwords[i], &out->secret))
 			break;
 	bool sample = found->domain && scram_stored(hash, found->domain->sample, &neighbour);
-	out->keys = (struct scram_keys){ .rounds = sample ? neighbour.rounds : SCRAM_ROUNDS, .salt_len = SCRAM_SALT_BYTES };
-	made_up_salt(login, found, out->keys.salt);
+	out->keys = (struct scram_keys){ .rounds = sample ? neighbour.rounds : SCRAM_ROUNDS,
+					  .salt_len = sample ? neighbour.salt_len : SCRAM_SALT_BYTES };
+	made_up_salt(login, found, out->keys.salt, out->keys.salt_len);
 }
 
 enum err auth_scram_salt(const struct auth_request *request, enum auth_hash hash, uint8_t *salt_out, size_t *salt_len_out, uint32_t *rounds_out)
 {
 	struct login_found found;
 	struct scram_found scram;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		scram_find(hash, request->login, &found, &scram);
 		memcpy(salt_out, scram.keys.salt, scram.keys.salt_len);
@@ -468,7 +500,9 @@ struct scram_job {
 static void scram_job(void *arg)
 {
 	struct scram_job *j = arg;
-	scram_derive(j->hash, j->secret, &j->keys);
+	struct saslprep room; /* RFC 5802 section 2.2: as clients do it */
+	scram_derive(j->hash, saslprep(j->secret, &room), &j->keys);
+	explicit_bzero(&room, sizeof(room));
 }
 
 /* A turn at the pool, as a password's hash takes one. */
@@ -503,7 +537,7 @@ static enum err scram_prove(const struct auth_request *request, const struct log
 	scram_signature(hash, &j.keys, auth_message, signature_out);
 	explicit_bzero(&j, sizeof(j));
 	explicit_bzero(&scram, sizeof(scram));
-	return right ? admit(request, found, subject_out) : refuse();
+	return right ? auth_admit(request, found, subject_out) : auth_refuse();
 }
 
 enum err auth_scram_proof(const struct auth_request *request, enum auth_hash hash, struct slice auth_message, struct slice proof,
@@ -511,7 +545,7 @@ enum err auth_scram_proof(const struct auth_request *request, enum auth_hash has
 {
 	struct login_found found;
 	*subject_out = NULL;
-	enum err e = directory_find(LOGIN_SESSION, request->login, &found);
+	enum err e = auth_find(request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND)
 		e = scram_prove(request, &found, hash, auth_message, proof, signature_out, subject_out);
 	login_found_release(&found);
@@ -564,6 +598,8 @@ enum err auth_open(const struct auth_config *config)
 		long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 		auth.config.hash_parallel_max = cpus > 1 ? (uint32_t)cpus - 1 : 1;
 	}
+	if (auth_oauth_open(&auth.config.oauth) != OK)
+		return ERR_CONFIG;
 	take_salt_secret(auth.config.secret_path);
 	random_bytes(random, sizeof(random));
 	char phrase[BASE16_ENCODE_LENGTH(sizeof(random))];
@@ -573,6 +609,7 @@ enum err auth_open(const struct auth_config *config)
 		e = app_password_store(slice_of(phrase, sizeof(phrase)), auth.fast_dummy);
 	if (e) {
 		log_event(LOG_ERROR, "auth.open", LOG_Z("why", "no password could be hashed with the default scheme"));
+		auth_oauth_close();
 		return e;
 	}
 	pthread_mutex_init(&auth.lock, NULL);
@@ -590,6 +627,7 @@ void auth_close(void)
 	ASSERT(list_empty(&auth.waiting));
 	verified_close(auth.verified);
 	auth.verified = NULL;
+	auth_oauth_close();
 	pthread_mutex_destroy(&auth.lock);
 }
 

@@ -53,6 +53,22 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 /* Some tenant keeps reversible secrets, so that the greeting carries a timestamp. Now. */
 bool auth_apop_offered(void);
 
+/* A name proved in another way than by a secret that the directory keeps (a certificate, a ticket): request->login is it, and an authzid
+ * must name the same account. Later (a look-up). */
+enum err auth_proved(const struct auth_request *request, struct subject **subject_out);
+
+/* OAUTHBEARER, XOAUTH2: a signed token (jwt.h). request->login is whom the client wants to be, and must be the account that the token
+ * names; empty: whoever that is. Later. */
+enum err auth_bearer(const struct auth_request *request, struct slice token, struct subject **subject_out);
+bool auth_bearer_offered(void); /* now */
+
+/* Strings live as long as the process. keys_path NULL: no bearer tokens; else all but where_keys must be there. */
+struct auth_oauth {
+	const char *keys_path, *where_keys; /* where the configuration names it, for messages of the start */
+	const char *issuer, *audience, *username_claim;
+	uint32_t leeway_s;
+};
+
 struct auth_config {
 	uint64_t cache_bytes_max;   /* verified logins */
 	uint32_t cache_ttl_s;
@@ -65,8 +81,9 @@ struct auth_config {
 	/* File of 32 random bytes, made where it is missing: what SCRAM's salts for unknown names come from, so that they outlive a restart
 	 * and are the same on every node that has the file. NULL: of this process. */
 	const char *secret_path;
+	struct auth_oauth oauth;
 };
-enum err auth_open(const struct auth_config *config); /* once per process */
+enum err auth_open(const struct auth_config *config); /* once per process; ERR_CONFIG, logged: no key can be read */
 void auth_close(void);
 
 /* For figures. Now. */

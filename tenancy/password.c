@@ -2,6 +2,7 @@
 /* password.c - the table of schemes, and what is common to all of them. */
 #include "tenancy/password.h"
 #include "tenancy/password_private.h"
+#include "tenancy/saslprep.h"
 
 #include <stdio.h>
 
@@ -14,17 +15,26 @@ static const char *plain_refuse(const struct scheme *s, const struct hash_text *
 	return t->hash.len && t->hash.len <= PASSWORD_BYTES_MAX ? NULL : "a plain password is empty or too long";
 }
 
-static bool plain_matches(const struct scheme *s, const struct hash_text *t, struct slice password)
+static bool equal(struct slice stored, struct slice password)
 {
-	(void)s;
 	/* Both sides in a block of one size, so that the time does not tell the secret's length. */
 	char a[PASSWORD_BYTES_MAX] = { 0 }, b[PASSWORD_BYTES_MAX] = { 0 };
-	memcpy(a, t->hash.ptr, t->hash.len);
+	memcpy(a, stored.ptr, stored.len);
 	memcpy(b, password.ptr, password.len);
 	bool same = slice_eq_consttime(slice_of(a, sizeof(a)), slice_of(b, sizeof(b)));
 	explicit_bzero(a, sizeof(a));
 	explicit_bzero(b, sizeof(b));
-	return same & (t->hash.len == password.len);
+	return same & (stored.len == password.len);
+}
+
+static bool plain_matches(const struct scheme *s, const struct hash_text *t, struct slice password)
+{
+	struct saslprep room; /* it is kept as it was set: perhaps in another form than this keyboard's */
+	struct slice form = saslprep(t->hash, &room);
+	(void)s;
+	bool as_set = equal(t->hash, password), in_form = form.len <= PASSWORD_BYTES_MAX && equal(form, password);
+	explicit_bzero(&room, sizeof(room));
+	return as_set || in_form;
 }
 
 static enum err plain_make(const struct scheme *s, struct slice password, char out[STORED_PASSWORD_BYTES_MAX])
@@ -179,7 +189,11 @@ enum err password_make(const char *scheme, struct slice password, char out[STORE
 	for (size_t i = 0; i < password.len; i++)
 		if (password.ptr[i] == 0 || password.ptr[i] == '\r' || password.ptr[i] == '\n')
 			return ERR_LIMIT;
-	return s->make(s, password, out);
+	/* kept in one form for all keyboards, but where others calculate with the secret as it is (CRAM-MD5, APOP) */
+	struct saslprep room;
+	enum err e = s->make(s, s == SCHEME_PLAIN ? password : saslprep(password, &room), out);
+	explicit_bzero(&room, sizeof(room));
+	return e;
 }
 
 const char *password_scheme_name(unsigned index)

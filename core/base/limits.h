@@ -181,12 +181,23 @@
 #define PASSWORD_ARGON2_WORK_MAX ((uint64_t)1 << 20) /* KiB times passes */
 #define PASSWORD_ARGON2_LANES_MAX 8            /* libargon2 starts a thread a lane */
 #define PASSWORD_PBKDF2_ROUNDS_MAX 2000000
+#define SASLPREP_BYTES_MAX ((size_t)1024)      /* of a name or password and its form: NFKC may make it longer */
 #define SCRAM_ROUNDS 4096                      /* RFC 7677 section 4; of keys that are made here */
 #define SCRAM_SALT_BYTES 16                    /* of keys that are made here */
 #define SCRAM_SALT_BYTES_MAX ((size_t)64)
 #define SCRAM_KEY_BYTES_MAX ((size_t)32)       /* SHA-256 */
-#define SASL_MESSAGE_BYTES_MAX ((size_t)1536)  /* a decoded response; the line's own bound is POP3_LINE_BYTES_MAX in base64 */
+#define SASL_LINE_BYTES_MAX 12288              /* RFC 5034 section 4: a response in base64; nobody has proved anything yet who sends it */
+#define SASL_LONG_MESSAGE_BYTES_MAX ((size_t)9216) /* such a line decoded: tokens and tickets */
+#define SASL_MESSAGE_BYTES_MAX ((size_t)1536)  /* a decoded response of other mechanisms: three times 255 octets and more */
+#define SASL_BINDING_BYTES_MAX 64              /* a channel binding: SHA-512 of a certificate */
+#define SASL_GSSAPI_WHY_BYTES 256              /* what the library says of a failure, for the log */
 #define SASL_NAME_BYTES_MAX ((size_t)512)      /* authcid of SCRAM; directories refuse longer ones */
+#define JWT_BYTES_MAX ((size_t)9216)           /* a token: what an exchange's line can carry */
+#define JWT_SIGNATURE_BYTES_MAX ((size_t)1024) /* RSA with 8,192 bits */
+#define JWT_KEYS_MAX 64                        /* of one key file: issuers publish two or three */
+#define JWT_TRIES_MAX 8                        /* keys tried on a token that names none: each costs a signature check */
+#define JWT_FILE_BYTES_MAX ((size_t)1 << 20)   /* of a key file; a larger one is the wrong file */
+#define JWT_LOOK_MS 1000                       /* how often the key file is looked at, when tokens come */
 #define DIRECTORY_STRIPES 64                   /* locks of the cache: more than cores that ask at once */
 #define DIRECTORY_CACHE_BYTES MIB(64)          /* default; about 400 bytes an account */
 #define DIRECTORY_POLL_MS 250                  /* data_version: a change is seen within a second */
@@ -221,6 +232,7 @@
 #define LINE_SWALLOW_BYTES_MAX MIB(1)      /* of a line that is too long: then it is no slip, and the connection ends */
 #define INPUT_SMALL_BYTES 256              /* unread input: nearly every command; pooled, held only while there is some */
 #define INPUT_HEAP_BYTES_MAX KIB(2)        /* above it unread input lies in a pooled buffer while it is worked on */
+#define INPUT_KEPT_BYTES_MAX KIB(16)       /* and while nobody works on it, what is longer: a part of a long line costs no more than that */
 #define INPUT_BULK_BYTES KIB(64)           /* such a buffer; 2,400 receives for the largest message */
 #define REPLY_CHUNK_BYTES 4096             /* a page: most replies fit in one */
 #define REPLY_CHUNK_PIECES 16              /* pieces a chunk: five pipelined RETRs */
@@ -263,6 +275,8 @@
 #define TLS_HANDSHAKE_BYTES_MAX KIB(32)    /* a handshake message: a ClientHello with everything in it has 2 KiB */
 #define TLS_PENDING_BYTES_MAX KIB(128)     /* what TLS itself has to say: a chain of certificates and tickets */
 #define TLS_SIGNATURE_BYTES_MAX 1024       /* RSA with 8,192 bits */
+#define TLS_END_POINT_BYTES_MAX 64         /* SHA-512 */
+#define TLS_UNIQUE_BYTES_MAX 64            /* a Finished message: 12, where a cipher suite does not say otherwise */
 #define TLS_WORK_MS_MAX 10000              /* for an offload thread to begin; then the handshake fails */
 #define TLS_SHAKE_MS_MAX 30000             /* a handshake without progress of ours: mail clients on bad lines need ten */
 #define TLS_CERTIFICATES_BYTES_MAX MIB(32) /* default: certificates by name in memory, about 4,000 */

@@ -161,17 +161,12 @@ enum step imap_cmd_login(struct imap_session *p)
 
 /* ---- AUTHENTICATE ---- */
 
-static struct sasl_peer peer_of(struct imap_session *p)
-{
-	struct sasl_peer peer = { .protocol = AUTH_IMAP, .address = session_peer_address(&p->s) };
-	peer.has_exporter = session_tls_exporter(&p->s, peer.exporter);
-	return peer;
-}
+static struct sasl_peer peer_of(const struct imap_session *p) { return sasl_peer_of(&p->s, AUTH_IMAP); }
 
 unsigned imap_mechanisms(const struct imap_session *p)
 {
-	uint8_t exporter[32];
-	return session_login_allowed(&p->s) ? sasl_mask(session_tls_exporter(&p->s, exporter)) : 0;
+	struct sasl_peer peer = peer_of(p);
+	return session_login_allowed(&p->s) ? sasl_mask(&peer) : 0;
 }
 
 static void drop(struct imap_session *p)

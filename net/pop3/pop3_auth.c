@@ -248,16 +248,12 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 
 /* ---- AUTH ---- */
 
-static struct sasl_peer peer_of(struct pop3_session *p)
-{
-	struct sasl_peer peer = { .protocol = AUTH_POP3, .address = session_peer_address(&p->s) };
-	peer.has_exporter = session_tls_exporter(&p->s, peer.exporter);
-	return peer;
-}
+static struct sasl_peer peer_of(const struct pop3_session *p) { return sasl_peer_of(&p->s, AUTH_POP3); }
 
 static unsigned mechanisms(struct pop3_session *p)
 {
-	return session_login_allowed(&p->s) ? sasl_mask(peer_of(p).has_exporter) : 0;
+	struct sasl_peer peer = peer_of(p);
+	return session_login_allowed(&p->s) ? sasl_mask(&peer) : 0;
 }
 
 void pop3_exchange_drop(struct pop3_session *p)

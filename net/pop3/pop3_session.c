@@ -248,6 +248,15 @@ static enum step take_long_line(struct session *s)
 	return pop3_bad(p, POP3_W_TOO_LONG);
 }
 
+/* RFC 5034 section 4 gives the lines of an exchange 12,288 octets. It wants long initial responses to wait for the challenge; clients
+ * that do not are let in all the same. */
+static size_t long_line(struct session *s, struct slice begun)
+{
+	const struct pop3_session *p = pop3_of(s);
+	bool exchange = p->exchange != POP3_NO_EXCHANGE || (p->state == POP3_AUTHORIZATION && slice_starts_nocase(begun, SLICE_LIT("AUTH ")));
+	return exchange ? SASL_LINE_BYTES_MAX : POP3_LINE_BYTES_MAX;
+}
+
 static enum step go_on(struct session *s)
 {
 	struct pop3_session *p = pop3_of(s);
@@ -314,6 +323,7 @@ const struct proto pop3_proto = {
 	.name = "pop3",
 	.session_bytes = sizeof(struct pop3_session),
 	.line_bytes_max = POP3_LINE_BYTES_MAX,
+	.long_line_bytes_max = long_line,
 	.lf_ends_line = true, /* nothing follows a command that could be taken for another */
 	.idle_ms_max = POP3_LOGIN_IDLE_MS_MAX,
 	.alpn = "pop3", /* IANA: RFC 2595 */

@@ -25,6 +25,8 @@ struct raw_listener {
 	int proxy;
 	char **trusted;
 	unsigned trusted_count;
+	char *client_ca;
+	int client_certificate, client_name;
 };
 struct raw_directory {
 	int type;
@@ -70,6 +72,13 @@ struct raw {
 		int challenge;
 	} auth;
 	struct {
+		char *keys, *issuer, *audience, *username_claim;
+		uint32_t leeway_s;
+	} oauth;
+	struct {
+		char *keytab, *realm, *domain;
+	} gssapi;
+	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3, imap;
 	struct {
@@ -101,6 +110,8 @@ struct raw {
 static const cyaml_strval_t protocols[] = { { "pop3", CONFIG_POP3 }, { "lmtp", CONFIG_LMTP }, { "imap", CONFIG_IMAP } };
 static const cyaml_strval_t tls_modes[] = { { "none", CONFIG_TLS_NONE }, { "starttls", CONFIG_TLS_STARTTLS }, { "implicit", CONFIG_TLS_IMPLICIT } };
 static const cyaml_strval_t tls_versions[] = { { "1.2", 12 }, { "1.3", 13 } };
+static const cyaml_strval_t client_modes[] = { { "none", TLS_CLIENT_UNASKED }, { "optional", TLS_CLIENT_ASKED }, { "required", TLS_CLIENT_REQUIRED } };
+static const cyaml_strval_t client_names[] = { { "email", CLIENT_NAME_EMAIL }, { "cn", CLIENT_NAME_CN } };
 static const cyaml_strval_t challenges[] = { { "auto", SASL_CHALLENGE_AUTO }, { "always", SASL_CHALLENGE_ALWAYS }, { "never", SASL_CHALLENGE_NEVER } };
 static const cyaml_strval_t levels[] = {
 	{ "debug", LOG_DEBUG }, { "info", LOG_INFO }, { "warn", LOG_WARN }, { "error", LOG_ERROR }, { "alarm", LOG_ALARM }
@@ -125,6 +136,10 @@ static const cyaml_schema_field_t listener_fields[] = {
 	CYAML_FIELD_ENUM("proxy_protocol", CYAML_FLAG_STRICT | OPT, struct raw_listener, proxy, proxies, CYAML_ARRAY_LEN(proxies)),
 	CYAML_FIELD_SEQUENCE_COUNT("trusted", CYAML_FLAG_POINTER | OPT, struct raw_listener, trusted, trusted_count, &network_schema, 1,
 				   PROXY_TRUSTED_MAX),
+	TEXT("client_ca", struct raw_listener, client_ca),
+	CYAML_FIELD_ENUM("client_certificate", CYAML_FLAG_STRICT | OPT, struct raw_listener, client_certificate, client_modes,
+			 CYAML_ARRAY_LEN(client_modes)),
+	CYAML_FIELD_ENUM("client_name", CYAML_FLAG_STRICT | OPT, struct raw_listener, client_name, client_names, CYAML_ARRAY_LEN(client_names)),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t listener_schema = {
@@ -197,6 +212,11 @@ static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", 
 						    SUB_INT("hash_queue_max", auth, hash_queue_max),
 						    SUB_INT("hash_wait_ms_max", auth, hash_wait_ms_max),
 						    SUB_ENUM("challenge", auth, challenge, challenges), CYAML_FIELD_END };
+static const cyaml_schema_field_t oauth_fields[] = { SUB_PATH("keys", oauth, keys), SUB_PATH("issuer", oauth, issuer), SUB_PATH("audience", oauth, audience),
+						     SUB_TEXT("username_claim", oauth, username_claim), SUB_INT("leeway_s", oauth, leeway_s),
+						     CYAML_FIELD_END };
+static const cyaml_schema_field_t gssapi_fields[] = { SUB_PATH("keytab", gssapi, keytab), SUB_TEXT("realm", gssapi, realm),
+						      SUB_TEXT("domain", gssapi, domain), CYAML_FIELD_END };
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t imap_fields[] = { SUB_INT("idle_s", imap, idle_s), SUB_INT("login_idle_s", imap, login_idle_s),
@@ -261,7 +281,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("directories", CYAML_FLAG_POINTER | OPT, struct raw, directories, directories_count, &directory_schema, 1,
 				   DIRECTORIES_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(imap, imap_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields), ROOM(limits, limits_fields),
+	ROOM(auth, auth_fields), ROOM(oauth, oauth_fields), ROOM(gssapi, gssapi_fields), ROOM(pop3, pop3_fields), ROOM(imap, imap_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields), ROOM(limits, limits_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -303,6 +323,7 @@ static const struct key keys[] = {
 	N(auth, cache_ttl_s, 600, 1, 900),
 	N(auth, hash_queue_max, 256, 1, 1 << 20),
 	N(auth, hash_wait_ms_max, 10000, 10, 60000),
+	N(oauth, leeway_s, 60, 0, 3600),
 	N(pop3, idle_s, 600, 1, 86400),
 	N(pop3, login_idle_s, 60, 1, 86400),
 	N(pop3, auth_failures_max, 3, 1, 1000),
@@ -432,6 +453,34 @@ static enum err take_tls(struct settings *s, const struct raw *raw, struct confi
 	return OK;
 }
 
+static enum err take_oauth(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->oauth.keys = config_text(raw->oauth.keys);
+	config->oauth.issuer = config_text(raw->oauth.issuer);
+	config->oauth.audience = config_text(raw->oauth.audience);
+	config->oauth.username_claim = config_text(raw->oauth.username_claim ? raw->oauth.username_claim : "email");
+	config->oauth.where_keys = config_place(s, config->path, "oauth.keys");
+	if (config->oauth.keys && (!config->oauth.issuer || !config->oauth.audience))
+		return settings_refuse(s, "oauth.keys", "expected oauth.issuer and oauth.audience beside it: tokens of others must not do");
+	if (!config->oauth.keys && (config->oauth.issuer || config->oauth.audience || raw->oauth.username_claim))
+		return settings_refuse(s, config->oauth.issuer ? "oauth.issuer" : config->oauth.audience ? "oauth.audience" : "oauth.username_claim",
+				       "expected oauth.keys beside it, the file of the issuer's public keys");
+	return OK;
+}
+
+static enum err take_gssapi(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->gssapi.keytab = config_text(raw->gssapi.keytab);
+	config->gssapi.realm = config_text(raw->gssapi.realm);
+	config->gssapi.domain = config_text(raw->gssapi.domain);
+	config->gssapi.where_keytab = config_place(s, config->path, "gssapi.keytab");
+	if (config->gssapi.domain && !config->gssapi.realm)
+		return settings_refuse(s, "gssapi.domain", "expected gssapi.realm beside it: users of which realm are those of the domain");
+	if (config->gssapi.realm && !config->gssapi.keytab)
+		return settings_refuse(s, "gssapi.realm", "expected gssapi.keytab beside it");
+	return OK;
+}
+
 /* What a listener does about TLS: as it says, else STARTTLS where there is a certificate and the way there can be overheard. */
 static enum err take_listener_tls(struct settings *s, const struct raw_listener *raw, unsigned number, const struct config *config,
 				  const struct addr *addr, struct config_listener *out)
@@ -477,6 +526,23 @@ static enum err take_listener_proxy(struct settings *s, const struct raw_listene
 			     &out->trusted_count);
 }
 
+/* Certificates of clients: asked for where there is an authority to check them by. */
+static enum err take_listener_client(struct settings *s, const struct raw_listener *raw, unsigned number, struct config_listener *out)
+{
+	char key[64];
+	snprintf(key, sizeof key, "listeners[%u].client_certificate", number);
+	bool given = settings_line(s, key) != 0;
+	out->client_ca = config_text(raw->client_ca);
+	out->client_certificate = given ? raw->client_certificate : raw->client_ca ? TLS_CLIENT_ASKED : TLS_CLIENT_UNASKED;
+	out->client_name = raw->client_name;
+	if (out->client_certificate != TLS_CLIENT_UNASKED && !out->client_ca)
+		return settings_refuse(s, key, "expected client_ca beside it, a PEM file of authorities");
+	snprintf(key, sizeof key, "listeners[%u].client_ca", number);
+	if (out->client_ca && out->tls == CONFIG_TLS_NONE)
+		return settings_refuse(s, key, "expected a listener with TLS");
+	return OK;
+}
+
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
@@ -494,6 +560,8 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 		enum err e = take_listener_tls(s, &raw->listeners[i], i + 1, config, &addr, &config->listeners[i]);
 		if (e == OK)
 			e = take_listener_proxy(s, &raw->listeners[i], i + 1, &config->listeners[i]);
+		if (e == OK)
+			e = take_listener_client(s, &raw->listeners[i], i + 1, &config->listeners[i]);
 		if (e != OK)
 			return e;
 	}
@@ -649,6 +717,10 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = take_http(s, raw, config);
 	if (e == OK)
 		e = take_networks(s, "limits.exempt", raw->limits.exempt, raw->limits.exempt_count, &config->limits.exempt, &config->limits.exempt_count);
+	if (e == OK)
+		e = take_oauth(s, raw, config);
+	if (e == OK)
+		e = take_gssapi(s, raw, config);
 	return e != OK ? e : check_names(s, config);
 }
 
@@ -683,6 +755,7 @@ void config_release(struct config *config)
 		free(config->listeners[i].address);
 		free(config->listeners[i].where);
 		free(config->listeners[i].trusted);
+		free(config->listeners[i].client_ca);
 	}
 	for (unsigned i = 0; i < config->directories_count; i++) {
 		free((void *)(uintptr_t)config->directories[i].path);
@@ -705,6 +778,15 @@ void config_release(struct config *config)
 	free(config->where_http);
 	free(config->io.backend);
 	free(config->limits.exempt);
+	free(config->gssapi.keytab);
+	free(config->gssapi.realm);
+	free(config->gssapi.domain);
+	free(config->gssapi.where_keytab);
+	free(config->oauth.keys);
+	free(config->oauth.issuer);
+	free(config->oauth.audience);
+	free(config->oauth.username_claim);
+	free(config->oauth.where_keys);
 	free(config->tls.certificate);
 	free(config->tls.key);
 	free(config->tls.certificates);

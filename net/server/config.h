@@ -15,6 +15,7 @@
 #include "core/base/log.h"
 #include "net/sasl.h"
 #include "tenancy/directory.h"
+#include "net/tls.h"
 
 enum config_protocol { CONFIG_POP3, CONFIG_LMTP, CONFIG_IMAP };
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
@@ -29,6 +30,8 @@ struct config_listener {
 	enum config_proxy proxy;
 	struct cidr *trusted; /* proxies */
 	unsigned trusted_count;
+	int client_certificate, client_name; /* enum tls_client_wish, enum client_name */
+	char *client_ca;                     /* NULL: none */
 };
 
 struct config {
@@ -92,6 +95,15 @@ struct config {
 		char master_separator; /* 0: none */
 		int challenge; /* enum sasl_challenge */
 	} auth;
+	struct {
+		char *keys, *issuer, *audience, *username_claim; /* keys NULL: no bearer tokens */
+		char *where_keys;
+		uint32_t leeway_s;
+	} oauth;
+	struct {
+		char *keytab, *realm, *domain; /* keytab NULL: no GSSAPI */
+		char *where_keytab;
+	} gssapi;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3, imap;

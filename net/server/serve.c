@@ -10,6 +10,7 @@
 #include "net/listen.h"
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"
+#include "net/sasl_gssapi.h"
 #include "net/server/admin.h"
 #include "net/server/admin_verbs.h"
 #include "net/server/drain.h"
@@ -340,6 +341,9 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 										   : LISTEN_PROXY_NONE;
 		configs[i].trusted = c->listeners[i].trusted;
 		configs[i].trusted_count = c->listeners[i].trusted_count;
+		configs[i].client = (enum tls_client_wish)c->listeners[i].client_certificate;
+		configs[i].client_name = (enum client_name)c->listeners[i].client_name;
+		configs[i].client_ca = c->listeners[i].client_ca;
 	}
 	sprintf(admin, "unix:%s", c->admin_socket);
 	configs[c->listeners_count].proto = &admin_proto;
@@ -476,18 +480,24 @@ static enum err serve_locked(struct server *server, unsigned shards)
 				    .hash_queue_max = c->auth.hash_queue_max,
 				    .hash_wait_ms_max = c->auth.hash_wait_ms_max,
 				    .master_separator = c->auth.master_separator,
+				    .oauth = { c->oauth.keys, c->oauth.where_keys, c->oauth.issuer, c->oauth.audience, c->oauth.username_claim,
+					       c->oauth.leeway_s },
 				    /* one thread stays free of hashes, so that look-ups do not stand behind them */
 				    .hash_parallel_max = offload_threads(c) > 1 ? offload_threads(c) - 1 : 1 };
 	char secret[4096];
 	if ((size_t)snprintf(secret, sizeof secret, "%s/scram.secret", c->data) < sizeof secret)
 		auth.secret_path = secret;
+	const struct sasl_gssapi_config gssapi = { c->gssapi.keytab, c->gssapi.where_keytab, c->gssapi.realm, c->gssapi.domain };
 	enum err e = directory_open(&directory);
 	if (e != OK)
 		return e;
 	e = auth_open(&auth);
 	if (e == OK) {
 		source_open_process(c->limits.cache_bytes_max);
-		e = serve_shards(server, shards);
+		e = sasl_gssapi_open(&gssapi);
+		if (e == OK)
+			e = serve_shards(server, shards);
+		sasl_gssapi_close();
 		source_close_process();
 		auth_close();
 	}

@@ -4,12 +4,14 @@ import base64
 import hashlib
 import hmac
 import os
+import socket
+import ssl
 import subprocess
 
 import pytest
 
 from penfold import DOMAIN, PASSWORD, settled
-from tls import TlsPenfold
+from tls import TlsPenfold, trusting
 
 USER, KEYS, SECRET = f'plain@{DOMAIN}', f'keys@{DOMAIN}', 'open, secret='
 MESSAGE = b'From: a@remote.example\r\nSubject: found\r\n\r\nby SASL\r\n'
@@ -54,12 +56,13 @@ def test_curl(server, mechanism, tls):
         assert curl(server, mechanism, f'ann@{DOMAIN}', PASSWORD, tls).returncode == 67
 
 
-def mpop(p, tmp_path, mechanism, user, password, tls):
+def mpop(p, tmp_path, mechanism, user, password, tls, more=''):
     where = tmp_path / 'mail'
     where.mkdir(exist_ok=True)
     for sub in ('cur', 'new', 'tmp'):
         (where / sub).mkdir(exist_ok=True)
     rc = tmp_path / 'mpoprc'
+    (tmp_path / 'secret').write_text(password + '\n')  # a token is longer than a line of the file may be
     rc.write_text(f'''account x
 host 127.0.0.1
 port {p.pops_port if tls else p.pop3_port}
@@ -68,7 +71,8 @@ tls_starttls off
 {'tls_trust_file ' + p.chain if tls else ''}
 auth {mechanism}
 user {user}
-password "{password}"
+passwordeval "cat {tmp_path}/secret"
+{more}
 delivery maildir {where}
 uidls_file {tmp_path}/uidls
 keep on
@@ -120,11 +124,11 @@ class Bound:
         self.p.stdout.close()
 
 
-def scram_plus(c, hash_name, user, password, binding):
+def scram_plus(c, hash_name, user, password, binding, kind='tls-exporter'):
     """A client of RFC 5802 by Python's own sums; the last answer, and whether the server's signature was right."""
     H, mechanism = hash_name.replace('-', '').lower(), f'SCRAM-{hash_name}-PLUS'
     mac = lambda key, data: hmac.digest(key, data, H)  # noqa: E731
-    bare, gs2 = f'n={user},r=rOprNGfwEbeRWgbNEkqO'.encode(), b'p=tls-exporter,,'
+    bare, gs2 = f'n={user},r=rOprNGfwEbeRWgbNEkqO'.encode(), f'p={kind},,'.encode()
     answer = c.say(b'AUTH ' + mechanism.encode() + b' ' + base64.b64encode(gs2 + bare))
     assert answer.startswith(b'+ '), answer
     first = base64.b64decode(answer[2:])
@@ -150,6 +154,55 @@ def test_bound_to_the_channel(server, hash_name, user):
         answer, signed = scram_plus(c, hash_name, user, SECRET, c.exporter)
         assert answer.startswith(b'+OK') and signed
     assert f'SCRAM-{hash_name}-PLUS' not in capa(server)  # no TLS, nothing to bind to
+
+
+class Ssl:
+    """POP3 by Python's ssl, which tells tls-unique and the server's certificate."""
+
+    def __init__(self, port, **more):
+        self.s = trusting(**more).wrap_socket(socket.create_connection(('127.0.0.1', port), 10))
+        self.f = self.s.makefile('rb')
+        assert self.f.readline().startswith(b'+OK')
+
+    def say(self, line):
+        self.s.sendall(line + b'\r\n')
+        return self.f.readline().rstrip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.f.close()
+        self.s.close()
+
+
+@pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_bound_to_the_certificate_and_to_the_handshake(server, version):
+    versions = {'minimum_version': version, 'maximum_version': version}
+    with Ssl(server.pops_port, **versions) as c, Ssl(server.pops_port, **versions) as other:
+        end_point = hashlib.sha256(c.s.getpeercert(True)).digest()
+        assert b'[AUTH]' in scram_plus(c, 'SHA-256', KEYS, SECRET, hashlib.sha256(b'another').digest(), 'tls-server-end-point')[0]
+        if version == ssl.TLSVersion.TLSv1_2:
+            unique, others = c.s.get_channel_binding(), other.s.get_channel_binding()
+            assert b'[AUTH]' in scram_plus(c, 'SHA-256', KEYS, SECRET, others, 'tls-unique')[0]
+            answer, signed = scram_plus(other, 'SHA-1', USER, SECRET, others, 'tls-unique')
+            assert answer.startswith(b'+OK') and signed and unique != others
+        else:
+            assert b'[AUTH]' in c.say(b'AUTH SCRAM-SHA-256-PLUS ' + base64.b64encode(f'p=tls-unique,,n={KEYS},r=x'.encode()))
+        answer, signed = scram_plus(c, 'SHA-256', KEYS, SECRET, end_point, 'tls-server-end-point')
+        assert answer.startswith(b'+OK') and signed
+
+
+def test_a_resumed_handshake_has_no_certificate(server):
+    context = trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
+    session = None
+    for resumed in (False, True):
+        with context.wrap_socket(socket.create_connection(('127.0.0.1', server.pops_port), 10), session=session) as s, s.makefile('rb') as f:
+            f.readline()
+            session = s.session
+            assert s.session_reused == resumed
+            s.sendall(b'AUTH SCRAM-SHA-256-PLUS ' + base64.b64encode(f'p=tls-server-end-point,,n={KEYS},r=x'.encode()) + b'\r\n')
+            assert f.readline().startswith(b'-ERR [AUTH]' if resumed else b'+ ')
 
 
 def test_salts_of_nobody_outlive_a_restart(server):

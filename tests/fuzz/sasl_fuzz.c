@@ -27,7 +27,7 @@ static enum sasl_outcome step(struct sasl *x, const struct sasl_peer *peer, stru
 	if (o == SASL_CONTINUE)
 		ASSERT(challenge.len < 2 * SASL_MESSAGE_BYTES_MAX && (challenge.len > SASL_MESSAGE_BYTES_MAX || sasl_decode(command, challenge, &back)));
 	if (o == SASL_DONE) {
-		ASSERT(x->mechanism == SASL_PLAIN || x->mechanism == SASL_LOGIN);
+		ASSERT(x->mechanism == SASL_PLAIN || x->mechanism == SASL_LOGIN || x->mechanism >= SASL_OAUTHBEARER);
 		subject_unref(subject);
 	}
 	return o;
@@ -44,7 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fake_begin();
 	arena_init(&session, NET_SESSION_ARENA_BYTES_MAX);
 	arena_init(&command, NET_COMMAND_ARENA_BYTES_MAX);
-	peer.has_exporter = data[0] & 0x80;
+	peer.bindings[data[1] % SASL_BINDING_COUNT].len = data[0] & 0x80 ? 32 : 0;
+	if (data[0] & 0x20)
+		peer.certificate = SLICE_LIT("ann@demo.example");
 	struct sasl *x = sasl_begin(&session, (enum sasl_mechanism)(data[0] % SASL_MECHANISM_COUNT));
 	bool initial = data[0] & 0x40;
 	if (!initial)

@@ -49,7 +49,7 @@ static void begin(void)
 	assert_int_equal(auth_open(&(struct auth_config){ 0 }), OK);
 	arena_init(&session, NET_SESSION_ARENA_BYTES_MAX);
 	arena_init(&command, NET_COMMAND_ARENA_BYTES_MAX);
-	peer.has_exporter = false;
+	memset(peer.bindings, 0, sizeof(peer.bindings));
 }
 
 static void end(void)
@@ -204,16 +204,28 @@ FIBER_TEST(scram_bound_to_the_channel)
 {
 	static const char mine[33] = "0123456789abcdef0123456789abcdef", other[33] = "0123456789abcdef0123456789abcdeF";
 	begin();
-	peer.has_exporter = true;
-	memcpy(peer.exporter, mine, 32);
+	peer.bindings[SASL_TLS_EXPORTER].len = 32;
+	memcpy(peer.bindings[SASL_TLS_EXPORTER].bytes, mine, 32);
 	struct client c = { "p=tls-exporter,,", "keys@t.example", "pencil", mine, false, false, false, false };
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "keys@t.example");
 	c.binding = other;
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "auth");
 	c.binding = NULL;
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "auth");
-	c.gs2 = "p=tls-unique,,";
+	c.gs2 = "p=tls-unique,,"; /* there is none on this channel */
+	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "auth");
+	c.gs2 = "p=tls-other,,";
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "syntax");
+	c.binding = mine;
+	for (unsigned kind = SASL_TLS_SERVER_END_POINT; kind < SASL_BINDING_COUNT; kind++) { /* each has its own value */
+		c.gs2 = kind == SASL_TLS_UNIQUE ? "p=tls-unique,," : "p=tls-server-end-point,,";
+		peer.bindings[kind].len = 32;
+		memcpy(peer.bindings[kind].bytes, other, 32);
+		assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "auth");
+		memcpy(peer.bindings[kind].bytes, mine, 32);
+		assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "keys@t.example");
+	}
+	c.binding = NULL;
 	c.gs2 = "n,,";
 	assert_string_equal(scram(SASL_SCRAM_SHA_256_PLUS, c), "syntax");
 	assert_string_equal(scram(SASL_SCRAM_SHA_256, c), "keys@t.example");
@@ -265,6 +277,49 @@ FIBER_TEST(salts_of_nobody)
 	end();
 }
 
+/* A neighbour whose keys were imported with another salt length and rounds: unknown names look as it does. */
+FIBER_TEST(salts_of_nobody_are_as_long_as_a_neighbours)
+{
+	static const char *const names[] = { "imported@alone.example", "nobody@alone.example", "someone@alone.example" };
+	struct scram_keys k = { .rounds = 5000, .salt_len = 40 };
+	char stored[STORED_PASSWORD_BYTES_MAX], parts[3][100] = { 0 }, heard_salt[3][200];
+	begin();
+	memset(k.salt, 's', k.salt_len);
+	scram_derive(AUTH_SHA256, S("pencil"), &k);
+	base64_encode_raw(parts[0], k.salt_len, k.salt);
+	base64_encode_raw(parts[1], 32, k.stored);
+	base64_encode_raw(parts[2], 32, k.server);
+	snprintf(stored, sizeof(stored), "{SCRAM-SHA-256}5000,%s,%s,%s", parts[0], parts[1], parts[2]);
+	assert_int_equal(manage_domain_add(manage, S("alone.example"), S("t"), S("")), OK);
+	assert_int_equal(manage_account_add(manage, S(names[0]), S(""), S(stored)), OK);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		char first[100];
+		arena_reset(&session);
+		struct sasl *x = sasl_begin(&session, SASL_SCRAM_SHA_256);
+		snprintf(first, sizeof(first), "n,,n=%s,r=x", names[i]);
+		assert_int_equal(say(x, S(first)), SASL_CONTINUE);
+		snprintf(heard_salt[i], sizeof(heard_salt[i]), "%s", strchr(heard(), ','));
+		assert_non_null(strstr(heard_salt[i], ",i=5000"));
+		assert_int_equal(strlen(heard_salt[i]), strlen(heard_salt[0]));
+		sasl_end(x);
+	}
+	assert_string_not_equal(heard_salt[1], heard_salt[2]);
+	end();
+}
+
+/* RFC 5802 wants clients to send SASLprep's form: a plain secret in another form serves. */
+FIBER_TEST(scram_with_another_form)
+{
+	begin();
+	add("cafe@t.example", "PLAIN", "cafe\xcc\x81");
+	add("keys2@t.example", "SCRAM-SHA-256", "cafe\xcc\x81");
+	struct client c = { "n,,", "cafe@t.example", "caf\xc3\xa9", NULL, false, false, false, false };
+	assert_string_equal(scram(SASL_SCRAM_SHA_256, c), "cafe@t.example");
+	c.name = "keys2@t.example";
+	assert_string_equal(scram(SASL_SCRAM_SHA_256, c), "keys2@t.example");
+	end();
+}
+
 static const char *cram(const char *name, const char *password, bool replay)
 {
 	static char answer[200];
@@ -305,6 +360,7 @@ FIBER_TEST(cram_md5)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(scram_right_and_wrong), cmocka_unit_test(scram_bound_to_the_channel),
-					    cmocka_unit_test(scram_replayed_and_senseless), cmocka_unit_test(salts_of_nobody), cmocka_unit_test(cram_md5) };
+					    cmocka_unit_test(scram_replayed_and_senseless), cmocka_unit_test(salts_of_nobody),
+					    cmocka_unit_test(salts_of_nobody_are_as_long_as_a_neighbours), cmocka_unit_test(scram_with_another_form), cmocka_unit_test(cram_md5) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

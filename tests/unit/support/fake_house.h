@@ -79,9 +79,10 @@ static struct fake_house {
 	struct { void (*release)(void *); void *arg; } pins[4096];
 	unsigned pin_count;
 	int sources, subjects, views, writers, bodies;
+	const char *certificate; /* the name in the client's */
 	bool exporter; /* there is TLS 1.3, with a channel binding of 32 times 7 */
 	bool tls, tls_offered, clear_refused; /* of the one session there is */
-	bool dying, peer_gone, killed, dots_unknown, in_memory, apop;
+	bool dying, peer_gone, killed, dots_unknown, in_memory, apop, bearer;
 	int moved_to;
 	struct directory_extremes extremes;
 	uint8_t xtnd;
@@ -189,12 +190,21 @@ void session_kill(struct session *s, enum session_end how)
 size_t session_drop_input(struct session *s) { return (void)s, 0; }
 bool session_tls_offered(const struct session *s) { return (void)s, fake.tls_offered && !fake.tls; }
 bool session_tls_exporter(const struct session *s, uint8_t out[32]) { return (void)s, memset(out, 7, 32), fake.exporter; }
+size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_BYTES_MAX]) { return (void)s, (void)out, 0; }
+size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX]) { return (void)s, (void)out, 0; }
+struct slice session_tls_client_name(const struct session *s) { return (void)s, slice_str(fake.certificate); }
 const char *session_tls_version(const struct session *s) { return (void)s, fake.tls ? "TLSv1.3" : NULL; }
 bool session_login_allowed(const struct session *s) { return (void)s, fake.tls || !fake.clear_refused; }
 struct slice session_peer_address(const struct session *s) { return (void)s, SLICE_LIT("192.0.2.7"); }
 
 /* ---- shards, fibers, clocks, files ---- */
 static int fake_stack_token;
+enum err offload_call(void (*fn)(void *arg), void *arg, uint64_t wait_ms_max)
+{
+	(void)wait_ms_max;
+	fn(arg);
+	return OK;
+}
 unsigned shard_index(void) { return 0; }
 unsigned shard_count(void) { return 2; }
 void shard_post(unsigned shard, struct post *p)
@@ -608,6 +618,26 @@ enum err auth_scram_proof(const struct auth_request *request, enum auth_hash has
 	return ERR_AUTH;
 }
 bool auth_apop_offered(void) { return fake.apop; }
+/* The one good token is anybody's. */
+bool auth_bearer_offered(void) { return fake.bearer; }
+enum err auth_bearer(const struct auth_request *request, struct slice token, struct subject **out)
+{
+	const struct fake_person *p = fake_find(request->login.len ? request->login : SLICE_LIT("ann@demo.example"));
+	if (fake.err_auth)
+		return fake.err_auth;
+	if (!p || !slice_eq(token, SLICE_LIT("good")))
+		return ERR_AUTH;
+	*out = fake_subject(p);
+	return OK;
+}
+enum err auth_proved(const struct auth_request *request, struct subject **out)
+{
+	const struct fake_person *p = fake_find(request->login);
+	if (!p || (request->authzid.len && fake_find(request->authzid) != p))
+		return ERR_AUTH;
+	*out = fake_subject(p);
+	return OK;
+}
 struct directory_extremes directory_extremes(void) { return fake.extremes; }
 enum err directory_rcpt(struct slice address, struct subject **out)
 {
@@ -784,7 +814,9 @@ static bool fake_step(struct fake_session *f)
 		fake_follow(f, step);
 		return true;
 	}
-	const struct frame_rules rules = { proto->line_bytes_max, proto->lf_ends_line };
+	struct frame_rules rules = { proto->line_bytes_max, proto->lf_ends_line };
+	if (f->in.len > rules.line_bytes_max && proto->long_line_bytes_max && !f->frame.swallowed)
+		rules.line_bytes_max = proto->long_line_bytes_max(f->s, buf_slice(&f->in));
 	enum frame_found found = frame_next(&f->frame, &rules, buf_slice(&f->in), &line, &used);
 	if (found == FRAME_MORE) {
 		fake_used(f, used);

@@ -734,6 +734,69 @@ FIBER_TEST(statistics_tell_nobody_apart)
 	end();
 }
 
+/* RFC 4013: U+00E9 and e with U+0301 are one; U+2168 is IX; what is no UTF-8 is bytes. */
+#define NFC "caf\xc3\xa9"
+#define NFD "cafe\xcc\x81"
+
+FIBER_TEST(one_form_for_all_keyboards)
+{
+	static const char *const schemes[] = { "SHA256-CRYPT", "SCRAM-SHA-256", "PLAIN" };
+	begin((struct auth_config){ 0 });
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+		char name[64];
+		const char *domain = strcmp(schemes[i], "PLAIN") ? "demo.example" : "plain.example";
+		static const struct { const char *set, *typed; bool right; } cases[] = {
+			{ NFC, NFC, true }, { NFC, NFD, true }, { NFD, NFC, true }, { NFD, NFD, true }, { "\xe2\x85\xa8", "IX", true }, { "IX", "\xe2\x85\xa8", true },
+			{ NFC, "cafe", false }, { "caf\xe9", "caf\xe9", true }, { "caf\xe9", NFC, false }, { "IX", "ix", false }, { "a\xc2\xa0z", "a z", true },
+			{ "a\xc2\xadz", "az", true }, { "\xc2\xad", "", false }, { "\xef\xbf\xbd", "\xef\xbf\xbd", true }, /* forbidden: as bytes */
+		};
+		for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
+			snprintf(name, sizeof(name), "form%zu%zu@%s", i, k, domain);
+			add(name, schemes[i], cases[k].set);
+			const char *got = try_login(name, cases[k].typed);
+			assert_string_equal(got, cases[k].right ? name : "auth");
+		}
+	}
+	assert_string_equal(try_login("\xe2\x85\xa8@demo.example", "pass word"), "auth");
+	end();
+	begin((struct auth_config){ 0 });
+	add("ix@demo.example", "SHA256-CRYPT", "pass word");
+	assert_string_equal(try_login("\xe2\x85\xa8@demo.example", "pass word"), "ix@demo.example"); /* names, too */
+	end();
+}
+
+/* Somebody else vouches for a name: whom the client names must be the same account, in any spelling. */
+FIBER_TEST(proved_names)
+{
+	static const struct { const char *proved, *wanted, *outcome; } cases[] = {
+		{ "anna@demo.example", "", "anna@demo.example" },
+		{ "anna@demo.example", "anna@demo.example", "anna@demo.example" },
+		{ "Anna@Demo.Example", "anna%alias.example", "anna@demo.example" },
+		{ "anna+shop@alias.example", "anna@demo.example", "anna@demo.example" },
+		{ "anna@demo.example", "bert@demo.example", "auth" },
+		{ "anna@demo.example", "nobody@demo.example", "auth" },
+		{ "anna@demo.example", "a@b@c", "auth" },
+		{ "nobody@demo.example", "", "auth" },
+		{ "nobody@demo.example", "anna@demo.example", "auth" },
+		{ "", "anna@demo.example", "auth" },
+		{ "nobody@demo.example", "nobody@demo.example", "auth" },
+	};
+	begin((struct auth_config){ 0 });
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct auth_request r = { .protocol = AUTH_POP3, .login = S(cases[i].proved), .authzid = S(cases[i].wanted) };
+		struct subject *s = NULL;
+		enum err e = auth_proved(&r, &s);
+		if (s)
+			assert_true(slice_eq(s->name, S(cases[i].outcome)));
+		else
+			assert_string_equal(err_name(e), cases[i].outcome);
+		if (s)
+			subject_unref(s);
+	}
+	assert_false(auth_bearer_offered());
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -752,6 +815,7 @@ int main(void)
 		cmocka_unit_test(masters),
 		cmocka_unit_test(there_is_no_master_login_unless_it_is_configured),
 		cmocka_unit_test(statistics_tell_nobody_apart),
-	};
+
+		cmocka_unit_test(proved_names), cmocka_unit_test(one_form_for_all_keyboards) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,69 @@ static void sasl(void **state)
 	assert_string_equal(answer("AUTH PLAIN Ym9iAGFubkBkZW1vLmV4YW1wbGUAc2VjcmV0\r\n"), "-ERR [AUTH] wrong name or password\r\n");
 }
 
+/* "n,,^Aauth=Bearer good^A^A", and the same with "bad!" */
+#define BEARER_GOOD "biwsAWF1dGg9QmVhcmVyIGdvb2QBAQ=="
+#define BEARER_BAD "biwsAWF1dGg9QmVhcmVyIGJhZCEBAQ=="
+#define INVALID_TOKEN "+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=\r\n"
+
+static void sasl_with_tokens(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(answer("AUTH OAUTHBEARER\r\n"), "-ERR no such mechanism\r\n"));
+	fake.bearer = true;
+	assert_non_null(strstr(answer("CAPA\r\n"), "SASL PLAIN LOGIN OAUTHBEARER XOAUTH2\r\n"));
+	/* told in JSON; then it fails whatever the client says to that */
+	static const char *const says[] = { "AQ==", "", "*", "!" };
+	for (size_t i = 0; i < ARRAY_LEN(says); i++) {
+		char in[200];
+		snprintf(in, sizeof in, "AUTH OAUTHBEARER " BEARER_BAD "\r\n%s\r\n", says[i]);
+		assert_string_equal(answer(in), INVALID_TOKEN "-ERR [AUTH] wrong name or password\r\n");
+	}
+	assert_non_null(strstr(answer("AUTH OAUTHBEARER\r\n" BEARER_GOOD "\r\n"), "+ \r\n+OK "));
+	fake.bearer = false;
+}
+
+static void sasl_external(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(answer("AUTH EXTERNAL =\r\n"), "-ERR no such mechanism\r\n"));
+	fake.certificate = "ann@demo.example";
+	assert_non_null(strstr(answer("CAPA\r\n"), "SASL PLAIN LOGIN EXTERNAL\r\n"));
+	assert_non_null(strstr(answer("AUTH EXTERNAL =\r\n"), "+OK "));
+	assert_non_null(strstr(answer("AUTH EXTERNAL\r\n\r\n"), "+ \r\n+OK "));
+	assert_non_null(strstr(answer("AUTH EXTERNAL YW5uQGRlbW8uZXhhbXBsZQ==\r\n"), "+OK "));
+	assert_string_equal(answer("AUTH EXTERNAL Ym9iQGRlbW8uZXhhbXBsZQ==\r\n"), "-ERR [AUTH] wrong name or password\r\n");
+	assert_non_null(strstr(answer("AUTH EXTERNAL AAAA\r\n"), "-ERR that was not base64"));
+	fake.clear_refused = true;
+	assert_null(strstr(answer("CAPA\r\n"), "EXTERNAL"));
+	fake.clear_refused = false;
+	fake.certificate = NULL;
+}
+
+/* RFC 5034 section 4: 12,288 octets, in an exchange and behind AUTH; no other line may have them. */
+static void long_lines_of_an_exchange(void **state)
+{
+	(void)state;
+	static char in[16000], line[SASL_LINE_BYTES_MAX + 8];
+	static const size_t lens[] = { POP3_LINE_BYTES_MAX, POP3_LINE_BYTES_MAX + 4, SASL_LINE_BYTES_MAX, SASL_LINE_BYTES_MAX + 4 };
+	fake.bearer = true;
+	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+		memset(line, 'A', lens[i]);
+		line[lens[i]] = 0;
+		snprintf(in, sizeof in, "AUTH OAUTHBEARER\r\n%s\r\nNOOP\r\n", line);
+		bool fits = lens[i] <= SASL_LINE_BYTES_MAX; /* NULs are no message: not base64's fault, but no token either */
+		assert_non_null(strstr(answer(in), fits ? "+ \r\n-ERR that was not base64" : "+ \r\n-ERR line too long"));
+		line[lens[i] - 17] = 0;
+		snprintf(in, sizeof in, "AUTH OAUTHBEARER %s\r\nNOOP\r\n", line);
+		assert_non_null(strstr(answer(in), fits ? "-ERR that was not base64" : "-ERR line too long"));
+		snprintf(in, sizeof in, "USER %s\r\nNOOP\r\n", line);
+		assert_true((strstr(answer(in), "-ERR line too long") != NULL) == (i > 1));
+		snprintf(in, sizeof in, LOGIN "AUTH %s\r\nNOOP\r\n", line);
+		assert_true((strstr(answer(in), "-ERR line too long") != NULL) == (i > 1));
+	}
+	fake.bearer = false;
+}
+
 static void sasl_with_challenges(void **state)
 {
 	(void)state;
@@ -940,13 +1003,14 @@ static void hostile_arguments(void **state)
 	(void)state;
 	static const char *const verbs[] = { "USER", "PASS", "APOP", "AUTH", "AUTH PLAIN", "AUTH LOGIN", "CAPA", "STAT", "LIST", "UIDL", "RETR", "TOP", "TOP 1", "DELE",
 					     "NOOP", "RSET", "UTF8", "LANG", "STLS", "LAST", "XTND", "QUIT" };
-	char big255[256], big1500[1501], big4096[4097];
+	char big255[256], big1500[1501];
+	static char big16384[16385]; /* longer than a line of AUTH, too */
 	memset(big255, 'x', 255);
 	memset(big1500, '9', 1500);
-	memset(big4096, 'y', 4096);
-	big255[255] = big1500[1500] = big4096[4096] = '\0';
+	memset(big16384, 'y', 16384);
+	big255[255] = big1500[1500] = big16384[16384] = '\0';
 	const struct slice arguments[] = {
-		SLICE_LIT(""), SLICE_LIT(" "), slice_str(big255), slice_str(big1500), slice_str(big4096), SLICE_LIT("-1"), SLICE_LIT("0"), SLICE_LIT("+1"),
+		SLICE_LIT(""), SLICE_LIT(" "), slice_str(big255), slice_str(big1500), slice_str(big16384), SLICE_LIT("-1"), SLICE_LIT("0"), SLICE_LIT("+1"),
 		SLICE_LIT("2147483648"), SLICE_LIT("4294967296"), SLICE_LIT("4294967297"), SLICE_LIT("9223372036854775808"), SLICE_LIT("18446744073709551616"),
 		SLICE_LIT("%n%s%n%s"), SLICE_LIT("\xff\xfe\xc3\x28"), SLICE_LIT("a\0b"), SLICE_LIT("\r"), SLICE_LIT("1\x1b[2J"), SLICE_LIT("1 1 1"),
 	};
@@ -1106,6 +1170,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(wrong_password_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(sasl, setup, teardown),
 		cmocka_unit_test_setup_teardown(sasl_with_challenges, setup, teardown),
+		cmocka_unit_test_setup_teardown(sasl_with_tokens, setup, teardown),
+		cmocka_unit_test_setup_teardown(sasl_external, setup, teardown),
+		cmocka_unit_test_setup_teardown(long_lines_of_an_exchange, setup, teardown),
 		cmocka_unit_test_setup_teardown(apop, setup, teardown),
 		cmocka_unit_test_setup_teardown(capabilities, setup, teardown),
 		cmocka_unit_test_setup_teardown(stls, setup, teardown),

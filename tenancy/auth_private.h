@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* auth_private.h - between auth.c and auth_proved.c. */
+#ifndef PENFOLD_TENANCY_AUTH_PRIVATE_H
+#define PENFOLD_TENANCY_AUTH_PRIVATE_H
+
+#include "tenancy/auth.h"
+#include "tenancy/directory_private.h"
+
+/* Who is meant by a login; later. found_out is to be released whatever comes out. */
+enum err auth_find(struct slice login, struct login_found *found_out);
+/* The proof was right: may they? Gives the subject. */
+enum err auth_admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out);
+/* It was not: counted, ERR_AUTH. */
+enum err auth_refuse(void);
+
+/* The key file of bearer tokens. */
+enum err auth_oauth_open(const struct auth_oauth *oauth);
+void auth_oauth_close(void);
+
+#endif

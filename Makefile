@@ -18,7 +18,7 @@ CXX := g++
 DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev libyaml-dev libsqlite3-dev libxxhash-dev \
         libcrypt-dev libargon2-dev libidn2-dev libjansson-dev nettle-dev android-libboringssl-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server \
-             curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl libnet-ssleay-perl
+             curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl libnet-ssleay-perl haproxy
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 

@@ -115,7 +115,7 @@ void session_kill(struct session *s, enum session_end how);
 size_t session_drop_input(struct session *s);
 /* TLS may begin now by STEP_TLS: to be announced and taken. */
 bool session_tls_offered(const struct session *s);
-/* "TLSv1.3", or NULL: no TLS. */
+/* "TLSv1.3"; "proxy": between the client and a trusted proxy; NULL: no TLS. */
 const char *session_tls_version(const struct session *s);
 /* A password may be asked for: there is TLS (here, or at a trusted proxy that says so), or the client is on this machine, or the listener says plaintext. */
 bool session_login_allowed(const struct session *s);

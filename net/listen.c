@@ -253,7 +253,9 @@ static bool hand_over(struct listener *listener, int fd, unsigned to)
 static void refuse_all(const struct listener *l, int fd)
 {
 	char line[NET_REFUSAL_BYTES_MAX];
-	source_count_refusal(LIMIT_ALL);
+	uint64_t times = source_count_refusal(LIMIT_ALL);
+	if ((times & (times - 1)) == 0 || times % 4096 == 0)
+		log_event(LOG_WARN, "net.refused", LOG_Z("protocol", l->proto->name), LOG_Z("limit", limit_word(LIMIT_ALL)), LOG_U64("times", times));
 	if (l->proto->refused && l->tls != LISTEN_TLS_IMPLICIT)
 		socket_say(fd, slice_of(line, l->proto->refused(LIMIT_ALL, line)));
 	io_close(fd);

@@ -305,13 +305,13 @@ static const struct net_private *conn_of(const struct session *s) { return (cons
 bool session_tls_offered(const struct session *s)
 {
 	const struct net_private *c = conn_of(s);
-	return !c->tls && !c->tls_next && listener_tls(s->listener) == LISTEN_TLS_STARTTLS;
+	return !c->tls && !c->tls_next && !c->proxy_tls && listener_tls(s->listener) == LISTEN_TLS_STARTTLS;
 }
 
 const char *session_tls_version(const struct session *s)
 {
 	const struct net_private *c = conn_of(s);
-	return c->tls ? tls_facts(c->tls->tls).version : NULL;
+	return c->tls ? tls_facts(c->tls->tls).version : c->proxy_tls ? "proxy" : NULL;
 }
 
 bool session_tls_exporter(const struct session *s, uint8_t out[32])

@@ -134,7 +134,7 @@ void session_kill(struct session *s, enum session_end how);
 size_t session_drop_input(struct session *s);
 /* TLS may begin now by STEP_TLS: to be announced and taken. */
 bool session_tls_offered(const struct session *s);
-/* "TLSv1.3", or NULL: no TLS. */
+/* "TLSv1.3"; "proxy": between the client and a trusted proxy; NULL: no TLS. */
 const char *session_tls_version(const struct session *s);
 /* The tls-exporter channel binding (RFC 9266) of a TLS 1.3 connection; false: there is none. Now. */
 bool session_tls_exporter(const struct session *s, uint8_t out[32]);

@@ -131,6 +131,14 @@ enum err directory_domain(struct slice domain, bool *served_out)
 	return OK;
 }
 
+enum err directory_domain_facts(struct slice domain, struct domain_facts **facts_out)
+{
+	char bytes[DOMAIN_BYTES_MAX];
+	struct slice name = directory.default_domain_name;
+	enum err e = domain.len ? name_domain(domain, bytes, &name) : name.len ? OK : ERR_NOT_FOUND;
+	return e ? e : ask_domain(directory.cache, name, facts_out);
+}
+
 bool directory_apop_offered(void)
 {
 	return __atomic_load_n(&directory.apop_offered, __ATOMIC_RELAXED);

@@ -8,6 +8,9 @@
 /* Who is meant by a login or a recipient: login_resolve over the cache. Later. *found_out must be released in each case. */
 enum err directory_find(enum login_purpose purpose, struct slice login, struct login_found *found_out);
 
+/* What is known of a served domain as a client wrote it, or of the default domain (empty). Later. OK gives counted facts; ERR_NOT_FOUND, ERR_SYNTAX, ERR_TEMP. */
+enum err directory_domain_facts(struct slice domain, struct domain_facts **facts_out);
+
 /* Some tenant keeps reversible secrets. Now. */
 bool directory_apop_offered(void);
 /* Some SDPS host is one maildrop. Now. */

@@ -44,35 +44,47 @@ static struct own_rules rules_of(const struct domain_facts *domain, uint32_t sou
 				   .trusts = domain->trusted_networks.len && in_networks(domain->trusted_networks, source) };
 }
 
-/* A login without what does not name another account: case, subaddress, alias domain, '%' for '@'. The same for names that do not exist. */
+static size_t put_folded(char *out, struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		out[i] = text.ptr[i] >= 'A' && text.ptr[i] <= 'Z' ? (char)(text.ptr[i] + 32) : text.ptr[i];
+	return text.len;
+}
+
+static struct slice without_subaddress(struct slice local, char separator)
+{
+	size_t cut = separator && local.len > 1 ? slice_find(slice_from(local, 1), separator) : SIZE_MAX;
+	return cut == SIZE_MAX ? local : slice_upto(local, cut + 1);
+}
+
+/*
+ * A login without what does not name another account: case, subaddress, alias domain, '%' for '@', the default domain.  Only the text
+ * and its domain are looked at, never who is found (invariant 11), so the SDPS form user+host has one entry for each user whatever the host.
+ */
 static struct tally_key name_key(struct slice login, uint32_t source, struct own_rules *own_out)
 {
-	struct login_found found;
-	char text[GUARD_LOGIN_BYTES_MAX * 2];
-	size_t len = 0;
+	struct domain_facts *facts = NULL;
+	char text[GUARD_LOGIN_BYTES_MAX + 1 + DOMAIN_BYTES_MAX];
 	login = slice_upto(login, GUARD_LOGIN_BYTES_MAX);
-	enum err e = directory_find(LOGIN_SESSION, login, &found);
-	bool served = (e == OK || e == ERR_NOT_FOUND) && found.domain;
 	size_t at = slice_rfind(login, '@');
-	if (at == SIZE_MAX && served)
+	if (at == SIZE_MAX)
 		at = slice_rfind(login, '%');
-	struct slice local = slice_upto(login, at), domain = at == SIZE_MAX ? slice_of("", 0) : slice_from(login, at + 1);
+	bool sdps_form = at == SIZE_MAX && slice_find(login, '+') != SIZE_MAX;
+	struct slice local = slice_upto(login, at), domain = at == SIZE_MAX ? slice_of("", 0) : slice_upto(slice_from(login, at + 1), DOMAIN_BYTES_MAX);
+	enum err e = sdps_form || (at != SIZE_MAX && !domain.len) ? ERR_NOT_FOUND : directory_domain_facts(domain, &facts);
 	*own_out = (struct own_rules){ 0 };
-	if (served) {
-		*own_out = rules_of(found.domain, source);
-		char separator = found.domain->subaddress_separator;
-		size_t cut = separator && local.len > 1 ? slice_find(slice_from(local, 1), separator) : SIZE_MAX;
-		/* user+host names another user of the same host: what stands behind '+' is no subaddress there */
-		if (cut != SIZE_MAX && found.domain->sdps == SDPS_NONE)
-			local = slice_upto(local, cut + 1);
-		domain = slice_upto(found.domain->name, GUARD_LOGIN_BYTES_MAX - 1);
+	if (sdps_form)
+		local = without_subaddress(local, '+');
+	if (e == OK) {
+		*own_out = rules_of(facts, source);
+		local = without_subaddress(local, facts->subaddress_separator);
+		domain = facts->name;
 	}
-	for (size_t i = 0; i < local.len; i++)
-		text[len++] = local.ptr[i] >= 'A' && local.ptr[i] <= 'Z' ? (char)(local.ptr[i] + 32) : local.ptr[i];
+	size_t len = put_folded(text, local);
 	text[len++] = '@';
-	for (size_t i = 0; i < domain.len && len < sizeof(text); i++)
-		text[len++] = domain.ptr[i] >= 'A' && domain.ptr[i] <= 'Z' ? (char)(domain.ptr[i] + 32) : domain.ptr[i];
-	login_found_release(&found);
+	len += put_folded(text + len, domain);
+	if (facts)
+		fact_unref(&facts->fact);
 	return tally_hash(slice_of(text, len));
 }
 

@@ -19,8 +19,8 @@
  *   - the same wrong password again, from a device that was not told of the new one, is not counted;
  *   - a right password does not wipe out an address's failures: else a guesser with one account would do that in between.
  *
- * Invariant 11: all of this depends on what was sent and whence, never on whether the name exists: subaddresses, alias domains and case
- * are taken off in the same way for all names of a domain.  Passwords are kept as keyed hashes of 64 bits only.
+ * Invariant 11: all of this depends on what was sent and whence, and on the domain, never on whether the name exists: subaddresses, alias
+ * domains and case are taken off in the same way for all names of a domain.  Passwords are kept as keyed hashes of 64 bits only.
  */
 #ifndef PENFOLD_TENANCY_GUARD_H
 #define PENFOLD_TENANCY_GUARD_H

@@ -276,7 +276,7 @@ void setting_format(enum setting_id id, const struct setting_value *value, char 
 	case SETTING_COUNT:
 	case SETTING_SECONDS:
 	case SETTING_SEPARATOR:
-		word = n < 0 ? "as configured" : n ? NULL : "none";
+		word = n < 0 ? "default" : n ? NULL : "none";
 		break;
 	}
 	if (word)

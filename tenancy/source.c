@@ -110,7 +110,7 @@ static enum limit refused(enum limit limit)
 	return limit;
 }
 
-void source_count_refusal(enum limit limit) { (void)refused(limit); }
+uint64_t source_count_refusal(enum limit limit) { return __atomic_add_fetch(&sources.refused[limit], 1, __ATOMIC_RELAXED); }
 
 enum limit source_open(const struct addr *peer, bool waits, uint32_t *source_out, uint32_t *count_out)
 {
@@ -186,19 +186,21 @@ static void unseat(enum tally_kind kind, uint64_t id)
 /* A tenant's own bound goes before the configuration's. */
 static uint32_t bound(uint32_t own, uint32_t general) { return own ? own : general; }
 
-enum limit seats_take(const struct subject *subject)
+enum limit seats_take(const struct subject *subject, bool shared)
 {
-	if (!seat(TALLY_ACCOUNT, subject->account_id, bound(subject->sessions_max, limits()->per_account)))
+	if (shared && !seat(TALLY_ACCOUNT, subject->account_id, bound(subject->sessions_max, limits()->per_account)))
 		return refused(LIMIT_ACCOUNT);
 	if (seat(TALLY_TENANT, subject->tenant_id, bound(subject->tenant_sessions_max, limits()->per_tenant)))
 		return LIMIT_NONE;
-	unseat(TALLY_ACCOUNT, subject->account_id);
+	if (shared)
+		unseat(TALLY_ACCOUNT, subject->account_id);
 	return refused(LIMIT_TENANT);
 }
 
-void seats_give(const struct subject *subject)
+void seats_give(const struct subject *subject, bool shared)
 {
-	unseat(TALLY_ACCOUNT, subject->account_id);
+	if (shared)
+		unseat(TALLY_ACCOUNT, subject->account_id);
 	unseat(TALLY_TENANT, subject->tenant_id);
 }
 

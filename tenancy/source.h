@@ -27,12 +27,13 @@ enum limit source_open(const struct addr *peer, bool waits, uint32_t *source_out
 void source_entered(uint32_t source);
 void source_close(uint32_t source, bool waits);
 
-/* One more session of an account: LIMIT_NONE, LIMIT_ACCOUNT or LIMIT_TENANT. Given back with the same ids. */
-enum limit seats_take(const struct subject *subject);
-void seats_give(const struct subject *subject);
+/* One more session of an account: LIMIT_NONE, LIMIT_ACCOUNT or LIMIT_TENANT. Given back with the same arguments. `shared`: the account may have
+ * several sessions at a time, so they are counted (130 bytes an account); where a lock lets one in only, its tenant's are. */
+enum limit seats_take(const struct subject *subject, bool shared);
+void seats_give(const struct subject *subject, bool shared);
 
-/* For the counters below: somebody outside of this file has refused. */
-void source_count_refusal(enum limit limit);
+/* For the counters below: somebody outside of this file has refused. Returns how many there were. */
+uint64_t source_count_refusal(enum limit limit);
 
 struct source_stats {
 	uint64_t waiting;                      /* connections counted that have not logged in */

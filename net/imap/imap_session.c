@@ -79,7 +79,7 @@ static enum step no_seat(struct imap_session *p, enum limit limit)
 
 enum step imap_enter(struct imap_session *p)
 {
-	enum limit limit = seats_take(p->subject);
+	enum limit limit = seats_take(p->subject, true);
 	if (limit != LIMIT_NONE)
 		return no_seat(p, limit);
 	p->seated = true;
@@ -124,7 +124,7 @@ void imap_leave(struct imap_session *p)
 		owner_close(&p->hold, p->account);
 	p->account = NULL;
 	if (p->seated)
-		seats_give(p->subject);
+		seats_give(p->subject, true);
 	p->seated = false;
 	if (p->subject)
 		subject_unref(p->subject);

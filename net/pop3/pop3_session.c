@@ -105,6 +105,9 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 	return STEP_NEXT;
 }
 
+/* The lock lets one session into a maildrop, but for the users of a host's (invariant 5). */
+static bool is_shared(const struct pop3_session *p) { return p->subject->maildrop; }
+
 static enum step no_seat(struct pop3_session *p, enum limit limit)
 {
 	log_event(LOG_INFO, "pop3.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
@@ -118,7 +121,7 @@ static enum step no_seat(struct pop3_session *p, enum limit limit)
 enum step pop3_enter(struct pop3_session *p)
 {
 	bool too_soon;
-	enum limit limit = seats_take(p->subject);
+	enum limit limit = seats_take(p->subject, is_shared(p));
 	if (limit != LIMIT_NONE)
 		return no_seat(p, limit);
 	p->seated = true;
@@ -150,7 +153,7 @@ void pop3_leave(struct pop3_session *p)
 	p->account = NULL;
 	p->lock.user = slice_of(NULL, 0); /* the subject's */
 	if (p->seated)
-		seats_give(p->subject);
+		seats_give(p->subject, is_shared(p));
 	p->seated = false;
 	if (p->subject)
 		subject_unref(p->subject);

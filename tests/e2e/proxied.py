@@ -39,7 +39,10 @@ class ProxiedPenfold(TlsPenfold):
 
     def __init__(self, folder, trusted='"127.0.0.0/8"', **kw):
         super().__init__(folder, **kw)
-        self.proxy_port, self.secure_port, self.tls_port, self.required_port, self.proxy_lmtp_port = free_ports(5)
+        mine, taken = free_ports(5), {self.pop3_port, self.lmtp_port, self.pops_port, self.lmtps_port}
+        while taken & set(mine):
+            mine = free_ports(5)
+        self.proxy_port, self.secure_port, self.tls_port, self.required_port, self.proxy_lmtp_port = mine
         with open(self.config) as f:
             text = f.read()
         text = text.replace('listeners:\n', f'''listeners:

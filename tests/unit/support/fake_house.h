@@ -558,8 +558,9 @@ uint32_t guard_tell(const struct guard_pass *pass, enum err outcome)
 	fake.guard_told += outcome == ERR_AUTH;
 	return 0;
 }
-enum limit seats_take(const struct subject *subject)
+enum limit seats_take(const struct subject *subject, bool shared)
 {
+	(void)shared;
 	(void)subject;
 	fake.seats += fake.limit == LIMIT_NONE;
 	return fake.limit;
@@ -570,9 +571,10 @@ void decision_note(struct decision *d, struct slice peer, struct slice login, st
 	fake.notes[d->kind]++;
 	fake.reason = d->reason;
 }
-void source_count_refusal(enum limit limit) { fake.refusals += limit == LIMIT_GUESSING; }
-void seats_give(const struct subject *subject)
+uint64_t source_count_refusal(enum limit limit) { return (uint64_t)(fake.refusals += limit == LIMIT_GUESSING); }
+void seats_give(const struct subject *subject, bool shared)
 {
+	(void)shared;
 	(void)subject;
 	fake.seats--;
 }

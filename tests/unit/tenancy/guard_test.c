@@ -137,16 +137,16 @@ static void seats(void **state)
 	rules.per_account = 2;
 	limits_configure(&rules);
 	struct subject a = { .account_id = 1, .tenant_id = 7, .tenant_sessions_max = 3 }, b = { .account_id = 2, .tenant_id = 7, .tenant_sessions_max = 3 };
-	assert_int_equal(seats_take(&a), LIMIT_NONE);
-	assert_int_equal(seats_take(&a), LIMIT_NONE);
-	assert_int_equal(seats_take(&a), LIMIT_ACCOUNT);
-	assert_int_equal(seats_take(&b), LIMIT_NONE);
-	assert_int_equal(seats_take(&b), LIMIT_TENANT);
-	seats_give(&a);
-	assert_int_equal(seats_take(&b), LIMIT_NONE);
-	seats_give(&a);
-	seats_give(&b);
-	seats_give(&b);
+	assert_int_equal(seats_take(&a, true), LIMIT_NONE);
+	assert_int_equal(seats_take(&a, true), LIMIT_NONE);
+	assert_int_equal(seats_take(&a, true), LIMIT_ACCOUNT);
+	assert_int_equal(seats_take(&b, true), LIMIT_NONE);
+	assert_int_equal(seats_take(&b, true), LIMIT_TENANT);
+	seats_give(&a, true);
+	assert_int_equal(seats_take(&b, true), LIMIT_NONE);
+	seats_give(&a, true);
+	seats_give(&b, true);
+	seats_give(&b, true);
 	assert_int_equal(stats().held, 0);
 	assert_int_equal(stats().idle, 0);
 	source_close_process();
@@ -280,6 +280,30 @@ FIBER_TEST(a_name_in_all_its_forms)
 	close_all();
 }
 
+/* user+host: whether it exists, and as what, makes no difference to the entry it has. */
+FIBER_TEST(the_sdps_form_tells_nothing)
+{
+	open_all();
+	struct manage_new_host host = { .name = SLICE_LIT("books.example.net"), .tenant = SLICE_LIT("demo"), .mode = SDPS_ACCOUNTS };
+	made(manage_host_add(manage, &host));
+	made(manage_account_add(manage, SLICE_LIT("john@books.example.net"), SLICE_LIT(""),
+				SLICE_LIT("{SHA512}z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==")));
+	fiber_sleep(200); /* four polls */
+	static const char *const users[] = { "john", "zoe" }, *const hosts[] = { "", "+books", "+nowhere", "@books.example.net" };
+	int64_t delays[2][4];
+	for (int u = 0; u < 2; u++)
+		for (int h = 0; h < 4; h++)
+			for (int i = 0; i < 6; i++) { /* each attempt from an address of its own: what shows is the login's count */
+				char name[64], from[32];
+				snprintf(from, sizeof(from), "10.%d.%d.1", u, h * 10 + i);
+				snprintf(name, sizeof(name), "%s%s", users[u], hosts[h]);
+				delays[u][h] = login(from, name, "x", ERR_AUTH);
+			}
+	for (int f = 0; f < 4; f++)
+		assert_int_equal(delays[0][f], delays[1][f]);
+	close_all();
+}
+
 FIBER_TEST(at_home)
 {
 	open_all();
@@ -364,7 +388,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(at_each_level), cmocka_unit_test(exempt_are_not_counted), cmocka_unit_test(those_who_wait_are_bounded_apart),
 		cmocka_unit_test(seats), cmocka_unit_test(from_many_threads), cmocka_unit_test(delays_grow_up_to_a_bound_and_queue),
-		cmocka_unit_test(a_name_in_all_its_forms), cmocka_unit_test(at_home), cmocka_unit_test(an_ipv6_household_is_one),
+		cmocka_unit_test(a_name_in_all_its_forms), cmocka_unit_test(the_sdps_form_tells_nothing), cmocka_unit_test(at_home), cmocka_unit_test(an_ipv6_household_is_one),
 		cmocka_unit_test(the_same_wrong_password_again), cmocka_unit_test(memory_is_bounded_and_who_is_at_home_stays),
 		cmocka_unit_test(decisions_are_found),
 	};

@@ -5,7 +5,7 @@
 100 people poll (open loop, so that nobody's wait hides another's) at the same rate first in quiet, then during the flood, in turn, some rounds; the
 attackers come through a PROXY listener from 1,000 addresses, each trying names that exist and names that do not as often as it is let.
 
-    bench/flood.py [--build build] [--rounds 3] [--seconds 5] [--rate 200] [--attempts 400]
+    bench/guess.py [--build build] [--rounds 3] [--seconds 5] [--rate 200] [--attempts 400]
 
 prints p50 and p99 of both, their ratio, how much the server's memory grew, and how many guesses were answered.
 """

@@ -24,6 +24,7 @@
 
 METRIC_COUNTER(loads_failed, "tls_certificates_refused_total", "Certificate pairs that were bad and not taken");
 METRIC_COUNTER(swaps, "tls_certificates_swapped_total", "Certificate pairs replaced by newer files");
+METRIC_GAUGE(expires_s, "tls_certificate_expires_seconds", "When the default certificate expires, in seconds since 1970");
 METRIC_GAUGE(in_memory, "tls_certificates_cached", "Certificate pairs found by name, in memory");
 
 /* Which files a pair is from. */
@@ -50,6 +51,7 @@ static struct {
 	pthread_mutex_t lock;
 	bool open;
 	struct pair fallback;
+	int64_t expires_shown_s; /* what the gauge stands at */
 	char *folder;
 	struct table table;
 	struct lru lru;
@@ -433,6 +435,16 @@ static void look_by_name(bool loud)
 	free(list);
 }
 
+/* Gauges add up over threads, and each look may be on another one: what is added is the change. */
+static void show_expiry(void)
+{
+	lock();
+	int64_t now_s = certificates.fallback.certificate ? certificates.fallback.certificate->expires_s : 0;
+	metric_add(&expires_s, now_s - certificates.expires_shown_s);
+	certificates.expires_shown_s = now_s;
+	unlock();
+}
+
 void certificates_look(bool loud)
 {
 	if (!certificates.open)
@@ -441,6 +453,7 @@ void certificates_look(bool loud)
 		look_at(&certificates.fallback, loud);
 	if (certificates.folder)
 		look_by_name(loud);
+	show_expiry();
 }
 
 /* ---- life ---- */
@@ -474,5 +487,6 @@ void certificates_close(void)
 	free(certificates.folder);
 	certificates.fallback = (struct pair){ 0 };
 	certificates.folder = NULL;
+	show_expiry();
 	certificates.open = false;
 }

@@ -337,6 +337,16 @@ def test_names_and_swaps(tmp_path):
     assert 'tls.certificate_unusable' in p.log() and 'tls.certificate"' in p.log()
 
 
+def test_expiry_is_told(server):
+    """The metric has the second openssl reads from the file, also after a swap."""
+    def told():
+        end = subprocess.run(['openssl', 'x509', '-noout', '-enddate', '-in', server.chain], check=True, stdout=subprocess.PIPE, text=True).stdout
+        return server.json('stats')['metrics']['tls_certificate_expires_seconds'] == ssl.cert_time_to_seconds(end.strip().split('=')[1])
+    eventually(told, 15)
+    make_pair(os.path.dirname(server.chain), 'mail.test.example', days=3)
+    eventually(told, 15)
+
+
 def test_hundred_swaps_under_load(server):
     """Clients handshake all the time while the pair is swapped: none fails, none sees anything but one of the pairs."""
     pairs = [make_pair(os.path.join(server.folder, f'pair{i}'), 'mail.test.example') for i in range(8)]

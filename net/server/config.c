@@ -62,6 +62,7 @@ struct raw {
 	} xmit;
 	struct {
 		char *certificate, *key, *certificates, *ticket_keys, *cache_bytes_max;
+		uint32_t expiry_warn_days;
 	} tls;
 	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
@@ -168,7 +169,8 @@ static const cyaml_schema_field_t xmit_fields[] = {
 };
 static const cyaml_schema_field_t tls_fields[] = { SUB_PATH("certificate", tls, certificate), SUB_PATH("key", tls, key),
 						   SUB_PATH("certificates", tls, certificates), SUB_PATH("ticket_keys", tls, ticket_keys),
-						   SUB_TEXT("cache_bytes_max", tls, cache_bytes_max), CYAML_FIELD_END };
+						   SUB_TEXT("cache_bytes_max", tls, cache_bytes_max), SUB_INT("expiry_warn_days", tls, expiry_warn_days),
+						   CYAML_FIELD_END };
 static const cyaml_schema_field_t net_fields[] = { SUB_INT("connections_max", net, connections_max), SUB_INT("stall_s", net, stall_s),
 						   SUB_INT("stop_grace_ms", net, stop_grace_ms), CYAML_FIELD_END };
 
@@ -235,6 +237,7 @@ static const struct key keys[] = {
 	N(xmit, answer_ms_max, RELAY_ANSWER_MS_MAX, 10, 600000),
 	N(xmit, data_ms_max, RELAY_DATA_MS_MAX, 10, 600000),
 	B(tls, cache_bytes_max, TLS_CERTIFICATES_BYTES_MAX, KIB(64), MIB(1 << 16)),
+	N(tls, expiry_warn_days, TLS_EXPIRY_WARN_DAYS, 0, 3650),
 	N(net, connections_max, 0, 0, 1 << 24),
 	N(net, stall_s, 60, 1, 86400),
 	N(net, stop_grace_ms, 5000, 0, 600000),

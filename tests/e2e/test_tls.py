@@ -347,6 +347,31 @@ def test_expiry_is_told(server):
     eventually(told, 15)
 
 
+def test_expiry_is_warned_of(tmp_path):
+    """The default pair and one by name, once it is asked for; a renewal ends it. Zero days: no word."""
+    names = tmp_path / 'names'
+    make_pair(str(names / 'mail.ann.example'), 'mail.ann.example', 'tls.crt', 'tls.key', days=9)
+    make_pair(str(names / 'mail.bob.example'), 'mail.bob.example', 'tls.crt', 'tls.key', days=60)
+    for days, wanted in ((10, 2), (0, 0)):
+        folder = tmp_path / str(days)
+        folder.mkdir()
+        p = TlsPenfold(folder, tls=f', certificates: {names}, expiry_warn_days: {days}')
+        make_pair(str(folder), 'mail.test.example', days=3)
+        with p:
+            def expiring():
+                return p.json('stats')['metrics']['tls_certificates_expiring']
+            for name in ('mail.ann.example', 'mail.bob.example'):
+                shown(p.pops_port, name)
+            eventually(lambda: expiring() == wanted and p.json('stats')['metrics']['tls_certificate_expires_seconds'], 15)
+            warned = [line for line in p.log().splitlines() if 'event=tls.certificate_expires ' in line]
+            assert len(warned) == wanted, warned
+            if wanted:
+                assert any(f'certificate={p.chain}' in line and 'days_left=2' in line and 'level=warn' in line for line in warned)
+                assert any('mail.ann.example/tls.crt' in line and 'days_left=8' in line for line in warned)
+                make_pair(str(folder), 'mail.test.example', days=30)
+                eventually(lambda: expiring() == 1, 15)
+
+
 def test_hundred_swaps_under_load(server):
     """Clients handshake all the time while the pair is swapped: none fails, none sees anything but one of the pairs."""
     pairs = [make_pair(os.path.join(server.folder, f'pair{i}'), 'mail.test.example') for i in range(8)]

@@ -606,7 +606,7 @@ static void many_names(void **state)
 	(void)state;
 	enum { NAMES = 3000 };
 	char path[64];
-	const struct certificates_config config = { chain_path, key_path, names_path, NULL, NULL, KIB(1024) };
+	const struct certificates_config config = { .chain_path = chain_path, .key_path = key_path, .folder = names_path, .cache_bytes_max = KIB(1024) };
 	make_named("all", "all", "tls.crt", "tls.key", false);
 	for (int i = 0; i < NAMES; i++) {
 		snprintf(path, sizeof path, "n%d.many.example", i);

@@ -520,6 +520,32 @@ def test_rsa(tmp_path):
 
 # ---- connections ----
 
+def test_one_send_each(server):
+    """What costs a TLS session its CPU besides the cipher: sends. The server's flight is one, the ticket leaves with the greeting, the
+    end of TLS with the last answer; full or resumed. Each recv here takes what one send has brought."""
+    context, ticket = trusting(), None
+    for again in range(3):
+        s = server.raw(server.pops_port)
+        out, inn = ssl.MemoryBIO(), ssl.MemoryBIO()
+        o = context.wrap_bio(inn, out, session=ticket)
+        with pytest.raises(ssl.SSLWantReadError):
+            o.do_handshake()
+        s.sendall(out.read())
+        inn.write(s.recv(16384))
+        o.do_handshake()
+        assert o.session_reused == bool(again) and o.version() == 'TLSv1.3'
+        s.sendall(out.read())
+        inn.write(s.recv(16384))
+        assert o.read(100).startswith(b'+OK') and o.session.has_ticket
+        ticket = o.session
+        o.write(b'QUIT\r\n')
+        s.sendall(out.read())
+        inn.write(s.recv(16384))
+        assert o.read(100).startswith(b'+OK')
+        assert o.read(100) == b''  # close_notify; without it there would be more to wait for
+        s.close()
+
+
 def test_slow_and_silent(server):
     """A client that stops in a handshake, one byte at a time, one that goes away, one that reads slowly, one that says nothing."""
     server.deliver(LONG, 'ann')

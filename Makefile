@@ -162,7 +162,7 @@ BENCH_ROOMS := net storage tenancy core/run core/base
 BENCH_BIN := $(BUILD)/bench/load $(BUILD)/bench/floor $(if $(BENCH_MICRO_OBJ),$(BUILD)/bench/micro)
 $(BUILD)/bench/load: $(call bench_obj,load)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lxxhash -lm
+	$(CC) $(LDFLAGS) -o $@ $^ $(BORINGSSL_LIBS) -lxxhash -lm
 $(BUILD)/bench/floor: $(call bench_obj,floor) $(BUILD)/obj/bench/load/message.o
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -luring -lxxhash -lpthread

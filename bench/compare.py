@@ -6,6 +6,7 @@
     bench/compare.py --out build/bench/results    the whole matrix, raw figures beside it
     bench/compare.py --idle              memory of idle sessions
     bench/compare.py --growth            cost against mailbox size
+    bench/compare.py --tls               login sessions over TLS 1.3 against the bare handshake
 
 Server CPU per operation is what counts; rates depend on what the generator leaves. At one
 shard the servers run on core 0 and the generator on core 1; at two shards all share both.
@@ -19,7 +20,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lab import growth, idle, matrix, namespace
+from lab import growth, idle, matrix, namespace, secure
 from lab.bench import Bench, say
 from lab.server import Failed
 
@@ -29,6 +30,7 @@ def options():
     p.add_argument("--quick", action="store_true", help="fewer rows, one round, short runs")
     p.add_argument("--idle", action="store_true", help="memory of idle authenticated sessions")
     p.add_argument("--growth", action="store_true", help="cost against mailbox size, warm and cold")
+    p.add_argument("--tls", action="store_true", help="login sessions over TLS 1.3, full and resumed")
     p.add_argument("--only", default=".", metavar="REGEX", help="rows by key: check-100, retr-20k, lmtp-16, ...")
     p.add_argument("--rounds", type=int, help="runs per server and row (3; quick 1)")
     p.add_argument("--seconds", type=float, help="of each run (3; quick 2)")
@@ -50,7 +52,7 @@ def options():
 
 def main():
     o = options()
-    name, what = ("idle", idle) if o.idle else ("growth", growth) if o.growth else ("matrix", matrix)
+    name, what = ("idle", idle) if o.idle else ("growth", growth) if o.growth else ("tls", secure) if o.tls else ("matrix", matrix)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidy up as for Ctrl-C
     if os.getloadavg()[0] > 0.7:
         say("the machine is busy (load %.1f): trust the ratios, not the figures" % os.getloadavg()[0])

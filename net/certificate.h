@@ -13,7 +13,7 @@
  * byte-bounded LRU, together with names that were looked for in vain (for a second), so that a flood of invented names
  * does not grow memory.  A pair that is loaded is watched: whenever what its names lead to
  * (links followed) is another file than before, it is loaded anew; a pair that does not fit together keeps the old one and
- * is reported, as is one that will not load at all.
+ * is reported, as is one that will not load at all.  Those in memory that are about to expire are told in the log (expiry.h).
  *
  * Thread-safe: shards find, offload threads load and look.  A found certificate is counted and stays whole while it is held,
  * whatever is swapped meanwhile.
@@ -54,6 +54,7 @@ struct certificates_config {
 	const char *chain_path, *key_path, *folder; /* copied; each pair or folder may be NULL */
 	const char *where_chain, *where_folder;     /* in the configuration, for messages of the start; or NULL */
 	uint64_t cache_bytes_max;
+	uint32_t expiry_warn_days; /* before a certificate's end; 0: never */
 };
 /* Blocking. ERR_CONFIG, logged: the default pair is bad or the folder is none. */
 enum err certificates_open(const struct certificates_config *config);

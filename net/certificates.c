@@ -13,6 +13,7 @@
 #include "core/base/lru.h"
 #include "core/base/metrics.h"
 #include "core/base/table.h"
+#include "net/expiry.h"
 
 #include <errno.h>
 #include <openssl/rand.h>
@@ -24,6 +25,8 @@
 
 METRIC_COUNTER(loads_failed, "tls_certificates_refused_total", "Certificate pairs that were bad and not taken");
 METRIC_COUNTER(swaps, "tls_certificates_swapped_total", "Certificate pairs replaced by newer files");
+METRIC_GAUGE(expires_s, "tls_certificate_expires_seconds", "When the default certificate expires, in seconds since 1970");
+METRIC_GAUGE(expiring, "tls_certificates_expiring", "Certificate pairs in memory that expire within tls.expiry_warn_days, or have");
 METRIC_GAUGE(in_memory, "tls_certificates_cached", "Certificate pairs found by name, in memory");
 
 /* Which files a pair is from. */
@@ -37,6 +40,7 @@ struct pair {
 	struct origin from;              /* of the certificate */
 	struct origin bad;               /* seen and refused */
 	bool reported;                   /* ... and told */
+	int64_t asked_day;               /* expiry_look's */
 };
 
 struct entry {
@@ -50,6 +54,8 @@ static struct {
 	pthread_mutex_t lock;
 	bool open;
 	struct pair fallback;
+	int64_t expires_shown_s, expiring_shown; /* what the gauges stand at */
+	struct expiry expiry;                    /* the look's alone */
 	char *folder;
 	struct table table;
 	struct lru lru;
@@ -153,6 +159,7 @@ static struct certificate *take_reading(struct pair *p, struct reading *r, bool 
 		p->from = r->origin;
 		memset(&p->bad, 0, sizeof p->bad);
 		p->reported = false;
+		p->asked_day = 0;
 		return was;
 	}
 	bool again = same_origin(&p->bad, &r->origin);
@@ -409,21 +416,31 @@ static void put_back(struct watched *w, const struct origin *now)
 		e->pair.from = w->pair.from;
 		e->pair.bad = w->pair.bad;
 		e->pair.reported = w->pair.reported;
+		e->pair.asked_day = w->pair.asked_day;
 		lru_resize(&certificates.lru, &e->lru, entry_bytes(e));
 		lru_trim(&certificates.lru);
 	}
 	unlock();
 }
 
-static void look_by_name(bool loud)
+static bool expires_soon(struct pair *p, int64_t now_s)
 {
+	return p->certificate && expiry_look(&certificates.expiry, &p->asked_day, p->chain_path, p->certificate->expires_s, now_s) != EXPIRY_FAR;
+}
+
+/* How many of them expire soon. */
+static int64_t look_by_name(bool loud, int64_t now_s)
+{
+	int64_t soon = 0;
 	struct watched *list;
 	size_t count = watch_list(&list);
 	for (size_t i = 0; i < count; i++) {
 		struct watched *w = &list[i];
 		struct origin now = origin_of(w->pair.chain_path, w->pair.key_path);
-		if (!is_nothing(&now))
+		if (!is_nothing(&now)) {
 			look_at(&w->pair, loud);
+			soon += expires_soon(&w->pair, now_s);
+		}
 		put_back(w, &now);
 		certificate_put(w->pair.certificate);
 		free(w->pair.chain_path);
@@ -431,16 +448,33 @@ static void look_by_name(bool loud)
 		free(w->name);
 	}
 	free(list);
+	return soon;
+}
+
+/* Gauges add up over threads, and each look may be on another one: what is added is the change. */
+static void show_expiry(int64_t soon)
+{
+	lock();
+	int64_t now_s = certificates.fallback.certificate ? certificates.fallback.certificate->expires_s : 0;
+	metric_add(&expires_s, now_s - certificates.expires_shown_s);
+	certificates.expires_shown_s = now_s;
+	metric_add(&expiring, soon - certificates.expiring_shown);
+	certificates.expiring_shown = soon;
+	unlock();
 }
 
 void certificates_look(bool loud)
 {
 	if (!certificates.open)
 		return;
-	if (certificates.fallback.chain_path)
+	int64_t now_s = time(NULL), soon = 0;
+	if (certificates.fallback.chain_path) {
 		look_at(&certificates.fallback, loud);
+		soon += expires_soon(&certificates.fallback, now_s);
+	}
 	if (certificates.folder)
-		look_by_name(loud);
+		soon += look_by_name(loud, now_s);
+	show_expiry(soon);
 }
 
 /* ---- life ---- */
@@ -452,6 +486,7 @@ enum err certificates_open(const struct certificates_config *config)
 	RAND_bytes((uint8_t *)&seed, sizeof seed);
 	table_init(&certificates.table, TABLE_ENTRIES_MAX, seed, key_of);
 	lru_init(&certificates.lru, config->cache_bytes_max ? config->cache_bytes_max : TLS_CERTIFICATES_BYTES_MAX, evict);
+	expiry_init(&certificates.expiry, config->expiry_warn_days);
 	certificates.open = true;
 	if (config->folder && (stat(config->folder, &st) != 0 || !S_ISDIR(st.st_mode))) {
 		log_event(LOG_ERROR, "tls.folder_unusable", LOG_Z("where", config->where_folder), LOG_Z("folder", config->folder), LOG_ERRNO(errno));
@@ -474,5 +509,6 @@ void certificates_close(void)
 	free(certificates.folder);
 	certificates.fallback = (struct pair){ 0 };
 	certificates.folder = NULL;
+	show_expiry(0);
 	certificates.open = false;
 }

@@ -2,7 +2,8 @@
 /*
  * ticket.c - see ticket.h.
  *
- * Secrets are few and change hardly ever: they lie in a struct that is replaced whole under a lock which is held for a copy.
+ * Secrets are few and change hardly ever: they, and the keys derived from them for the spans about now, are replaced whole under a lock
+ * which is held for a look and a copy.
  */
 #include "net/ticket.h"
 
@@ -25,6 +26,18 @@
 
 #define SECRET_BYTES 32
 
+#define SPANS 3 /* before, now, after */
+
+struct key {
+	uint8_t name[16], aes[32], mac[32];
+};
+
+struct keys {
+	bool good;
+	uint64_t span; /* now's, when they were derived */
+	struct key key[TICKET_SECRETS_MAX][SPANS];
+};
+
 struct secrets {
 	unsigned count;
 	uint8_t secret[TICKET_SECRETS_MAX][SECRET_BYTES];
@@ -33,6 +46,7 @@ struct secrets {
 static struct {
 	pthread_mutex_t lock;
 	struct secrets secrets;
+	struct keys keys; /* of them */
 	char *path;
 	struct stat seen; /* the file that they are from, or that was refused */
 } tickets = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -115,6 +129,7 @@ enum err ticket_open(const char *path, const char *where)
 		tickets.path = xstrdup(path);
 	}
 	tickets.secrets = fresh;
+	tickets.keys.good = false;
 	OPENSSL_cleanse(&fresh, sizeof fresh);
 	return OK;
 }
@@ -124,6 +139,7 @@ void ticket_close(void)
 	free(tickets.path);
 	tickets.path = NULL;
 	OPENSSL_cleanse(&tickets.secrets, sizeof tickets.secrets);
+	OPENSSL_cleanse(&tickets.keys, sizeof tickets.keys);
 	tickets.secrets.count = 0;
 }
 
@@ -151,16 +167,13 @@ void ticket_look(bool loud)
 	}
 	pthread_mutex_lock(&tickets.lock);
 	tickets.secrets = fresh;
+	tickets.keys.good = false;
 	pthread_mutex_unlock(&tickets.lock);
 	OPENSSL_cleanse(&fresh, sizeof fresh);
 	log_event(LOG_INFO, "tls.ticket_keys_read", LOG_Z("file", tickets.path));
 }
 
 /* ---- keys ---- */
-
-struct key {
-	uint8_t name[16], aes[32], mac[32];
-};
 
 static void expand(const uint8_t secret[SECRET_BYTES], const char *what, uint64_t span, uint8_t out[32])
 {
@@ -180,28 +193,41 @@ static void derive(const uint8_t secret[SECRET_BYTES], uint64_t span, struct key
 	expand(secret, "ticket authentication", span, k->mac);
 }
 
-static uint64_t span_now(void) { return (uint64_t)time(NULL) / TICKET_SPAN_S; }
+/* The keys of this moment, under the lock. Derived once a span, not in each handshake: a resumed one looks for its key and makes one. */
+static const struct keys *keys_now(void)
+{
+	uint64_t span = (uint64_t)time(NULL) / TICKET_SPAN_S;
+	struct keys *keys = &tickets.keys;
+	if (keys->good && keys->span == span)
+		return keys;
+	for (unsigned i = 0; i < tickets.secrets.count; i++)
+		for (unsigned j = 0; j < SPANS; j++)
+			derive(tickets.secrets.secret[i], span + j - 1, &keys->key[i][j]);
+	keys->span = span;
+	keys->good = true;
+	return keys;
+}
 
-static void copy_secrets(struct secrets *out)
+static void issuing_key(struct key *k)
 {
 	pthread_mutex_lock(&tickets.lock);
-	*out = tickets.secrets;
+	*k = keys_now()->key[0][1];
 	pthread_mutex_unlock(&tickets.lock);
 }
 
 /* The key with this name among those that may be in use. */
 static bool find(const uint8_t name[16], struct key *k)
 {
-	struct secrets s;
 	bool found = false;
-	uint64_t now = span_now();
-	copy_secrets(&s);
-	for (unsigned i = 0; i < s.count && !found; i++)
-		for (uint64_t span = now + 1; span + 2 > now && !found; span--) {
-			derive(s.secret[i], span, k);
-			found = memcmp(k->name, name, sizeof k->name) == 0;
+	pthread_mutex_lock(&tickets.lock);
+	const struct keys *keys = keys_now();
+	for (unsigned i = 0; i < tickets.secrets.count && !found; i++)
+		for (unsigned j = 0; j < SPANS && !found; j++) {
+			found = memcmp(keys->key[i][j].name, name, sizeof k->name) == 0;
+			if (found)
+				*k = keys->key[i][j];
 		}
-	OPENSSL_cleanse(&s, sizeof s);
+	pthread_mutex_unlock(&tickets.lock);
 	return found;
 }
 
@@ -217,10 +243,7 @@ static int key_callback(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *ci
 	int result = -1;
 	(void)ssl;
 	if (encrypt) {
-		struct secrets s;
-		copy_secrets(&s);
-		derive(s.secret[0], span_now(), &k);
-		OPENSSL_cleanse(&s, sizeof s);
+		issuing_key(&k);
 		memcpy(name, k.name, sizeof k.name);
 		RAND_bytes(iv, 16);
 		result = use(&k, iv, cipher, mac, 1) ? 1 : -1;

@@ -268,7 +268,8 @@ enum err tls_open_process(const struct tls_config *config)
 {
 	ASSERT(!process.ctx);
 	const struct certificates_config certificates = { config->certificate,	     config->key,	  config->folder,
-							  config->where_certificate, config->where_folder, config->cache_bytes_max };
+							  config->where_certificate, config->where_folder, config->cache_bytes_max,
+							  config->expiry_warn_days };
 	enum err e = ticket_open(config->ticket_keys, config->where_ticket_keys);
 	if (e == OK)
 		e = certificates_open(&certificates);

@@ -42,6 +42,7 @@ struct tls_config {
 	uint64_t cache_bytes_max;      /* of certificates by name kept in memory */
 	/* where the configuration names them, for messages of the start; or NULL */
 	const char *where_certificate, *where_folder, *where_ticket_keys;
+	uint32_t expiry_warn_days; /* the log tells so long before a certificate expires; 0: never */
 };
 /* Main thread, before listeners_bind. Blocking. Logs why it failed (ERR_CONFIG). Without it no listener may offer TLS. */
 enum err tls_open_process(const struct tls_config *config);

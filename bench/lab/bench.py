@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -65,7 +66,17 @@ class Bench:
     def people(self, kinds):
         return ["%s%d" % (kind, n) for kind in kinds for n in range(1, MAILBOXES[kind][0] + 1)]
 
-    def add_penfold(self, kinds, shards=1):
+    def make_pair(self):
+        """A self-signed certificate, P-256: (chain, key)."""
+        chain, key = (os.path.join(self._folder("pair"), name) for name in ("cert.pem", "key.pem"))
+        done = subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                               "30", "-subj", "/CN=mail.bench.example", "-keyout", key, "-out", chain],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise Failed("openssl: " + done.stderr.strip()[-300:])
+        return chain, key
+
+    def add_penfold(self, kinds, shards=1, pair=None):
         program = os.path.join(self.o.build, "penfold")
         if self.o.no_penfold:
             return
@@ -74,6 +85,8 @@ class Bench:
         port = self.o.port
         server = Penfold(os.path.abspath(program), self._folder("penfold"), port + 10, port + 24, cores_for(shards), shards,
                          self.people(kinds))
+        if pair:
+            server.pop3s, server.pair = port + 95, pair
         server.create()
         server.start()
         self.servers["penfold"] = server
@@ -85,7 +98,7 @@ class Bench:
         server.start()
         self.servers["floor"] = server
 
-    def add_dovecot(self, kinds, store="maildir", cores=1):
+    def add_dovecot(self, kinds, store="maildir", cores=1, pair=None):
         why = "not asked for" if self.o.no_dovecot else dovecot.missing()
         if why:
             say("without Dovecot: " + why)
@@ -94,6 +107,8 @@ class Bench:
         server = dovecot.Dovecot(self._folder("dovecot-" + store), port + 10, port + 24, port + 43, cores_for(cores), store,
                                  self.people(kinds))
         server.name = "dovecot-" + store
+        if pair:
+            server.pop3s, server.pair = port + 95, pair
         server.create()
         server.start()
         self.servers[server.name] = server

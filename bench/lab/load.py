@@ -13,7 +13,7 @@ class Load:
         self.cpu = cpu  # core to pin the generator to
 
     def arguments(self, server, scenario, user, first, last, connections, **options):
-        port = server.lmtp if scenario == "lmtp" else server.pop3
+        port = server.lmtp if scenario == "lmtp" else server.pop3s if options.get("tls") == "implicit" else server.pop3
         words = [self.program, "--scenario", scenario, "--address", "127.0.0.1:%d" % port, "--user",
                  "%s@%s" % (user, DOMAIN), "--password", PASSWORD, "--first", str(first), "--last", str(last),
                  "--connections", str(connections), "--json", "-"] + server.load_arguments()

@@ -29,6 +29,8 @@ class Server:
         self.folder = folder
         self.pop3 = pop3
         self.lmtp = lmtp
+        self.pop3s = None  # with TLS from the first byte, where `pair` is set: (chain, key)
+        self.pair = None
         self.cores = cores
         self.process = None
         self.group = None
@@ -37,7 +39,7 @@ class Server:
         raise NotImplementedError
 
     def ports(self):
-        return [p for p in (self.pop3, self.lmtp) if p]
+        return [p for p in (self.pop3, self.lmtp, self.pop3s) if p]
 
     def start(self):
         self.group = Group(self.name, self.cores)
@@ -141,9 +143,14 @@ class Penfold(Server):
         with open(self.config, "w") as f:
             f.write("data: %s/data\nshards: %d\ndefault_domain: %s\nlisteners:\n"
                     "  - { protocol: pop3, address: \"127.0.0.1:%d\" }\n"
-                    "  - { protocol: lmtp, address: \"127.0.0.1:%d\" }\n%s%s"
-                    % (self.folder, self.shards, DOMAIN, self.pop3, self.lmtp,
-                       "" if "limits:" in self.extra else "limits: { exempt: [\"127.0.0.0/8\"] }\n", self.extra))
+                    "  - { protocol: lmtp, address: \"127.0.0.1:%d\" }\n"
+                    % (self.folder, self.shards, DOMAIN, self.pop3, self.lmtp))
+
+            if self.pair:
+                f.write("  - { protocol: pop3, address: \"127.0.0.1:%d\", tls: implicit }\n"
+                        "tls: { certificate: %s, key: %s }\n" % (self.pop3s, *self.pair))
+            f.write("" if "limits:" in self.extra else "limits: { exempt: [\"127.0.0.0/8\"] }\n")
+            f.write(self.extra)
 
     def verb(self, *words, stdin=None):
         done = subprocess.run([self.program, "--config", self.config, *words], input=stdin, text=True,

@@ -39,9 +39,12 @@ void conn_connect(struct conn *c)
 	c->pieces = 0;
 	c->out_bytes = 0;
 	c->want_out = false;
+	c->full = false;
 	memset(c->state, 0, o->scenario->state_bytes);
 	if (epoll_ctl(engine_epoll(c), EPOLL_CTL_ADD, c->fd, &event) < 0)
 		engine_fail(c, "epoll_ctl: %s", strerror(errno));
+	else if (o->secure == SECURE_IMPLICIT)
+		secure_begin(c);
 }
 
 void conn_close(struct conn *c, bool reset)
@@ -55,6 +58,7 @@ void conn_close(struct conn *c, bool reset)
 	close(c->fd);
 	c->fd = -1;
 	c->body = NULL;
+	secure_end(c);
 }
 
 void conn_send_ref(struct conn *c, const char *data, size_t bytes)
@@ -125,8 +129,47 @@ static void want_out(struct conn *c, bool on)
 	epoll_ctl(engine_epoll(c), EPOLL_CTL_MOD, c->fd, &event);
 }
 
+/* As much as a record holds from the pieces that wait. */
+static size_t gather(const struct conn *c, char *to)
+{
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < c->pieces && bytes < SECURE_RECORD_BYTES_MAX; i++) {
+		size_t room = SECURE_RECORD_BYTES_MAX - bytes;
+		size_t n = c->piece[i].iov_len < room ? c->piece[i].iov_len : room;
+
+		memcpy(to + bytes, c->piece[i].iov_base, n);
+		bytes += n;
+	}
+	return bytes;
+}
+
+static void flush_secure(struct conn *c)
+{
+	static char record[SECURE_RECORD_BYTES_MAX];
+	ssize_t n = 1;
+
+	c->full = false;
+	if (!secure_shaken(c)) {
+		if (c->fd >= 0)
+			want_out(c, c->full);
+		return;
+	}
+	while (c->fd >= 0 && c->pieces && n > 0) {
+		n = secure_write(c, record, gather(c, record));
+		if (n > 0)
+			consume(c, (size_t)n);
+	}
+	if (c->fd >= 0)
+		want_out(c, c->pieces > 0);
+}
+
 void conn_flush(struct conn *c)
 {
+	if (c->fd >= 0 && c->secure) {
+		flush_secure(c);
+		return;
+	}
 	while (c->fd >= 0 && c->pieces) {
 		struct msghdr message = {.msg_iov = c->piece, .msg_iovlen = c->pieces};
 		ssize_t n = sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -196,12 +239,28 @@ static size_t take_line(struct conn *c, const char *data, size_t bytes)
 
 static void take_input(struct conn *c, const char *data, size_t bytes)
 {
+	bool clear = !c->secure;
+
 	while (bytes && c->fd >= 0) {
 		size_t used = c->body ? take_body(c, data, bytes) : take_line(c, data, bytes);
 
 		data += used;
 		bytes -= used;
+		if (clear && c->secure && bytes)
+			engine_fail(c, "%zu octets in the clear behind the permission to begin TLS", bytes);
 	}
+}
+
+/* What has come, opened. The connection may be closed on the way, and opened again. */
+static void take_sealed(struct conn *c, const char *sealed, size_t bytes)
+{
+	static char plain[SECURE_RECORD_BYTES_MAX];
+	uint64_t connects = c->connects;
+	ssize_t n;
+
+	secure_feed(c, sealed, bytes);
+	while (c->fd >= 0 && c->connects == connects && (n = secure_read(c, plain, sizeof(plain))) > 0)
+		take_input(c, plain, (size_t)n);
 }
 
 static void end_of_input(struct conn *c)
@@ -221,7 +280,10 @@ void conn_event(struct conn *c, uint32_t events, char *buffer)
 		ssize_t n = recv(c->fd, buffer, IN_BYTES, MSG_DONTWAIT);
 
 		if (n > 0) {
-			take_input(c, buffer, (size_t)n);
+			if (c->secure)
+				take_sealed(c, buffer, (size_t)n);
+			else
+				take_input(c, buffer, (size_t)n);
 			conn_flush(c);
 			/* A short read has emptied the socket; an end that came after it makes a new event. */
 			if ((size_t)n < IN_BYTES && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))

@@ -20,6 +20,7 @@
 #include <sys/uio.h>
 
 #include "bench/load/message.h"
+#include "bench/load/secure.h"
 
 #define LINE_BYTES_MAX 1024   /* a status line: RFCs say 512; room to see what is wrong */
 #define OUT_BYTES_MAX 16384   /* commands waiting to leave: 100 recipients of 128 octets */
@@ -27,6 +28,7 @@
 #define IN_BYTES (256 * 1024) /* one read: a big UIDL or RETR in few calls */
 
 struct engine;
+struct ssl_session_st;
 
 struct conn {
 	struct engine *engine;
@@ -38,6 +40,11 @@ struct conn {
 	unsigned places_busy;     /* operations in flight */
 	uint64_t deadline_ns;     /* something must come before; 0: nothing is awaited */
 	bool want_out;            /* EPOLLOUT is armed */
+	bool full;                /* the socket has taken less than TLS wanted to send */
+	struct secure *secure;    /* TLS, once begun; NULL: in the clear */
+	struct ssl_session_st *ticket; /* of this place's last connection */
+	bool offered;             /* a ticket was, in this handshake */
+	bool secured;             /* a handshake of this place has succeeded before */
 	bool ready;               /* kept: open and told so */
 	bool reopen;              /* kept: was reset, to be opened again */
 

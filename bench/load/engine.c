@@ -108,6 +108,19 @@ void engine_done(struct conn *c, uint64_t intended_ns, uint64_t units, uint64_t 
 		histogram_add(&e->r->latency, now - intended_ns);
 }
 
+void engine_handshake(struct conn *c, bool resumed)
+{
+	struct engine *e = c->engine;
+
+	/* those of kept connections come before the window and belong to the run all the same */
+	if (e->stopped || (!e->started && !e->driver->kept))
+		return;
+	if (resumed)
+		e->r->handshakes_resumed++;
+	else
+		e->r->handshakes_full++;
+}
+
 void engine_free(struct conn *c)
 {
 	c->places_busy--;

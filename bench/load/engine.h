@@ -39,6 +39,8 @@ struct result {
 	uint64_t operations;         /* ended inside the window */
 	uint64_t units;              /* messages or deliveries, as the driver counts */
 	uint64_t payload_bytes;      /* verified or sent */
+	uint64_t handshakes_full;    /* TLS, ended inside the window */
+	uint64_t handshakes_resumed;
 	uint64_t errors;
 	uint64_t unstarted;          /* open loop: arrivals that never found a place; also in errors */
 	uint64_t unfinished;         /* still in flight when patience ended; also in errors */
@@ -69,6 +71,9 @@ void engine_ready(struct conn *c);
 /* The operation meant to start at `intended_ns` has ended well and meant
  * `units` messages of `bytes` octets together. Its place is still taken. */
 void engine_done(struct conn *c, uint64_t intended_ns, uint64_t units, uint64_t bytes);
+
+/* A TLS handshake has ended well. */
+void engine_handshake(struct conn *c, bool resumed);
 
 /* One place of the connection is free again. */
 void engine_free(struct conn *c);

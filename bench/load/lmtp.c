@@ -21,11 +21,12 @@
 
 #include "bench/load/driver.h"
 #include "bench/load/engine.h"
+#include "bench/load/secure.h"
 
-enum waiting { GREETING, LHLO, NOTHING, MAIL, RCPT, DATA, FINAL, QUIT, GONE };
+enum waiting { GREETING, LHLO, STARTTLS, NOTHING, MAIL, RCPT, DATA, FINAL, QUIT, GONE };
 
-static const char *const waiting_name[] = {"greeting", "LHLO", "nothing", "MAIL", "RCPT", "DATA", "end of data", "QUIT", "nothing"};
-static const char waiting_code[] = {'2', '2', '?', '2', '2', '3', '2', '2', '?'};
+static const char *const waiting_name[] = {"greeting", "LHLO", "STARTTLS", "nothing", "MAIL", "RCPT", "DATA", "end of data", "QUIT", "nothing"};
+static const char waiting_code[] = {'2', '2', '2', '?', '2', '2', '3', '2', '2', '?'};
 
 struct lmtp_shared {
 	struct message_pool pool;
@@ -136,12 +137,22 @@ static void advance(struct conn *c)
 	switch (s->waiting) {
 	case GREETING: s->waiting = LHLO; conn_send(c, "LHLO bench.example\r\n", 20); break;
 	case LHLO:
+		if (engine_options(c)->secure == SECURE_STARTTLS && !c->secure) {
+			s->waiting = STARTTLS;
+			conn_send(c, "STARTTLS\r\n", 10);
+			return;
+		}
 		s->waiting = NOTHING;
 		if (s->place_held)
 			engine_free(c);
 		else
 			engine_ready(c);
 		s->place_held = false;
+		break;
+	case STARTTLS:
+		s->waiting = LHLO; /* said again: RFC 3207 4.2 */
+		secure_begin(c);
+		conn_send(c, "LHLO bench.example\r\n", 20);
 		break;
 	case MAIL:
 		s->waiting = RCPT;

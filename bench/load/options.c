@@ -30,6 +30,7 @@ static const char help[] =
 	"POP3:    --pipeline K (1)  --retr one|all (all)  --keep  --no-digest  --expect-messages M\n"
 	"LMTP:    --size BYTES (4096)  --recipients R (1)  --per-connection K (0: whole run)  --dot-lines N (0)  --pipeline K (1)\n"
 	"idle:    --hold S (2)\n"
+	"TLS 1.3: --tls none|implicit|starttls (none)  --resume (each connection from the last one's ticket)\n"
 	"server:  --server-pid PID  --server-tree PID  --server-cgroup FOLDER   (each may be repeated)\n"
 	"output:  --json FILE|-  --tag TEXT\n"
 	"other:   --cpu N (pin to a core)  --seed N\n";
@@ -37,7 +38,7 @@ static const char help[] =
 enum option_id {
 	O_SCENARIO = 256, O_ADDRESS, O_CONNECTIONS, O_RATE, O_SECONDS, O_COUNT, O_WARMUP, O_TIMEOUT, O_MAX_ERRORS,
 	O_USER, O_FIRST, O_LAST, O_PASSWORD, O_PIPELINE, O_RETR, O_KEEP, O_NO_DIGEST, O_EXPECT, O_SIZE, O_DOT_LINES,
-	O_RECIPIENTS, O_PER_CONNECTION, O_HOLD, O_CPU, O_SEED, O_JSON, O_TAG, O_PID, O_TREE, O_CGROUP, O_HELP
+	O_RECIPIENTS, O_PER_CONNECTION, O_HOLD, O_CPU, O_SEED, O_JSON, O_TAG, O_PID, O_TREE, O_CGROUP, O_TLS, O_RESUME, O_HELP
 };
 
 static const struct option names[] = {
@@ -56,6 +57,7 @@ static const struct option names[] = {
 	{"seed", 1, NULL, O_SEED},               {"json", 1, NULL, O_JSON},
 	{"tag", 1, NULL, O_TAG},                 {"server-pid", 1, NULL, O_PID},
 	{"server-tree", 1, NULL, O_TREE},        {"server-cgroup", 1, NULL, O_CGROUP},
+	{"tls", 1, NULL, O_TLS},                 {"resume", 0, NULL, O_RESUME},
 	{"help", 0, NULL, O_HELP},               {NULL, 0, NULL, 0},
 };
 
@@ -95,6 +97,17 @@ static void parse_address(struct options *o, const char *text)
 	o->address_bytes = sizeof(*inet);
 }
 
+static enum secure_mode parse_tls(const char *text)
+{
+	static const char *const modes[] = {"none", "implicit", "starttls"};
+
+	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (strcmp(text, modes[i]) == 0)
+			return (enum secure_mode)i;
+	}
+	errx(2, "--tls: expected none, implicit or starttls, not \"%s\"", text);
+}
+
 static void add_target(struct options *o, int id, const char *text)
 {
 	struct usage_target *t = &o->server.target[o->server.count];
@@ -126,6 +139,8 @@ static bool take_load(struct options *o, int id, const char *arg)
 	case O_SEED: o->seed = (uint64_t)number("seed", arg, 0, 1e18); break;
 	case O_JSON: o->json = arg; break;
 	case O_TAG: o->tag = arg; break;
+	case O_TLS: o->secure = parse_tls(arg); break;
+	case O_RESUME: o->resume = true; break;
 	default: return false;
 	}
 	return true;
@@ -165,6 +180,8 @@ static void check(const struct options *o)
 	if (o->scenario->exclusive && users < o->connections)
 		errx(2, "%s: a maildrop is locked by its session: %u connections need as many users, not %llu",
 		     o->scenario->name, o->connections, (unsigned long long)users);
+	if (o->resume && o->secure == SECURE_NONE)
+		errx(2, "--resume: there is nothing to resume without --tls");
 	if (o->recipients > users)
 		errx(2, "--recipients: more than there are users");
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "bench/load/secure.h"
 #include "bench/load/usage.h"
 
 #define CONNECTIONS_MAX 50000 /* far above what one core can drive */
@@ -27,6 +28,8 @@ struct options {
 	const struct driver *scenario;
 	struct sockaddr_storage address;
 	socklen_t address_bytes;
+	enum secure_mode secure;
+	bool resume;           /* every TLS session but a place's first */
 
 	unsigned connections;
 	double rate;           /* arrivals a second; 0: closed loop */

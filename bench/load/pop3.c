@@ -17,15 +17,17 @@
 
 #include "bench/load/driver.h"
 #include "bench/load/engine.h"
+#include "bench/load/secure.h"
 
-enum command { GREETING, USER, PASS, STAT, UIDL, RETR, DELE, QUIT, FETCH_ALL, READY, SCRIPT_END };
+enum command { GREETING, STLS, USER, PASS, STAT, UIDL, RETR, DELE, QUIT, FETCH_ALL, READY, SCRIPT_END };
 
-static const char *const command_name[] = {"greeting", "USER", "PASS", "STAT", "UIDL", "RETR", "DELE", "QUIT"};
+static const char *const command_name[] = {"greeting", "STLS", "USER", "PASS", "STAT", "UIDL", "RETR", "DELE", "QUIT"};
 
-static const enum command script_login[] = {USER, PASS, STAT, QUIT, SCRIPT_END};
-static const enum command script_check[] = {USER, PASS, STAT, UIDL, QUIT, SCRIPT_END};
-static const enum command script_fetch[] = {USER, PASS, STAT, FETCH_ALL, QUIT, SCRIPT_END};
-static const enum command script_open[] = {USER, PASS, STAT, READY, SCRIPT_END};
+/* STLS stands first and is left out where nobody wants it. */
+static const enum command script_login[] = {STLS, USER, PASS, STAT, QUIT, SCRIPT_END};
+static const enum command script_check[] = {STLS, USER, PASS, STAT, UIDL, QUIT, SCRIPT_END};
+static const enum command script_fetch[] = {STLS, USER, PASS, STAT, FETCH_ALL, QUIT, SCRIPT_END};
+static const enum command script_open[] = {STLS, USER, PASS, STAT, READY, SCRIPT_END};
 
 struct asked {
 	enum command command;
@@ -84,6 +86,7 @@ static void ask(struct conn *c, enum command command, uint64_t argument, uint64_
 	case PASS: send_pattern(c, "PASS ", engine_options(c)->password); break;
 	case RETR:
 	case DELE: conn_sendf(c, "%s %" PRIu64 "\r\n", command_name[command], argument); break;
+	case STLS:
 	case STAT:
 	case UIDL:
 	case QUIT: conn_sendf(c, "%s\r\n", command_name[command]); break;
@@ -113,6 +116,12 @@ static void advance(struct conn *c)
 	unsigned window = engine_options(c)->pipeline;
 
 	while (s->unanswered < window && *s->script != SCRIPT_END && *s->script != READY) {
+		if (*s->script == STLS) { /* nothing may leave with it, or before its handshake */
+			if (s->unanswered)
+				return;
+			ask(c, *s->script++, 0, 0);
+			return;
+		}
 		if (*s->script != FETCH_ALL) {
 			ask(c, *s->script++, 0, 0);
 		} else if (!s->stat_known) {
@@ -222,6 +231,8 @@ static void pop3_line(struct conn *c, const char *line, size_t bytes)
 			retr_answer(c, line, bytes);
 			return; /* answered when the body is */
 		}
+		if (command == STLS)
+			secure_begin(c);
 		if (command == STAT)
 			stat_answer(c, line, bytes);
 		s->said_goodbye = command == QUIT;
@@ -283,7 +294,7 @@ static void session(struct conn *c, const enum command *script, uint64_t intende
 	struct pop3 *s = c->state;
 
 	conn_connect(c);
-	s->script = script;
+	s->script = script + (engine_options(c)->secure != SECURE_STARTTLS);
 	s->intended_ns = intended_ns;
 	ask(c, GREETING, 0, 0);
 }

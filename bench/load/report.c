@@ -55,6 +55,8 @@ void report_text(const struct options *o, const struct result *r)
 	for (unsigned i = 0; i < 4; i++)
 		printf("p%g %.1f  ", percents[i], (double)histogram_percentile(h, percents[i]) / 1e3);
 	printf("max %.1f  mean %.1f us\n", (double)h->max / 1e3, histogram_mean(h) / 1e3);
+	if (o->secure != SECURE_NONE)
+		printf("TLS 1.3  %" PRIu64 " full handshakes, %" PRIu64 " resumed\n", r->handshakes_full, r->handshakes_resumed);
 	text_server(o, r);
 	printf("client   %.1f us CPU per %s, %.0f %% of one core\n", each(r->self_cpu_ns, r->operations), o->scenario->unit,
 	       (double)r->self_cpu_ns / 1e7 / r->window_s);
@@ -109,6 +111,7 @@ void report_json(const struct options *o, const struct result *r)
 	        r->operations, per_second(r->operations, r), r->units, per_second(r->units, r));
 	fprintf(f, ", \"payload_bytes\": %" PRIu64 ", \"server_us\": %.3f, \"client_us\": %.3f", r->payload_bytes,
 	        each(server_ns(r), r->operations), each(r->self_cpu_ns, r->operations));
+	fprintf(f, ", \"tls_full\": %" PRIu64 ", \"tls_resumed\": %" PRIu64, r->handshakes_full, r->handshakes_resumed);
 	fprintf(f, ", \"opened\": %u, \"open_s\": %.3f", r->opened, r->open_s);
 	json_latency(f, &r->latency);
 	json_usage(f, "server_before", &r->server_before);

@@ -71,11 +71,17 @@ class Dovecot(Server):
             if not os.stat(path).st_mode & 0o001:
                 raise Failed("%s cannot be entered by Dovecot's users: choose another --work" % path)
 
+    def _ssl(self):
+        if not self.pair:
+            return "ssl = no"
+        return "ssl = yes\nssl_cert = <%s\nssl_key = <%s\nssl_min_protocol = TLSv1.2" % self.pair
+
     def command(self):
         first, _, last = self.cores.partition("-")
         with open(os.path.join(HERE, "dovecot.conf.in")) as f:
             text = f.read()
         for key, value in (("RUN", self.folder), ("POP3", self.pop3), ("LMTP", self.lmtp), ("IMAP", self.imap),
+                           ("POP3S", self.pop3s or 0), ("SSL", self._ssl()),
                            ("MAIL_LOCATION", "%s:%s/mail/%%n/box" % (self.store, self.folder)),
                            ("CORES", int(last or first) - int(first) + 1)):
             text = text.replace("@%s@" % key, str(value))

@@ -283,6 +283,8 @@
 #define TLS_PEM_BYTES_MAX MIB(1)           /* a file of certificates or a key; a larger one is the wrong file */
 #define TLS_CHAIN_MAX 16                   /* certificates of a chain */
 #define TLS_LOOK_MS 1000                   /* how often files are looked at */
+#define TLS_EXPIRY_WARN_DAYS 14            /* default: the log warns so long before; certbot renews at 30 */
+#define TLS_EXPIRY_TOLD_MAX 1024           /* warnings a day about certificates that expire: a folder of 100,000 must not be a flood in the log */
 #define TICKET_SPAN_S 43200                /* a key's time and a ticket's life: longer than between two polls, over a night */
 #define TICKET_SECRETS_MAX 8               /* in a file of them */
 #define NET_POOL_TLS_SMALL_MAX 256         /* 1 MiB */

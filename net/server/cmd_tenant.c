@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_tenant.c - the verbs tenant add, list, remove, set. */
+/* cmd_tenant.c - the verbs tenant add, list, remove, set, suspend, resume. */
 #include "net/server/cli_args.h"
 
 #include <stdio.h>
@@ -59,6 +59,27 @@ static int cmd_tenant_set(struct cli *cli, int argc, char **argv)
 	if (!e)
 		e = manage_commit(m);
 	return done(cli, m, e, "changed", argv[0]);
+}
+
+/* The verbs operators look for first; both do what `tenant set NAME suspended=` does. */
+static int suspended(struct cli *cli, const char *verb, bool on, int argc, char **argv)
+{
+	struct setting_value value = { .number = on };
+	int status;
+	if (!cli_take(verb, none, &argc, argv, 1, 1))
+		return CLI_USAGE;
+	struct manage *m = cli_manage(cli, &status);
+	return m ? done(cli, m, manage_tenant_set(m, slice_str(argv[0]), SET_SUSPENDED, &value), on ? "suspended" : "resumed", argv[0]) : status;
+}
+
+static int cmd_tenant_suspend(struct cli *cli, int argc, char **argv)
+{
+	return suspended(cli, "tenant suspend", true, argc, argv);
+}
+
+static int cmd_tenant_resume(struct cli *cli, int argc, char **argv)
+{
+	return suspended(cli, "tenant resume", false, argc, argv);
 }
 
 /* ---- list ---- */
@@ -159,5 +180,8 @@ const struct verb tenant_verbs[] = {
 	  "  trusted_networks      no delay behind failed logins from there: \"192.0.2.0/24 2001:db8::/48\", or none\n"
 	  "All of the changes are made or none. A running server sees them within a second.",
 	  cmd_tenant_set },
+	{ "tenant suspend", "NAME", "nobody of it logs in and mail for it is refused, until it is resumed",
+	  "A running server sees it within a second. Sessions that are open stay open.", cmd_tenant_suspend },
+	{ "tenant resume", "NAME", "take a suspension back", NULL, cmd_tenant_resume },
 	{ NULL, NULL, NULL, NULL, NULL }
 };

@@ -91,6 +91,7 @@ struct raw {
 	} xmit;
 	struct {
 		char *certificate, *key, *certificates, *ticket_keys, *cache_bytes_max;
+		uint32_t expiry_warn_days;
 	} tls;
 	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;
@@ -236,7 +237,8 @@ static const cyaml_schema_field_t xmit_fields[] = {
 };
 static const cyaml_schema_field_t tls_fields[] = { SUB_PATH("certificate", tls, certificate), SUB_PATH("key", tls, key),
 						   SUB_PATH("certificates", tls, certificates), SUB_PATH("ticket_keys", tls, ticket_keys),
-						   SUB_TEXT("cache_bytes_max", tls, cache_bytes_max), CYAML_FIELD_END };
+						   SUB_TEXT("cache_bytes_max", tls, cache_bytes_max), SUB_INT("expiry_warn_days", tls, expiry_warn_days),
+						   CYAML_FIELD_END };
 static const cyaml_schema_field_t net_fields[] = { SUB_INT("connections_max", net, connections_max), SUB_INT("stall_s", net, stall_s),
 						   SUB_INT("stop_grace_ms", net, stop_grace_ms), CYAML_FIELD_END };
 static const cyaml_schema_field_t limits_fields[] = {
@@ -339,6 +341,7 @@ static const struct key keys[] = {
 	N(xmit, answer_ms_max, RELAY_ANSWER_MS_MAX, 10, 600000),
 	N(xmit, data_ms_max, RELAY_DATA_MS_MAX, 10, 600000),
 	B(tls, cache_bytes_max, TLS_CERTIFICATES_BYTES_MAX, KIB(64), MIB(1 << 16)),
+	N(tls, expiry_warn_days, TLS_EXPIRY_WARN_DAYS, 0, 3650),
 	N(redis, database, 0, 0, 1 << 20),
 	N(redis, ttl_ms, FLEET_TTL_MS, 200, 600000),
 	N(redis, renew_ms, FLEET_RENEW_MS, 10, 300000),

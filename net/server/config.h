@@ -120,6 +120,7 @@ struct config {
 		char *certificate, *key, *certificates, *ticket_keys; /* NULL: none */
 		char *where_certificate, *where_certificates, *where_ticket_keys;
 		uint64_t cache_bytes_max;
+		uint32_t expiry_warn_days;
 	} tls;
 	struct {
 		uint32_t connections_max, stall_s, stop_grace_ms;

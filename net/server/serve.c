@@ -362,7 +362,7 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 static enum err open_tls(const struct config *c)
 {
 	const struct tls_config tls = { c->tls.certificate, c->tls.key, c->tls.certificates, c->tls.ticket_keys, c->tls.cache_bytes_max,
-					c->tls.where_certificate, c->tls.where_certificates, c->tls.where_ticket_keys };
+					c->tls.where_certificate, c->tls.where_certificates, c->tls.where_ticket_keys, c->tls.expiry_warn_days };
 	return tls.certificate || tls.folder ? tls_open_process(&tls) : OK;
 }
 

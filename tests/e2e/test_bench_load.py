@@ -4,12 +4,16 @@
 A small POP3 and LMTP server answers honestly, or with one lie; build/bench/load must pass
 the honest one and name each lie. Without this, every figure in bench/ would rest on trust."""
 
+import json
 import os
 import socketserver
+import ssl
 import subprocess
 import threading
 
 import pytest
+
+from tls import make_pair
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.dirname(os.path.abspath(os.environ.get("PENFOLD", os.path.join(TOP, "build", "penfold"))))
@@ -28,10 +32,53 @@ class Mailbox:
     def __init__(self, lie=None):
         self.lie = lie
         self.messages = []
+        self.pair = None
+        self.context = None
+
+    def tls(self):
+        """One context for all connections: what makes tickets good."""
+        if not self.context or self.lie == "forgets":
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(*self.pair)
+            if self.lie == "no-ticket":
+                self.context.num_tickets = 0
+            if self.lie == "old":
+                self.context.maximum_version = ssl.TLSVersion.TLSv1_2
+        return self.context
 
 
-class Pop3(socketserver.StreamRequestHandler):
+class Handler(socketserver.StreamRequestHandler):
+    def setup(self):
+        super().setup()
+        if self.server.implicit:
+            self.begin_tls()
+
+    def begin_tls(self):
+        try:
+            self.connection = self.server.box.tls().wrap_socket(self.connection, server_side=True)
+        except (OSError, ssl.SSLError):
+            return
+        self.rfile = self.connection.makefile("rb")
+        self.wfile = self.connection.makefile("wb", buffering=0)
+
     def handle(self):
+        try:
+            self.talk()
+        except OSError:
+            pass  # the client has seen enough
+
+    def finish(self):
+        try:
+            if isinstance(self.connection, ssl.SSLSocket):
+                self.connection.settimeout(0)  # says goodbye, does not wait for the client's
+                self.connection.unwrap()
+        except OSError:
+            pass
+        self.connection.close()
+
+
+class Pop3(Handler):
+    def talk(self):
         box = self.server.box
         lie = box.lie
         say = self.wfile.write
@@ -46,6 +93,10 @@ class Pop3(socketserver.StreamRequestHandler):
                 say(b"+OK\r\n")
             elif verb == b"PASS":
                 say(b"-ERR [IN-USE] wait\r\n" if lie == "in-use" else b"+OK\r\n")
+            elif verb == b"STLS":
+                say(b"-ERR no\r\n" if lie == "no-stls" else b"+OK go\r\n+OK\r\n" if lie == "injected" else b"+OK go\r\n")
+                self.begin_tls()
+                say = self.wfile.write
             elif verb == b"STAT":
                 say(b"+OK %d %d\r\n" % (len(box.messages), sizes + (lie == "stat-octets")))
             elif verb == b"UIDL":
@@ -85,8 +136,8 @@ class Pop3(socketserver.StreamRequestHandler):
         say(b".\r\n")
 
 
-class Lmtp(socketserver.StreamRequestHandler):
-    def handle(self):
+class Lmtp(Handler):
+    def talk(self):
         box = self.server.box
         say = self.wfile.write
         say(b"220 hello\r\n")
@@ -95,6 +146,10 @@ class Lmtp(socketserver.StreamRequestHandler):
             verb = self.rfile.readline()[:4]
             if verb == b"LHLO":
                 say(b"250-me\r\n250 PIPELINING\r\n")
+            elif verb == b"STAR":
+                say(b"220 go\r\n")
+                self.begin_tls()
+                say = self.wfile.write
             elif verb == b"RCPT":
                 recipients += 1
                 say(b"550 5.1.1 no\r\n" if box.lie == "no-such-user" else b"250 2.1.5 OK\r\n")
@@ -125,9 +180,10 @@ class Threaded(socketserver.ThreadingTCPServer):
 
 
 class Served:
-    def __init__(self, handler, box):
+    def __init__(self, handler, box, implicit=False):
         self.server = Threaded(("127.0.0.1", 0), handler)
         self.server.box = box
+        self.server.implicit = implicit
         self.port = self.server.server_address[1]
 
     def __enter__(self):
@@ -194,6 +250,66 @@ def test_a_lying_maildrop_is_named(lie, scenario, words):
     assert words in out
 
 
+# ---- TLS ----
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return make_pair(str(tmp_path_factory.mktemp("pair")), "mail.bench.example")
+
+
+def over_tls(pair, mode, *options, scenario="pop3-login", handler=Pop3, lie=None):
+    box = Mailbox(lie)
+    box.pair = pair
+    with Served(handler, box, mode == "implicit") as served:
+        code, out = served.load(scenario, "--count", "6", "--tls", mode, "--json", "-", *options)
+    return code, json.loads(out), box
+
+
+@pytest.mark.parametrize("mode", ["implicit", "starttls"])
+@pytest.mark.parametrize("resume, full, resumed", [([], 6, 0), (["--resume"], 1, 5)])
+def test_honest_tls_is_counted(pair, mode, resume, full, resumed):
+    code, figures, _ = over_tls(pair, mode, *resume)
+    assert code == 0 and figures["operations"] == 6, figures
+    assert (figures["tls_full"], figures["tls_resumed"]) == (full, resumed)
+
+
+@pytest.mark.parametrize("mode", ["implicit", "starttls"])
+def test_an_honest_delivery_over_tls_passes(pair, mode):
+    """A message of several records; each connection but the first resumed."""
+    code, figures, box = over_tls(pair, mode, "--resume", "--size", "200000", "--per-connection", "2", "--recipients", "2", scenario="lmtp",
+                                  handler=Lmtp)
+    assert code == 0 and [len(m) for m in box.messages] == [200000] * 6, figures
+    assert figures["tls_full"] == 1 and figures["tls_resumed"] >= 2
+
+
+def test_a_maildrop_over_tls_is_verified(pair):
+    box = Mailbox()
+    box.pair = pair
+    with Served(Lmtp, box, True) as served:
+        code, out = served.load("lmtp", "--tls", "implicit", "--count", "4", "--size", "40000", "--dot-lines", "5")
+        assert code == 0, out
+    for lie, wanted in ((None, 0), ("retr-flip", 1)):
+        box.lie = lie
+        with Served(Pop3, box, True) as served:
+            code, out = served.load("pop3-retr", "--tls", "implicit", "--count", "9", "--pipeline", "3")
+        assert code == wanted and (not lie or "does not match its digest" in out), out
+
+
+@pytest.mark.parametrize("lie, mode, words", [
+    ("forgets", "implicit", "the server has not resumed its ticket"), ("forgets", "starttls", "the server has not resumed its ticket"),
+    ("no-ticket", "implicit", "the server has given no ticket"), ("old", "implicit", "TLSv1.2, not TLSv1.3"),
+    ("no-stls", "starttls", "STLS answered: -ERR"), ("injected", "starttls", "in the clear behind the permission")])
+def test_lying_tls_is_named(pair, lie, mode, words):
+    code, figures, _ = over_tls(pair, mode, "--resume", lie=lie)
+    assert code == 1 and words in figures["error_text"][0], figures
+
+
+def test_nobody_speaks_tls_there():
+    with Served(Pop3, Mailbox()) as served:
+        code, out = served.load("pop3-login", "--tls", "implicit", "--count", "3")
+    assert code == 1 and "TLS handshake: WRONG_VERSION_NUMBER" in out, out
+
+
 @pytest.mark.parametrize("lie, words", [
     ("no-such-user", "RCPT answered: 550"), ("full", "end of data answered: 452")])
 def test_a_refused_delivery_is_named(lie, words):
@@ -222,7 +338,9 @@ def test_nobody_there():
 
 @pytest.mark.parametrize("words", [
     ["--scenario", "nonsense"], ["--scenario", "pop3-login"], ["--scenario", "lmtp", "--address", "x"],
-    ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--connections", "9", "--last", "8"]])
+    ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--connections", "9", "--last", "8"],
+    ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--tls", "maybe"],
+    ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--resume"]])
 def test_wrong_options_are_refused(words):
     done = subprocess.run([LOAD, *words], stderr=subprocess.PIPE, text=True, timeout=10, check=False)
     assert done.returncode == 2

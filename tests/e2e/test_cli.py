@@ -85,6 +85,7 @@ def test_outcomes(demo):
             (FAILED, 'tenant', 'remove', 'demo'), (NOT_FOUND, 'tenant', 'list', 'nobody'), (USAGE, 'tenant', 'set', 'demo'),
             (USAGE, 'tenant', 'set', 'demo', 'suspended=perhaps'), (USAGE, 'tenant', 'set', 'demo', 'nonsense=1'), (USAGE, 'tenant', 'set', 'demo', 'quota_bytes'),
             (NOT_FOUND, 'tenant', 'set', 'nobody', 'suspended=yes'),
+            (NOT_FOUND, 'tenant', 'suspend', 'nobody'), (NOT_FOUND, 'tenant', 'resume', 'nobody'), (USAGE, 'tenant', 'suspend'),
             (USAGE, 'domain', 'add', 'x.example'), (NOT_FOUND, 'domain', 'add', 'x.example', '--tenant', 'nobody'),
             (USAGE, 'domain', 'add', 'x..example', '--tenant', 'demo'), (USAGE, 'domain', 'add', 'x y', '--tenant', 'demo'),
             (FAILED, 'domain', 'add', DOMAIN.upper(), '--tenant', 'demo'), (NOT_FOUND, 'domain', 'add', 'x.example', '--alias-of', 'y.example'),
@@ -302,8 +303,21 @@ def test_running_server_follows(penfold):
 
     p.run('tenant', 'set', 'demo', 'suspended=no')
     within_a_second(lambda: p.pop3('ann').close())
+    p.run('tenant', 'suspend', 'demo')
+    within_a_second(suspended)
+    p.run('tenant', 'resume', 'demo')
+    within_a_second(lambda: p.pop3('ann').close())
 
-    # by hand in the database, as good as ours
+    # by hand in the database, as good as ours: first the tenant, then an account
+    def by_hand_tenant(value):
+        with sqlite3.connect(os.path.join(p.data, 'directory.db')) as db:
+            db.execute("UPDATE tenants SET suspended = ? WHERE name = 'demo'", (value,))
+        db.close()
+    by_hand_tenant(1)
+    within_a_second(suspended)
+    by_hand_tenant(0)
+    within_a_second(lambda: p.pop3('ann').close())
+
     with sqlite3.connect(os.path.join(p.data, 'directory.db')) as db:
         db.execute("UPDATE accounts SET suspended = 1 WHERE local_part = 'ann'")
     db.close()

@@ -101,7 +101,7 @@ def test_the_documented_configuration_is_good(tmp_path):
     with open(os.path.join(TOP, 'deploy', 'penfold.yaml')) as f:
         text = f.read()
     # a key that is commented out: "# key: value", with or without indentation of its own
-    full = re.sub(r'^# (?=(?:shards|default_domain|hostname|user|admin_socket): |tls:\n|  (?:certificate|key|certificates|cache_bytes_max|ticket_keys): )',
+    full = re.sub(r'^# (?=(?:shards|default_domain|hostname|user|admin_socket): |tls:\n|  (?:certificate|key|certificates|cache_bytes_max|expiry_warn_days|ticket_keys): )',
                   '', text, flags=re.M)
     full = re.sub(r'^# - \{', '  - {', full, flags=re.M)  # listeners
     full = re.sub(r'^user: penfold  .*', '', full, flags=re.M)  # Redis's, below

@@ -7,12 +7,12 @@ import subprocess
 from penfold import Penfold, free_ports
 
 
-def make_pair(folder, name, chain='cert.pem', key='key.pem', rsa=False):
+def make_pair(folder, name, chain='cert.pem', key='key.pem', rsa=False, days=30):
     """A self-signed pair for `name`; each file appears whole."""
     os.makedirs(folder, exist_ok=True)
     kind = ['-newkey', 'rsa:2048'] if rsa else ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256']
     c, k = os.path.join(folder, chain), os.path.join(folder, key)
-    subprocess.run(['openssl', 'req', '-x509', *kind, '-nodes', '-days', '30', '-subj', f'/CN={name}', '-addext',
+    subprocess.run(['openssl', 'req', '-x509', *kind, '-nodes', '-days', str(days), '-subj', f'/CN={name}', '-addext',
                     f'subjectAltName=DNS:{name},IP:127.0.0.1', '-keyout', k + '.new', '-out', c + '.new'],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.chmod(k + '.new', 0o600)

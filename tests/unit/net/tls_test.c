@@ -391,6 +391,40 @@ static void tickets(void **state)
 	}
 }
 
+/* ticket.c's clock, and nobody else's here: BoringSSL has gettimeofday. */
+static time_t ahead_s;
+time_t time(time_t *out)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	now.tv_sec += ahead_s;
+	if (out)
+		*out = now.tv_sec;
+	return now.tv_sec;
+}
+
+/* Keys change with the span, and those of the one before (and of a clock that is ahead) are still taken. */
+static void rotation(void **state)
+{
+	(void)state;
+	SSL_SESSION *ticket = NULL;
+	for (int way = -1; way <= 1; way += 2) {
+		write_secrets(way < 0 ? SECRET_A : SECRET_B SECRET_A);
+		open_process(false, true);
+		for (int spans = 0; spans < 4; spans++) { /* each resumption's new ticket is of its own span */
+			assert_int_equal(resumes(&ticket, TLS1_3_VERSION), spans > 0 || way > 0);
+			ahead_s += way * TICKET_SPAN_S;
+		}
+		assert_true(resumes(&ticket, TLS1_3_VERSION));
+		ahead_s += way * 2 * TICKET_SPAN_S;
+		assert_false(resumes(&ticket, TLS1_3_VERSION));
+		assert_true(resumes(&ticket, TLS1_3_VERSION));
+		tls_close_process();
+	}
+	ahead_s = 0;
+	SSL_SESSION_free(ticket);
+}
+
 static void bad_secrets(void **state)
 {
 	(void)state;
@@ -572,7 +606,7 @@ static void many_names(void **state)
 	(void)state;
 	enum { NAMES = 3000 };
 	char path[64];
-	const struct certificates_config config = { chain_path, key_path, names_path, NULL, NULL, KIB(1024) };
+	const struct certificates_config config = { .chain_path = chain_path, .key_path = key_path, .folder = names_path, .cache_bytes_max = KIB(1024) };
 	make_named("all", "all", "tls.crt", "tls.key", false);
 	for (int i = 0; i < NAMES; i++) {
 		snprintf(path, sizeof path, "n%d.many.example", i);
@@ -614,6 +648,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(changed_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(floods, setup, teardown),
 		cmocka_unit_test(tickets),
+		cmocka_unit_test(rotation),
 		cmocka_unit_test(bad_secrets),
 		cmocka_unit_test(names),
 		cmocka_unit_test_setup_teardown(swaps, setup, teardown),

@@ -10,6 +10,8 @@
  *     imap_commands.c   the table of commands
  *     imap_words.c      tagged answers, and the table from outcomes to words and codes
  *     imap_update.c     what the client has not been told yet: EXPUNGE, VANISHED, EXISTS, FETCH
+ *     imap_search*.c    searching: imap_search.h
+ *     imap_thread.c     threads: imap_thread.h
  *     imap_cmd_*.c      one command a file, with its nearest kin (SELECT and EXAMINE)
  *
  * How a command is written.  It is a function `enum step imap_cmd_x(struct imap_session *p)` with a line in the table, which says
@@ -138,7 +140,8 @@ extern struct imap_config imap_settings;
 /* What is announced behind login: every one of them works. */
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
-	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE"
+	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
+	"ESEARCH SEARCHRES WITHIN"
 
 /* ---- the table (imap_commands.c) ---- */
 
@@ -241,6 +244,7 @@ struct imap_set {
 };
 /* Reads a sequence set and judges it by the view; false: the parser has noted why. Released by imap_set_release. */
 bool imap_set_read(struct imap_session *p, struct imap_set *set_out);
+bool imap_set_read_as(struct imap_session *p, bool uid, struct imap_set *set_out); /* of UIDs or of message numbers */
 void imap_set_release(struct imap_set *set);
 /* The next message of the set, ascending; false at the end. */
 bool imap_set_next(const struct imap_session *p, struct imap_set *set, uint32_t *index_out);
@@ -303,6 +307,7 @@ IMAP_CMD(move);
 IMAP_CMD(namespace);
 IMAP_CMD(noop);
 IMAP_CMD(rename);
+IMAP_CMD(search);
 IMAP_CMD(select);
 IMAP_CMD(setquota);
 IMAP_CMD(starttls);

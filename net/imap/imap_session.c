@@ -2,7 +2,7 @@
 /*
  * imap_session.c - a session's way through RFC 9051's four states: greeting, entering the account, every end; and what net calls.
  */
-#include "net/imap/imap_private.h"
+#include "net/imap/imap_search.h"
 
 #include "core/base/log.h"
 #include "core/base/metrics.h"
@@ -53,6 +53,7 @@ enum step imap_enter(struct imap_session *p)
 void imap_leave_folder(struct imap_session *p)
 {
 	folder_unwatch(&p->watch);
+	imap_saved_forget(p);
 	if (p->view)
 		view_close(p->view);
 	p->view = NULL;

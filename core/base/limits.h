@@ -366,6 +366,10 @@
 #define IMAP_SEEN_MESSAGES 256                  /* that FETCH marks in one commit */
 #define IMAP_APPEND_MESSAGES_MAX 200            /* of one command (RFC 3502): their bodies are pieces of one commit, COMMIT_PIECES_MAX */
 #define IMAP_ID_PAIRS_MAX 30                    /* RFC 2971 section 3.3 */
+#define IMAP_SEARCH_KEYS_MAX 4096               /* of one SEARCH: clients OR hundreds of Message-IDs */
+#define IMAP_SEARCH_DEPTH_MAX 1024              /* lists, NOTs and ORs inside each other: two bytes of the client each; OR chains of such clients */
+#define IMAP_SEARCH_SCRATCH_BYTES_MAX MIB(4)    /* of one header field of IMAP_HEADER_BYTES_MAX, decoded and folded */
+#define IMAP_SEARCH_WINDOW_BYTES KIB(16)        /* folded text of a body that is looked through at once */
 #define IMAP_AUTH_TRIES_MAX 5                   /* default; wrong passwords in one connection */
 #define IMAP_BAD_COMMANDS_MAX 20                /* default; senseless commands in a row */
 #define IMAP_LOGIN_IDLE_MS_MAX 60000u           /* default; before login */

@@ -107,8 +107,7 @@ enum err imap_fetch_flush(struct imap_session *p, struct imap_fetch *f)
 
 /* ---- fields ---- */
 
-/* Prefix and header, in one piece. */
-static enum err load_header(struct imap_source *s)
+enum err imap_source_header(struct imap_source *s)
 {
 	uint64_t bytes = min_u64(s->m.header_bytes, s->m.bytes);
 	if (s->header)
@@ -179,7 +178,7 @@ static enum err fields_inside(struct imap_fetch *f, const struct imap_item *item
 static enum err fields(struct imap_fetch *f, const struct imap_item *item)
 {
 	struct imap_source *s = f->source;
-	enum err e = load_header(s);
+	enum err e = imap_source_header(s);
 	if (e != OK)
 		return e;
 	f->bytes.owned = xmalloc(s->header_bytes + 2);

@@ -234,25 +234,56 @@ static bool digits(const char *p, int n, int *out)
 	return true;
 }
 
+static int month_of(const char *p)
+{
+	static const char months[] = "janfebmaraprmayjunjulaugsepoctnovdec";
+	int month = 0;
+	while (month < 12 && !slice_eq_nocase(slice_of(p, 3), slice_of(months + 3 * month, 3)))
+		month++;
+	return month;
+}
+
+static bool day_good(int day, int month)
+{
+	static const int days[] = { 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+	return month < 12 && day >= 1 && day <= days[month];
+}
+
+static bool date_char(unsigned char c) { return c == '-' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
+
+bool imap_date(struct imap_args *a, int64_t *day_out)
+{
+	struct slice s;
+	int day, year;
+	if (imap_peek(a, '"') ? !quoted(a, &s) : !run_of(a, date_char, &s))
+		return no(a, "expected a date");
+	int width = s.len == 10 ? 1 : 2; /* digits of the day */
+	if (s.len < 10 || s.len > 11 || !digits(s.ptr, width, &day) || s.ptr[width] != '-' || s.ptr[width + 4] != '-' ||
+	    !digits(s.ptr + width + 5, 4, &year))
+		return no(a, "a date out of form");
+	int month = month_of(s.ptr + width + 1);
+	if (!day_good(day, month))
+		return no(a, "no such date");
+	*day_out = days_of(year, month + 1, day);
+	return true;
+}
+
 /* "14-Jan-2025 09:30:00 +0100", a day of one digit with a space before it (or, as many write it, a zero). */
 bool imap_date_time(struct imap_args *a, int64_t *seconds_out, int16_t *zone_min_out)
 {
-	static const char months[] = "janfebmaraprmayjunjulaugsepoctnovdec";
 	struct slice s;
-	int day, month = 0, year, h, m, sec, zh, zm;
+	int day, month, year, h, m, sec, zh, zm;
 	if (!imap_peek(a, '"') || !quoted(a, &s))
 		return no(a, "expected a date and time");
 	if (s.len != 26 || s.ptr[2] != '-' || s.ptr[6] != '-' || s.ptr[11] != ' ' || s.ptr[14] != ':' || s.ptr[17] != ':' || s.ptr[20] != ' ' ||
 	    (s.ptr[21] != '+' && s.ptr[21] != '-'))
 		return no(a, "a date and time out of form");
-	while (month < 12 && !slice_eq_nocase(slice_of(s.ptr + 3, 3), slice_of(months + 3 * month, 3)))
-		month++;
+	month = month_of(s.ptr + 3);
 	if (!(s.ptr[0] == ' ' ? digits(s.ptr + 1, 1, &day) : digits(s.ptr, 2, &day)) || month == 12 || !digits(s.ptr + 7, 4, &year) ||
 	    !digits(s.ptr + 12, 2, &h) || !digits(s.ptr + 15, 2, &m) || !digits(s.ptr + 18, 2, &sec) || !digits(s.ptr + 22, 2, &zh) ||
 	    !digits(s.ptr + 24, 2, &zm))
 		return no(a, "a date and time out of form");
-	static const int days[] = { 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
-	if (day < 1 || day > days[month] || h > 23 || m > 59 || sec > 60 || zh > 23 || zm > 59)
+	if (!day_good(day, month) || h > 23 || m > 59 || sec > 60 || zh > 23 || zm > 59)
 		return no(a, "no such date and time");
 	int zone = (s.ptr[21] == '-' ? -1 : 1) * (60 * zh + zm);
 	*zone_min_out = (int16_t)zone;

@@ -42,6 +42,7 @@ bool imap_list_mailbox(struct imap_args *a, struct slice *out); /* a pattern: '%
 bool imap_mailbox(struct imap_args *a, struct slice *out);      /* a safe name, UTF-8, '/' between levels; INBOX in this case */
 bool imap_number(struct imap_args *a, uint64_t max, uint64_t *out);
 bool imap_set_text(struct imap_args *a, struct slice *out);     /* "1:3,*" as it stands, or "$" */
+bool imap_date(struct imap_args *a, int64_t *day_out); /* "1-Feb-1994", quoted or not; days since 1970-01-01 */
 bool imap_date_time(struct imap_args *a, int64_t *seconds_out, int16_t *zone_min_out); /* quoted: RFC 9051 date-time */
 /* "()" or "(a b)": imap_open takes '('; imap_more is true before each member, taking the space between, and false at ')', which it takes. */
 bool imap_open(struct imap_args *a);

@@ -10,6 +10,8 @@
  *     imap_commands.c   the table of commands
  *     imap_words.c      tagged answers, and the table from outcomes to words and codes
  *     imap_update.c     what the client has not been told yet: EXPUNGE, VANISHED, EXISTS, FETCH
+ *     imap_search*.c    searching: imap_search.h
+ *     imap_thread.c     threads: imap_thread.h
  *     imap_cmd_*.c      one command a file, with its nearest kin (SELECT and EXAMINE)
  *
  * How a command is written.  It is a function `enum step imap_cmd_x(struct imap_session *p)` with a line in the table, which says
@@ -124,6 +126,7 @@ struct imap_session {
 	bool lost : 1;      /* another node has the account */
 	struct imap_command *cmd; /* NULL: none in progress; in IDLE too, so that it costs no more than waiting does */
 	char *idle_tag;           /* in IDLE: its tag; poked when the folder changes */
+	char *long_tag;           /* of a line that is too long and has not ended */
 	struct subject *subject;
 	struct account *account;
 	struct owner_hold hold; /* keeps the account on this node */
@@ -145,7 +148,8 @@ extern struct imap_config imap_settings;
 /* What is announced behind login: every one of them works. */
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
-	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE"
+	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
+	"ESEARCH SEARCHRES WITHIN"
 
 /* For `penfold why`. */
 void imap_note(const struct imap_session *p, enum decision_kind kind, const char *reason, struct slice login, uint32_t delay_ms, uint32_t failures);
@@ -253,6 +257,7 @@ struct imap_set {
 };
 /* Reads a sequence set and judges it by the view; false: the parser has noted why. Released by imap_set_release. */
 bool imap_set_read(struct imap_session *p, struct imap_set *set_out);
+bool imap_set_read_as(struct imap_session *p, bool uid, struct imap_set *set_out); /* of UIDs or of message numbers */
 void imap_set_release(struct imap_set *set);
 /* The next message of the set, ascending; false at the end. */
 bool imap_set_next(const struct imap_session *p, struct imap_set *set, uint32_t *index_out);
@@ -315,6 +320,7 @@ IMAP_CMD(move);
 IMAP_CMD(namespace);
 IMAP_CMD(noop);
 IMAP_CMD(rename);
+IMAP_CMD(search);
 IMAP_CMD(select);
 IMAP_CMD(setquota);
 IMAP_CMD(starttls);

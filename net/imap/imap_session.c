@@ -2,12 +2,13 @@
 /*
  * imap_session.c - a session's way through RFC 9051's four states: greeting, entering the account, every end; and what net calls.
  */
-#include "net/imap/imap_private.h"
+#include "net/imap/imap_search.h"
 
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 METRIC_COUNTER(logins, "imap_logins_total", "IMAP sessions that logged in");
 
@@ -105,6 +106,7 @@ enum step imap_enter(struct imap_session *p)
 void imap_leave_folder(struct imap_session *p)
 {
 	folder_unwatch(&p->watch);
+	imap_saved_forget(p);
 	if (p->view)
 		view_close(p->view);
 	p->view = NULL;
@@ -151,12 +153,28 @@ static enum step take_line(struct session *s, struct slice line)
 	return imap_line(p, line);
 }
 
+/* A longer line is never taken, but its tag is kept: a client waits for an answer that bears it. */
+static size_t see_long_line(struct session *s, struct slice begun)
+{
+	struct imap_session *p = imap_of(s);
+	struct imap_args a;
+	struct slice tag;
+	imap_args_init(&a, begun, &s->command, false);
+	if (!p->long_tag && !p->cmd && !p->idle_tag && imap_tag(&a, &tag) && imap_skip(&a, ' '))
+		p->long_tag = slice_dup(tag);
+	return s->proto->line_bytes_max;
+}
+
 static enum step take_long_line(struct session *s)
 {
 	struct imap_session *p = imap_of(s);
 	p->spoke = true;
+	if (p->cmd && !p->long_tag && imap_read_verb(p->cmd))
+		p->long_tag = slice_dup(p->cmd->tag);
 	imap_command_free(p);
-	REPLY_LIT(&s->reply, "* BAD [TOOBIG] the line is too long\r\n");
+	reply_printf(&s->reply, "%s BAD [TOOBIG] the line is too long\r\n", p->long_tag ? p->long_tag : "*");
+	free(p->long_tag);
+	p->long_tag = NULL;
 	if (++p->bad_in_row < imap_settings.bad_commands_max)
 		return STEP_NEXT;
 	REPLY_LIT(&s->reply, "* BYE too many bad commands\r\n");
@@ -206,6 +224,7 @@ static void closed(struct session *s, enum session_end how)
 			  LOG_STR("tenant", p->subject ? p->subject->tenant : slice_of(NULL, 0)),
 			  LOG_STR("user", p->subject ? p->subject->name : slice_of(NULL, 0)), LOG_Z("how", names[how]),
 			  LOG_U64("sent_bytes", s->reply.sent_bytes + s->reply.queued_bytes));
+	free(p->long_tag);
 	imap_command_free(p);
 	imap_leave(p);
 }
@@ -241,6 +260,7 @@ const struct proto imap_proto = {
 	.open = greet,
 	.line = take_line,
 	.too_long = take_long_line,
+	.long_line_bytes_max = see_long_line,
 	.resume = go_on,
 	.data = take_data,
 	.moved = arrived,

@@ -5,7 +5,7 @@
  * A set is kept as ranges, never as messages: "1:*" of a million costs eight bytes.  UIDs that are not there are skipped; message numbers
  * beyond the last are an error of the client (RFC 9051 section 4.1.1 forbids them), but for '*' in an empty mailbox, which means none.
  */
-#include "net/imap/imap_private.h"
+#include "net/imap/imap_search.h"
 
 #include "core/run/fiber.h"
 
@@ -18,19 +18,29 @@ static uint32_t uid_at(const struct imap_session *p, uint32_t index)
 	return m.uid;
 }
 
-bool imap_set_read(struct imap_session *p, struct imap_set *set)
+/* "$": what the last SEARCH with SAVE has kept, as UIDs, whatever the command calls messages by. Expunged ones are not there any more. */
+static bool saved(const struct imap_session *p, struct imap_set *set)
+{
+	set->uid = true;
+	for (size_t i = 0; p->saved && i < p->saved->uids.count; i++)
+		if (ranges_add(&set->ranges, p->saved->uids.at[i].first, p->saved->uids.at[i].last) != OK)
+			return false;
+	return true;
+}
+
+bool imap_set_read(struct imap_session *p, struct imap_set *set) { return imap_set_read_as(p, p->cmd->uid, set); }
+
+bool imap_set_read_as(struct imap_session *p, bool uid, struct imap_set *set)
 {
 	struct imap_args *a = &p->cmd->args;
 	struct slice text;
 	uint32_t count = view_count(p->view);
-	*set = (struct imap_set){ .uid = p->cmd->uid };
+	*set = (struct imap_set){ .uid = uid };
+	ranges_init(&set->ranges, IMAP_SET_RANGES_MAX);
 	if (!imap_set_text(a, &text))
 		return false;
-	if (text.ptr[0] == '$') {
-		a->why = "SEARCHRES is not offered";
-		return false;
-	}
-	ranges_init(&set->ranges, IMAP_SET_RANGES_MAX);
+	if (text.ptr[0] == '$')
+		return saved(p, set);
 	uint32_t star = !count ? 1 : set->uid ? uid_at(p, count - 1) : count;
 	enum err e = ranges_parse(&set->ranges, text, star);
 	if (e != OK)

@@ -344,3 +344,16 @@ def test_tls(tmp_path):
         t.sendall(b'c NAMESPACE\r\n')
         assert t.recv(4096) == b'c BAD log in first\r\n'
         t.close()
+
+
+def test_a_line_too_long_is_answered_by_its_tag(server):
+    """The client waits for an answer that bears the tag; the session stays in step, also behind a literal."""
+    w = Wire(server, 'hal')
+    for octets in (70000, 400000):
+        _, answer = w.cmd('UID FETCH ' + ','.join(['100000'] * (octets // 7)) + ' (UID)')
+        assert answer.startswith(b'BAD [TOOBIG]')
+        w.ok('NOOP')
+    _, answer = w.cmd('STATUS {5+}\r\nINBOX (' + 'MESSAGES ' * 10000 + ')')
+    assert answer.startswith(b'BAD [TOOBIG]')
+    w.ok('NOOP')
+    w.ok('LOGOUT')

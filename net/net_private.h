@@ -127,7 +127,7 @@ struct net_private {
 	};
 	uint16_t move_to;
 	uint8_t phase, next, end;
-	bool into;                 /* the receive goes into the input's own buffer */
+	bool into : 1;                 /* the receive goes into the input's own buffer */
 	bool ended : 1;            /* `end` is decided */
 	bool aborted : 1;          /* no output any more */
 	bool told : 1;             /* proto->closed has been called */
@@ -149,6 +149,7 @@ struct net_private {
 	struct input input;
 };
 static_assert_c(sizeof(struct net_private) % _Alignof(struct session) == 0, "the session follows at once");
+static_assert_c(sizeof(struct net_private) <= 280, "with a POP3 session 768 octets, a size class of the allocator: 896 is the next");
 
 static inline struct session *conn_session(struct net_private *c) { return (struct session *)(void *)(c + 1); }
 static inline struct net_private *session_conn(struct session *s) { return (struct net_private *)(void *)s - 1; }

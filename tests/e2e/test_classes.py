@@ -196,4 +196,4 @@ def test_management_plane(p):
                 word = line.split()
                 if f'socket:[{word[9]}]' in inodes and (word[3] == '0A' or name.startswith('udp')):
                     listening.add(int(word[1].split(':')[1], 16))
-    assert listening == {p.pop3_port, p.lmtp_port}
+    assert listening == {p.pop3_port, p.lmtp_port, p.imap_port}

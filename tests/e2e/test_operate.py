@@ -244,7 +244,9 @@ def test_scrapes_while_sessions_run(served):
 def test_probes_and_paths(served):
     p = served
     for path in ('/livez', '/readyz', '/startupz'):
-        assert get(p, path)[0::2] == (200, 'ok\n')
+        def good():  # listeners are open a moment before the start is over
+            assert get(p, path)[0::2] == (200, 'ok\n')
+        settled(good, 20)
     assert get(p, '/nothing')[0] == 404
     with pytest.raises(urllib.error.HTTPError) as e:
         urllib.request.urlopen(urllib.request.Request(f'http://127.0.0.1:{p.http_port}/metrics', data=b'x', method='POST'), timeout=10)

@@ -132,7 +132,7 @@ def test_a_port_that_is_taken(tmp_path):
         s.listen()
         status, said = serve(p.config)
     assert status == 2
-    assert len(said.splitlines()) == 1 and f'{p.config}:7: listeners[2].address' in said and 'another program listens there' in said, said
+    assert len(said.splitlines()) == 1 and f'{p.config}:8: listeners[3].address' in said and 'another program listens there' in said, said
     p.setup()
     with p:  # nothing of the failed start is in the way
         p.deliver(MESSAGE, 'ann')

@@ -102,10 +102,8 @@ static enum step take_long_line(struct session *s)
 	struct imap_session *p = imap_of(s);
 	p->spoke = true;
 	imap_command_free(p);
-	REPLY_LIT(&s->reply, "* BAD [TOOBIG] the line is too long\r\n");
-	if (++p->bad_in_row < imap_settings.bad_commands_max)
-		return STEP_NEXT;
-	REPLY_LIT(&s->reply, "* BYE too many bad commands\r\n");
+	/* its tag went with it: a client that waits for that would wait for ever, so this is the end (RFC 9051 section 7.1.5) */
+	REPLY_LIT(&s->reply, "* BYE [TOOBIG] the line is too long\r\n");
 	return STEP_CLOSE;
 }
 

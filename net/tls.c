@@ -71,11 +71,12 @@ struct tls {
 	size_t to_room;      /* ... and how far from there it may go */
 	uint8_t state;
 	bool shut;
+	unsigned reason; /* of a failure: BoringSSL's packed error */
 	struct certificate *shown; /* to the client, in this handshake; NULL: none, it was resumed */
 	char *client_name;     /* xmalloc'd; of a good certificate */
 	const char *client_bad; /* why it was none, static text */
-	unsigned reason; /* of a failure: BoringSSL's packed error */
 };
+static_assert_c(sizeof(struct tls) <= 128, "one for each connection; 160 is the next size class");
 
 /* ---- the wire as BoringSSL sees it ---- */
 

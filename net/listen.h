@@ -30,7 +30,10 @@ struct listener_config {
 	enum listen_proxy proxy;
 	const struct cidr *trusted; /* proxies; of a unix socket all are */
 	size_t trusted_count;
+	const struct tls_mutual *mutual; /* with LISTEN_TLS_IMPLICIT: among nodes (tls.h); NULL: with clients */
 };
+
+struct tls_mutual;
 
 struct net_settings {
 	uint32_t connections_max; /* of all shards together; more are closed at once */
@@ -44,6 +47,8 @@ void net_configure(const struct net_settings *settings);
  * What `configs` points at must live until listeners_unbind. A port of 0 is chosen by the kernel (tests): see listeners_address. */
 enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards);
 void listeners_unbind(void);
+/* How connections to other nodes (session_dial) are to be: with TLS, or NULL: in the clear. Before the shards start; outlives them. */
+void listeners_dial(const struct tls_mutual *mutual);
 /* The address that listener `index` is bound to. */
 struct addr listeners_address(unsigned index);
 /* Later. On each shard, on a fiber, as the last of what a shard's start does: it waits until all shards have called it, so that

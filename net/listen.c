@@ -326,7 +326,7 @@ static void set_paused(bool paused)
 	struct net_shard *sh = net_shard_here();
 	for (unsigned i = 0; !sh->stopping && i < net_process.listeners_count; i++) {
 		struct listener_share *share = &sh->shares[i];
-		if (share->paused != paused && share->listener->proto->describe)
+		if (share->paused != paused && (share->listener->proto->describe || share->listener->proto->of_nodes))
 			(paused ? pause_one : resume_one)(share);
 	}
 }

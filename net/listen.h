@@ -57,7 +57,7 @@ enum err listeners_start(void);
 /* Later: ends accepting, tells the sessions, gives them grace_ms to finish, then joins them all. */
 void listeners_stop(uint32_t grace_ms);
 
-/* This shard's share of all listeners but those of protocols that are not in the roster (the admin socket): refuses connections, and
+/* This shard's share of all listeners but those of the admin socket (neither in the roster nor of nodes): refuses connections, and
  * takes them again; a unix socket's are closed at once. Harmless twice. Now, on a fiber. */
 void listeners_pause(void);
 void listeners_resume(void);

@@ -373,6 +373,14 @@ bool session_login_allowed(const struct session *s)
 	return conn_of(s)->tls || conn_of(s)->proxy_tls || s->peer_is_local || listener_plaintext(s->listener);
 }
 
+void session_stands_for(struct session *s, const struct addr *client, bool tls)
+{
+	struct net_private *c = session_conn(s);
+	if (client->len)
+		(void)conn_admit(c, client, false);
+	c->proxy_tls = tls;
+}
+
 bool session_client_tls(const struct session *s) { return conn_of(s)->tls || conn_of(s)->proxy_tls; }
 
 bool session_peer_user(const struct session *s, uint32_t *uid_out) { return socket_peer_user(conn_of(s)->fd, uid_out); }

@@ -42,6 +42,7 @@
 #ifndef PENFOLD_NET_SESSION_H
 #define PENFOLD_NET_SESSION_H
 
+#include "core/base/addr.h"
 #include "core/base/arena.h"
 #include "core/base/bytes.h"
 #include "core/base/err.h"
@@ -79,6 +80,7 @@ struct proto {
 	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
 	const char *alpn;          /* its name in ALPN (RFC 7301), or NULL */
+	bool of_nodes;             /* its clients are other nodes: not in the roster, but a drain refuses them as it does clients */
 	bool logs_in;              /* its clients are to log in (session_entered): until then they are bounded apart */
 	/* The line for a connection that may not stay, with its end, at most NET_REFUSAL_BYTES_MAX; returns its length. NULL: nobody is limited. */
 	size_t (*refused)(enum limit limit, char *out);
@@ -131,6 +133,8 @@ void session_push(struct session *s);
 void session_finish(struct session *s);
 /* Nothing more will be put into the output: the other side is told when it has left. */
 void session_end_sending(struct session *s);
+/* The session is another's, who came to another node: his address from now on (len 0: as it is), and whether he speaks TLS there. */
+void session_stands_for(struct session *s, const struct addr *client, bool tls);
 /* The TLS that is the client's: here, or with a trusted proxy before us. */
 bool session_client_tls(const struct session *s);
 

@@ -370,7 +370,7 @@ struct entry {
 static bool worth_waiting(struct entry *n)
 {
 	struct owner_answer *a = n->answer;
-	if (a->where != WHERE_AT || fleet.config.proxies)
+	if (a->where != WHERE_AT || (fleet.config.proxies && a->at.address[0]))
 		return false;
 	if (!n->wished) {
 		owner_wish(n->w, &a->at, n->account_id); /* where somebody is there: for when he has gone */

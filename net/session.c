@@ -381,7 +381,11 @@ void session_stands_for(struct session *s, const struct addr *client, bool tls)
 	c->proxy_tls = tls;
 }
 
-bool session_client_tls(const struct session *s) { return conn_of(s)->tls || conn_of(s)->proxy_tls; }
+bool session_client_tls(const struct session *s)
+{
+	bool of_node = listener_tls_rules(s->listener)->mutual != NULL; /* then it is the node's, not the client's */
+	return conn_of(s)->proxy_tls || (conn_of(s)->tls && !of_node);
+}
 
 bool session_peer_user(const struct session *s, uint32_t *uid_out) { return socket_peer_user(conn_of(s)->fd, uid_out); }
 

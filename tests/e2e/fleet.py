@@ -22,7 +22,7 @@ import time
 
 import pytest
 
-from penfold import Penfold
+from penfold import PORTS_COUNT, PORTS_FROM, Penfold
 
 TTL_MS = 2400
 
@@ -30,7 +30,7 @@ TTL_MS = 2400
 def redis_port():
     """As free_ports, apart from them: the port of a Redis that is killed for a while must not be taken by a server that another test starts."""
     while True:
-        port = random.randrange(25000, 26000)
+        port = random.randrange(PORTS_FROM + PORTS_COUNT, PORTS_FROM + 2 * PORTS_COUNT)
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

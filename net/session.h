@@ -95,7 +95,7 @@ struct proto {
 	enum step (*timeout)(struct session *s);                    /* idle: last words, then it is closed whatever is returned; or NULL */
 	enum step (*stop)(struct session *s);                       /* the server stops: likewise; between commands, or within data */
 	void (*closed)(struct session *s, enum session_end how);
-	/* A session that another node hands over (net/fleet/peer.h), authenticated there: fills the zeroed session; `subject` is the account's, one
+	/* A session that another node hands over (net/peer/peer.h), authenticated there: fills the zeroed session; `subject` is the account's, one
 	 * reference is given away, or NULL. Now. Its `moved` begins. NULL: none are taken. */
 	bool (*handed)(struct session *s, struct subject *subject);
 	/* Output has drained to half or less; from the loop, now. Or NULL. */

@@ -420,6 +420,14 @@ static struct owner *enter(struct entry *n)
 	}
 }
 
+void owner_ask_for(const struct owner_place *at, uint64_t account_id)
+{
+	if (fleet.config.placement != PLACEMENT_ANY)
+		return;
+	owner_wish(owners_here(), at, account_id);
+	metric_inc(&metric_wished);
+}
+
 static struct entry entry_begin(uint64_t account_id, struct owner_answer *answer)
 {
 	ASSERT(store_shard_of(account_id) == shard_index());

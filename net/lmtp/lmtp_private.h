@@ -14,7 +14,7 @@
 #include "core/base/limits.h"
 #include "core/base/list.h"
 #include "core/run/shard.h"
-#include "net/fleet/carry.h"
+#include "net/peer/carry.h"
 #include "net/lmtp/lmtp.h"
 #include "storage/store.h"
 #include "tenancy/directory.h"

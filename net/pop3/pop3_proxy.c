@@ -9,7 +9,7 @@
 
 #include "core/base/log.h"
 #include "core/base/metrics.h"
-#include "net/fleet/carry.h"
+#include "net/peer/carry.h"
 
 METRIC_COUNTER(proxied, "pop3_proxied_total", "POP3 logins that went on at another node");
 

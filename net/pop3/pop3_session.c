@@ -7,7 +7,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/clock.h"
-#include "net/fleet/carry.h"
+#include "net/peer/carry.h"
 
 #include <stdlib.h>
 

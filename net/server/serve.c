@@ -6,7 +6,7 @@
 #include "core/run/clock.h"
 #include "core/run/shard.h"
 #include "net/fleet/fleet.h"
-#include "net/fleet/peer.h"
+#include "net/peer/peer.h"
 #include "net/listen.h"
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"

@@ -4,7 +4,7 @@
  * subject is read whole or not at all.
  */
 #include "core/base/limits.h"
-#include "net/fleet/handover.h"
+#include "net/peer/handover.h"
 #include "tenancy/handed.h"
 
 #define KEY SLICE_LIT("a key that no input knows, of 32 or more")

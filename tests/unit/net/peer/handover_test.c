@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "core/base/limits.h"
-#include "net/fleet/handover.h"
+#include "net/peer/handover.h"
 #include "tenancy/handed.h"
 
 #define KEY SLICE_LIT("0123456789abcdef0123456789abcdef")

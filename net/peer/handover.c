@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* handover.c - see handover.h. */
-#include "net/fleet/handover.h"
+#include "net/peer/handover.h"
 
 #include "core/base/limits.h"
 

@@ -9,17 +9,17 @@
  * full the receiving one holds (session_hold), and goes on when it has drained.  Either may end first and then forgets itself in the other.
  * Until the client's session has become a pipe (`ready`) the far end holds: a successor is not yet a session.
  */
-#include "net/fleet/carry.h"
+#include "net/peer/carry.h"
 
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/fiber.h"
 #include "core/run/io.h"
+#include "core/run/shard.h"
 #include "core/run/socket.h"
 #include "net/fleet/fleet.h"
-#include "net/fleet/fleet_private.h"
-#include "net/fleet/handover.h"
-#include "net/fleet/peer.h"
+#include "net/peer/handover.h"
+#include "net/peer/peer.h"
 #include "tenancy/directory.h"
 #include "tenancy/handed.h"
 
@@ -57,7 +57,7 @@ struct carry {
 static struct far *far_of(struct session *s) { return CONTAINER_OF(s, struct far, s); }
 static struct pipe *pipe_of(struct session *s) { return CONTAINER_OF(s, struct pipe, s); }
 
-bool carry_on(void) { return fleet.config.proxies; }
+bool carry_on(void) { return fleet_proxies(); }
 
 /* ---- passing ---- */
 
@@ -331,8 +331,8 @@ enum err carry_open(const struct session *client, const char *protocol, const st
 		return OK;
 	carry_close(c, false);
 	metric_inc(&not_reached);
-	if (e == ERR_TEMP && subject && fleet.config.placement == PLACEMENT_ANY)
-		owner_wish(owners_here(), at, subject->account_id); /* a node that drains takes no sessions, but lets go */
+	if (e == ERR_TEMP && subject)
+		owner_ask_for(at, subject->account_id); /* a node that drains takes no sessions, but lets go */
 	log_event(LOG_WARN, "peer.not_taken", LOG_U64("session", client->id), LOG_Z("node", at->node), LOG_Z("address", at->address), LOG_Z("protocol", protocol),
 		  LOG_Z("why", e == ERR_AGAIN ? "incarnation" : c ? "refused, or no answer" : "cannot be reached"));
 	return e;

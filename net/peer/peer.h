@@ -8,8 +8,8 @@
  *
  * Nothing that a client sends reaches this listener before the header of its node has been checked.
  */
-#ifndef PENFOLD_NET_FLEET_PEER_H
-#define PENFOLD_NET_FLEET_PEER_H
+#ifndef PENFOLD_NET_PEER_PEER_H
+#define PENFOLD_NET_PEER_PEER_H
 
 #include "net/session.h"
 

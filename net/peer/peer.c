@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* peer.c - see peer.h. */
-#include "net/fleet/peer.h"
+#include "net/peer/peer.h"
 
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/clock.h"
 #include "core/run/shard.h"
 #include "net/fleet/fleet.h"
-#include "net/fleet/handover.h"
+#include "net/peer/handover.h"
 #include "storage/store.h"
 #include "tenancy/handed.h"
 

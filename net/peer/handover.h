@@ -23,8 +23,8 @@
  *
  * Owns nothing; slices point into the bytes read.  All calls complete now.
  */
-#ifndef PENFOLD_NET_FLEET_HANDOVER_H
-#define PENFOLD_NET_FLEET_HANDOVER_H
+#ifndef PENFOLD_NET_PEER_HANDOVER_H
+#define PENFOLD_NET_PEER_HANDOVER_H
 
 #include "net/proxy.h"
 

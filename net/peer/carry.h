@@ -16,8 +16,8 @@
  * A carry belongs to its fiber's shard and lives until carry_close or carry_pass_on.  Everything the owner says is bounded as a client's words
  * are.
  */
-#ifndef PENFOLD_NET_FLEET_CARRY_H
-#define PENFOLD_NET_FLEET_CARRY_H
+#ifndef PENFOLD_NET_PEER_CARRY_H
+#define PENFOLD_NET_PEER_CARRY_H
 
 #include "net/fleet/owner.h"
 #include "net/session.h"

@@ -53,7 +53,7 @@ endif
 LIBS := $(BORINGSSL_LIBS) -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lnettle -ljansson -lmicrohttpd -lhiredis -lgssapi_krb5 -lidn -lutf8proc $(LIB_JEMALLOC) -lpthread
 
 # ---- sources: one static library per room, lower floors last --------------------------------------------------------
-ROOMS := net/server net/pop3 net/imap net/lmtp net/fleet net storage tenancy core/run core/base
+ROOMS := net/server net/pop3 net/imap net/lmtp net/peer net/fleet net storage tenancy core/run core/base
 room_lib = $(BUILD)/lib/$(subst /,_,$(1)).a
 room_src = $(wildcard $(1)/*.c) $(wildcard $(1)/*.S)
 room_obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(call room_src,$(1))))
@@ -99,10 +99,11 @@ libs_below_core/run := core/run core/base
 libs_below_storage := storage core/run core/base
 libs_below_tenancy := tenancy core/run core/base
 libs_below_net := net storage tenancy core/run core/base
+libs_below_net/peer := net/peer net/fleet net storage tenancy core/run core/base
 libs_below_net/fleet := net/fleet storage tenancy core/run core/base
-libs_below_net/pop3 := net/pop3 net/fleet net storage tenancy core/run core/base
-libs_below_net/lmtp := net/lmtp net/fleet net storage tenancy core/run core/base
-libs_below_net/imap := net/imap net/fleet net storage tenancy core/run core/base
+libs_below_net/pop3 := net/pop3 net/peer net/fleet net storage tenancy core/run core/base
+libs_below_net/lmtp := net/lmtp net/peer net/fleet net storage tenancy core/run core/base
+libs_below_net/imap := net/imap net/peer net/fleet net storage tenancy core/run core/base
 libs_below_net/server := $(ROOMS)
 unit_room = $(patsubst %/,%,$(dir $(1)))
 # objects of tests are made on the way to programs: keep them
@@ -130,7 +131,7 @@ FUZZ_BUILD := $(BUILD)/fuzz
 .PRECIOUS: $(BUILD)/fuzz/obj/%.o
 FUZZ_BIN := $(patsubst tests/fuzz/%_fuzz.c,$(FUZZ_BUILD)/%,$(FUZZ_SRC))
 FUZZ_FLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-FUZZ_ROOMS := net/pop3 net/imap net/lmtp net/fleet net storage tenancy core/run core/base net/server
+FUZZ_ROOMS := net/pop3 net/imap net/lmtp net/peer net/fleet net storage tenancy core/run core/base net/server
 FUZZ_OBJ := $(patsubst %,$(FUZZ_BUILD)/obj/%.o,$(basename $(filter-out net/server/main.c,$(foreach r,$(FUZZ_ROOMS),$(call room_src,$(r))))))
 SECONDS ?= 60
 $(FUZZ_BUILD)/obj/%.o: %.c Makefile

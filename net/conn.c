@@ -66,13 +66,22 @@ static bool wants_a_proxy(const struct net_private *c, const struct addr *peer)
 	return true;
 }
 
-void conn_open(const struct proto *proto, struct listener *listener, int fd)
+struct net_private *conn_room(struct net_shard *sh, const struct proto *proto)
+{
+	struct net_private *c = pool_get(net_session_pool(sh, whole_bytes(proto)));
+	memset(c, 0, whole_bytes(proto));
+	c->shard = sh;
+	conn_session(c)->proto = proto;
+	return c;
+}
+
+void conn_room_give(struct net_private *c) { pool_put(net_session_pool(c->shard, whole_bytes(conn_session(c)->proto)), c); }
+
+struct session *conn_open(const struct proto *proto, struct listener *listener, int fd)
 {
 	struct net_shard *sh = net_shard_here();
-	struct net_private *c = pool_get(net_session_pool(sh, whole_bytes(proto)));
+	struct net_private *c = conn_room(sh, proto);
 	struct session *s = conn_session(c);
-	memset(c, 0, whole_bytes(proto));
-	s->proto = proto;
 	s->listener = listener;
 	s->id = sh->next_number++ * shard_count() + sh->index;
 	reply_init(&s->reply, &sh->chunks);
@@ -86,7 +95,7 @@ void conn_open(const struct proto *proto, struct listener *listener, int fd)
 	enum limit limit = wants_a_proxy(c, &peer) ? LIMIT_ALL : conn_admit(c, &peer, !proxied);
 	if (limit != LIMIT_NONE) {
 		refuse_at_once(c, limit);
-		return;
+		return NULL;
 	}
 	c->idle_ms_max = proto->idle_ms_max;
 	io_op_init(&c->recv, recv_done);
@@ -101,6 +110,7 @@ void conn_open(const struct proto *proto, struct listener *listener, int fd)
 		conn_proxy_begin(c);
 	else
 		conn_admitted(c, slice_of(NULL, 0));
+	return s;
 }
 
 /* ---- death ---- */
@@ -282,6 +292,8 @@ void conn_send_over(struct net_private *c)
 	}
 	if (r->flying) /* else it was TLS's own */
 		reply_sent(r);
+	if (UNLIKELY(conn_session(c)->proto->drained != NULL) && c->phase == CONN_LIVE && reply_half_drained(r))
+		conn_session(c)->proto->drained(conn_session(c));
 	STAT_ADD(c->shard, bytes_out, (uint64_t)c->send.result);
 	c->active_ms = clock_now_ms();
 	conn_timer_at_most(c, c->idle_ms_max); /* a look at this send may have put it off */
@@ -300,7 +312,7 @@ void conn_send_over(struct net_private *c)
 
 static void receive(struct net_private *c)
 {
-	if (c->recv.pending || c->eof || c->waits_for_output || c->tls_next)
+	if (c->recv.pending || c->eof || c->waits_for_output || c->tls_next || c->held)
 		return;
 	if (UNLIKELY(c->tls != NULL) ? !conn_tls_wants_input(c) : c->next != NEXT_LINE && c->next != NEXT_DATA && !c->proxy_next)
 		return;
@@ -408,6 +420,34 @@ void conn_arrived(struct post *p)
 	session_wake(c);
 }
 
+/*
+ * Another protocol goes on with the connection: nothing is in flight, so the state may lie elsewhere from now on.  The arenas are the old
+ * session's and go; the chain of output and the unread input pass over.
+ */
+static struct net_private *transplant(struct net_private *c)
+{
+	struct net_private *n = *conn_successor(c);
+	struct session *from = conn_session(c), *to = conn_session(n), base = *from;
+	ASSERT(!c->recv.pending && !c->sending && !c->batch);
+	leave_shard(c);
+	arena_release(&from->arena);
+	arena_release(&from->command);
+	base.proto = to->proto;
+	*to = base;
+	arena_init(&to->arena, NET_SESSION_ARENA_BYTES_MAX);
+	arena_init(&to->command, NET_COMMAND_ARENA_BYTES_MAX);
+	*n = *c;
+	n->becomes = false;
+	io_op_init(&n->recv, recv_done);
+	io_op_init(&n->send, send_done);
+	timer_init(&n->timer, timer_fired);
+	n->link = (struct link){ 0 };
+	frame_init(&n->frame);
+	join_shard(n, n->shard);
+	conn_room_give(c);
+	return n;
+}
+
 static void flushed(struct net_private *c)
 {
 	if (should_linger(c))
@@ -429,6 +469,13 @@ static void settle_live(struct net_private *c)
 		c->tls_next = false;
 		conn_tls_begin(c, slice_of(NULL, 0)); /* comes back here */
 		return;
+	}
+	if (UNLIKELY(c->shut_next) && !c->sending && reply_empty(&conn_session(c)->reply)) {
+		c->shut_next = false;
+		if (!c->tls)
+			socket_end_sending(c->fd);
+		else if (conn_tls_shut(c))
+			conn_send(c);
 	}
 	if (!c->recv.pending) /* invariant 9: else its buffer may be the kernel's */
 		input_trim(&c->input, &c->shard->input);
@@ -458,8 +505,16 @@ void conn_settle(struct net_private *c)
 		settle_live(c);
 		break;
 	case CONN_MOVING:
-		if (!c->sending)
+		if (c->sending)
+			break;
+		if (c->becomes)
+			c = transplant(c);
+		if (c->move_to != c->shard->index) {
 			depart(c);
+		} else {
+			c->phase = CONN_LIVE;
+			session_wake(c);
+		}
 		break;
 	case CONN_FLUSHING:
 		conn_send(c);

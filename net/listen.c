@@ -106,7 +106,7 @@ static int bind_patiently(struct listener *l)
 
 static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
 {
-	ASSERT(config->tls == LISTEN_TLS_NONE || tls_ready());
+	ASSERT(config->tls == LISTEN_TLS_NONE || config->mutual || tls_ready());
 	l->proto = config->proto;
 	l->tls = config->tls;
 	l->plaintext = config->plaintext;
@@ -116,7 +116,11 @@ static enum err bind_one(const struct listener_config *config, struct listener *
 	l->trusted = xcalloc(config->trusted_count + 1, sizeof(*l->trusted));
 	if (config->trusted_count)
 		memcpy(l->trusted, config->trusted, config->trusted_count * sizeof(*l->trusted));
-	l->tls_rules = (struct tls_rules){ config->tls13_only, config->proto->alpn, config->client, config->client_name, NULL };
+	l->tls_rules = (struct tls_rules){ .tls13_only = config->tls13_only,
+					   .alpn = config->proto->alpn,
+					   .client = config->client,
+					   .client_name = config->client_name,
+					   .mutual = config->mutual };
 	if (config->client != TLS_CLIENT_UNASKED && client_ca_open(config->client_ca, config->where, &l->tls_rules.client_ca) != OK)
 		return ERR_CONFIG;
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
@@ -169,6 +173,16 @@ struct addr listeners_address(unsigned index)
 const struct tls_rules *listener_tls_rules(const struct listener *l) { return &l->tls_rules; }
 enum listen_tls listener_tls(const struct listener *l) { return l->tls; }
 bool listener_plaintext(const struct listener *l) { return l->plaintext; }
+
+static struct listener peers; /* no socket: only how connections to other nodes are to be; written before the shards start */
+
+struct listener *listener_of_peers(void) { return &peers; }
+
+void listeners_dial(const struct tls_mutual *mutual)
+{
+	peers.tls = mutual ? LISTEN_TLS_IMPLICIT : LISTEN_TLS_NONE;
+	peers.tls_rules = (struct tls_rules){ .mutual = mutual, .dials = true };
+}
 enum listen_proxy listener_proxy(const struct listener *l) { return l->proxy; }
 
 bool listener_trusts(const struct listener *l, const struct addr *proxy)
@@ -230,7 +244,7 @@ static void fresh_arrived(struct post *p)
 	if (net_shard_here()->stopping)
 		io_close(f->fd);
 	else
-		conn_open(f->listener->proto, f->listener, f->fd);
+		(void)conn_open(f->listener->proto, f->listener, f->fd);
 	__atomic_fetch_sub(&net_process.moving, 1, __ATOMIC_SEQ_CST);
 	free(f);
 }
@@ -274,7 +288,7 @@ static void accepted(struct listener_share *share, int fd)
 	STAT_ADD(share->shard, accepted, 1);
 	unsigned to = least_loaded(share->shard->index);
 	if (to == share->shard->index || !hand_over(share->listener, fd, to))
-		conn_open(share->listener->proto, share->listener, fd);
+		(void)conn_open(share->listener->proto, share->listener, fd);
 }
 
 /* No error here ends accepting: the door pauses by itself while descriptors are short, anything else is begun again. */
@@ -320,7 +334,7 @@ static void set_paused(bool paused)
 	struct net_shard *sh = net_shard_here();
 	for (unsigned i = 0; !sh->stopping && i < net_process.listeners_count; i++) {
 		struct listener_share *share = &sh->shares[i];
-		if (share->paused != paused && share->listener->proto->describe)
+		if (share->paused != paused && (share->listener->proto->describe || share->listener->proto->of_nodes))
 			(paused ? pause_one : resume_one)(share);
 	}
 }

@@ -34,7 +34,10 @@ struct listener_config {
 	enum tls_client_wish client; /* certificates of clients; with them: */
 	enum client_name client_name;
 	const char *client_ca;
+	const struct tls_mutual *mutual; /* with LISTEN_TLS_IMPLICIT: among nodes (tls.h); NULL: with clients */
 };
+
+struct tls_mutual;
 
 struct net_settings {
 	uint32_t connections_max; /* of all shards together; more are closed at once */
@@ -48,6 +51,8 @@ void net_configure(const struct net_settings *settings);
  * What `configs` points at must live until listeners_unbind. A port of 0 is chosen by the kernel (tests): see listeners_address. */
 enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards);
 void listeners_unbind(void);
+/* How connections to other nodes (session_dial) are to be: with TLS, or NULL: in the clear. Before the shards start; outlives them. */
+void listeners_dial(const struct tls_mutual *mutual);
 /* The address that listener `index` is bound to. */
 struct addr listeners_address(unsigned index);
 /* Later. On each shard, on a fiber, as the last of what a shard's start does: it waits until all shards have called it, so that
@@ -56,7 +61,7 @@ enum err listeners_start(void);
 /* Later: ends accepting, tells the sessions, gives them grace_ms to finish, then joins them all. */
 void listeners_stop(uint32_t grace_ms);
 
-/* This shard's share of all listeners but those of protocols that are not in the roster (the admin socket): refuses connections, and
+/* This shard's share of all listeners but those of the admin socket (neither in the roster nor of nodes): refuses connections, and
  * takes them again; a unix socket's are closed at once. Harmless twice. Now, on a fiber. */
 void listeners_pause(void);
 void listeners_resume(void);

@@ -144,6 +144,9 @@ struct net_private {
 	bool proxy_next : 1;       /* a PROXY header comes first: conn_proxy.c */
 	bool proxy_tls : 1;        /* the client speaks TLS with a trusted proxy */
 	bool waits : 1;            /* counted among those that have not logged in */
+	bool becomes : 1;          /* STEP_BECOME: conn_successor */
+	bool held : 1;             /* session_hold */
+	bool shut_next : 1;        /* our sending ends when the output has left */
 	struct frame frame;
 	uint32_t since_s; /* boot time of its birth; fills a hole */
 	struct input input;
@@ -154,8 +157,11 @@ static_assert_c(sizeof(struct net_private) <= 280, "with a POP3 session 768 octe
 static inline struct session *conn_session(struct net_private *c) { return (struct session *)(void *)(c + 1); }
 static inline struct net_private *session_conn(struct session *s) { return (struct net_private *)(void *)s - 1; }
 
-/* Opens a session on a connected socket and greets. From the loop. */
-void conn_open(const struct proto *proto, struct listener *listener, int fd);
+/* Of a session that becomes another: where the one that ends had its own, which it has left by then. */
+static inline struct net_private **conn_successor(struct net_private *c) { return (struct net_private **)(void *)(conn_session(c) + 1); }
+
+/* Opens a session on a connected socket and greets. From the loop, or from a fiber: then it greets later. NULL: it was refused. */
+struct session *conn_open(const struct proto *proto, struct listener *listener, int fd);
 /* Starts whatever the state asks for; frees the session at the end of its life, or sends it away. Not while running. */
 void conn_settle(struct net_private *c);
 void conn_send(struct net_private *c);
@@ -170,6 +176,9 @@ void conn_fail(struct net_private *c, enum session_end how);
 void conn_count_in(struct net_private *c, size_t bytes);
 void conn_timer_at_most(struct net_private *c, uint32_t delay_ms);
 void conn_arrived(struct post *p);
+/* Room for a session of `proto`, zeroed. */
+struct net_private *conn_room(struct net_shard *sh, const struct proto *proto);
+void conn_room_give(struct net_private *c);
 
 /* Runs the step loop on a fiber; from the loop at once. Not while running. */
 void session_wake(struct net_private *c);
@@ -181,6 +190,8 @@ void session_retry(struct timer *t);
 const struct tls_rules *listener_tls_rules(const struct listener *l);
 enum listen_tls listener_tls(const struct listener *l);
 bool listener_plaintext(const struct listener *l);
+/* Stands for connections that we open to other nodes. */
+struct listener *listener_of_peers(void);
 enum listen_proxy listener_proxy(const struct listener *l);
 /* Its PROXY header is to be believed. */
 bool listener_trusts(const struct listener *l, const struct addr *proxy);

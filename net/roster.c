@@ -9,7 +9,7 @@
 
 static bool listed(const struct net_private *c, const struct session *s)
 {
-	return s->proto->describe && c->phase != CONN_JOINING && !c->told;
+	return s->proto->describe && c->phase != CONN_JOINING && !c->told && !c->becomes;
 }
 
 static struct session_facts facts_of(const struct session *s)

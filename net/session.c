@@ -46,6 +46,11 @@ static bool apply(struct net_private *c, enum step step)
 		c->next = NEXT_RESUME;
 		c->paused = true;
 		return c->want_stop; /* then not even that */
+	case STEP_BECOME:
+		ASSERT(c->move_to < shard_count() && c->becomes && !c->recv.pending);
+		c->next = NEXT_MOVED;
+		c->phase = CONN_MOVING;
+		return false;
 	case STEP_CLOSE:
 	case STEP_ABORT:
 		conn_end(c, END_PROTOCOL, step == STEP_ABORT);
@@ -64,7 +69,8 @@ static bool last_words(struct net_private *c, enum step (*say)(struct session *s
 
 static bool starved(struct net_private *c)
 {
-	if (c->eof)
+	const struct proto *proto = conn_session(c)->proto;
+	if (c->eof && !c->held && (!proto->half_closed || !proto->half_closed(conn_session(c))))
 		conn_end(c, END_CLIENT, false); /* what was asked before is still answered */
 	return false;
 }
@@ -168,8 +174,14 @@ static void work(struct net_private *c)
 	}
 	if (c->ended && !c->told) {
 		c->told = true;
-		if (c->next != NEXT_OPEN) /* else it never began: a handshake that failed */
+		if (c->becomes) { /* it ends on the way: it has nothing any more, its successor has */
+			struct net_private *n = *conn_successor(c);
+			conn_session(n)->proto->closed(conn_session(n), (enum session_end)c->end);
+			c->becomes = false;
+			conn_room_give(n);
+		} else if (c->next != NEXT_OPEN || conn_session(c)->listener == listener_of_peers()) { /* else it never began: a handshake that failed */
 			s->proto->closed(s, (enum session_end)c->end);
+		}
 	}
 }
 
@@ -251,6 +263,58 @@ void session_poke(struct session *s)
 	c->want_poke = true;
 	if (!c->running && c->phase == CONN_LIVE && (!c->tls || conn_tls_ready(c)))
 		session_wake(c);
+}
+
+struct session *session_dial(const struct proto *proto, int fd)
+{
+	ASSERT(fiber_self());
+	return conn_open(proto, listener_of_peers(), fd);
+}
+
+struct session *session_succeed(struct session *s, const struct proto *proto)
+{
+	struct net_private *c = session_conn(s);
+	ASSERT(!c->becomes && s->proto->session_bytes >= sizeof(struct session) + sizeof(struct net_private *));
+	*conn_successor(c) = conn_room(c->shard, proto);
+	c->becomes = true;
+	return conn_session(*conn_successor(c));
+}
+
+void session_hold(struct session *s) { session_conn(s)->held = true; }
+
+void session_go_on(struct session *s)
+{
+	struct net_private *c = session_conn(s);
+	if (!c->held)
+		return;
+	c->held = c->data_starved = false;
+	if (!c->running && c->phase == CONN_LIVE)
+		session_wake(c);
+}
+
+void session_push(struct session *s)
+{
+	struct net_private *c = session_conn(s);
+	if (c->running)
+		conn_send(c);
+	else if (c->phase == CONN_LIVE)
+		conn_settle(c);
+}
+
+void session_finish(struct session *s)
+{
+	struct net_private *c = session_conn(s);
+	if (c->ended)
+		return;
+	conn_end(c, END_PROTOCOL, false);
+	if (!c->running && c->phase == CONN_LIVE)
+		session_wake(c);
+}
+
+void session_end_sending(struct session *s)
+{
+	session_conn(s)->shut_next = true;
+	session_push(s);
 }
 
 void session_set_idle(struct session *s, uint32_t idle_ms_max)
@@ -341,6 +405,20 @@ struct slice session_tls_client_name(const struct session *s)
 bool session_login_allowed(const struct session *s)
 {
 	return conn_of(s)->tls || conn_of(s)->proxy_tls || s->peer_is_local || listener_plaintext(s->listener);
+}
+
+void session_stands_for(struct session *s, const struct addr *client, bool tls)
+{
+	struct net_private *c = session_conn(s);
+	if (client->len)
+		(void)conn_admit(c, client, false);
+	c->proxy_tls = tls;
+}
+
+bool session_client_tls(const struct session *s)
+{
+	bool of_node = listener_tls_rules(s->listener)->mutual != NULL; /* then it is the node's, not the client's */
+	return conn_of(s)->proxy_tls || (conn_of(s)->tls && !of_node);
 }
 
 bool session_peer_user(const struct session *s, uint32_t *uid_out) { return socket_peer_user(conn_of(s)->fd, uid_out); }

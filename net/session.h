@@ -21,6 +21,9 @@
  *                clear, then the handshake begins; the next line is the client's first behind it
  *   STEP_PAUSE   session_pause said for how long: the stack is given back, what was said before leaves, nothing is read; then proto->resume
  *                is called on a fiber.  A client that goes away meanwhile is noticed after that
+ *   STEP_BECOME  another protocol goes on with the connection: session_succeed() made its session.  What is in flight ends first; output and
+ *                unread input pass over, and the successor's proto->moved is called, on the shard that session_move_to named.  The
+ *                one that ends here has given back all that it had: its closed() is not called
  *   STEP_CLOSE   send what is there, then close
  *   STEP_ABORT   close at once
  *
@@ -39,6 +42,7 @@
 #ifndef PENFOLD_NET_SESSION_H
 #define PENFOLD_NET_SESSION_H
 
+#include "core/base/addr.h"
 #include "core/base/arena.h"
 #include "core/base/bytes.h"
 #include "core/base/err.h"
@@ -50,8 +54,9 @@
 
 struct session;
 struct listener;
+struct subject;
 
-enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_TLS, STEP_PAUSE, STEP_CLOSE, STEP_ABORT };
+enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_TLS, STEP_PAUSE, STEP_BECOME, STEP_CLOSE, STEP_ABORT };
 
 enum session_end {
 	END_CLIENT,   /* the peer closed or reset */
@@ -79,6 +84,7 @@ struct proto {
 	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
 	const char *alpn;          /* its name in ALPN (RFC 7301), or NULL */
+	bool of_nodes;             /* its clients are other nodes: not in the roster, but a drain refuses them as it does clients */
 	bool logs_in;              /* its clients are to log in (session_entered): until then they are bounded apart */
 	/* The line for a connection that may not stay, with its end, at most NET_REFUSAL_BYTES_MAX; returns its length. NULL: nobody is limited. */
 	size_t (*refused)(enum limit limit, char *out);
@@ -95,6 +101,13 @@ struct proto {
 	enum step (*timeout)(struct session *s);                    /* idle: last words, then it is closed whatever is returned; or NULL */
 	enum step (*stop)(struct session *s);                       /* the server stops: likewise; between commands, or within data */
 	void (*closed)(struct session *s, enum session_end how);
+	/* A session that another node hands over (net/peer/peer.h), authenticated there: fills the zeroed session; `subject` is the account's, one
+	 * reference is given away, or NULL. Now. Its `moved` begins. NULL: none are taken. */
+	bool (*handed)(struct session *s, struct subject *subject);
+	/* Output has drained to half or less; from the loop, now. Or NULL. */
+	void (*drained)(struct session *s);
+	/* The client has ended its sending and all it sent was taken: true if the session goes on. Or NULL: it ends. */
+	bool (*half_closed)(struct session *s);
 	/* Between handlers or while one waits, on the session's shard; now. NULL: these sessions are not in the roster. */
 	void (*describe)(const struct session *s, struct session_facts *facts_out);
 };
@@ -111,6 +124,25 @@ struct session {
 	uint32_t received_bytes;   /* over its life; stays at UINT32_MAX */
 	uint32_t source;           /* tenancy/source.h: where it is counted; 0: nowhere */
 };
+
+/* A session of `proto` on a connected socket of our own, as the client of another node: with TLS where fleet peers speak TLS. proto->open runs later, on
+ * a fiber of its own, so the caller, who is on a fiber, can fill the session first. Now. */
+struct session *session_dial(const struct proto *proto, int fd);
+/* For STEP_BECOME: the session that goes on, zeroed but for its proto; it stands where it will stay. session_move_to is to be called. */
+struct session *session_succeed(struct session *s, const struct proto *proto);
+/* data() took nothing for want of room elsewhere: nothing more is received, and an end of the input waits, until session_go_on. */
+void session_hold(struct session *s);
+void session_go_on(struct session *s);
+/* What was put into the output by somebody else than the session's handler is sent. Harmless while one runs. Not from within it. */
+void session_push(struct session *s);
+/* Sends what is there, then ends, from outside. */
+void session_finish(struct session *s);
+/* Nothing more will be put into the output: the other side is told when it has left. */
+void session_end_sending(struct session *s);
+/* The session is another's, who came to another node: his address from now on (len 0: as it is), and whether he speaks TLS there. */
+void session_stands_for(struct session *s, const struct addr *client, bool tls);
+/* The TLS that is the client's: here, or with a trusted proxy before us. */
+bool session_client_tls(const struct session *s);
 
 /* Milliseconds without a whole line (or, after STEP_DATA, without a byte) after which the session ends. */
 void session_set_idle(struct session *s, uint32_t idle_ms_max);

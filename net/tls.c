@@ -23,6 +23,8 @@
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +41,7 @@ METRIC_COUNTER(handshakes_failed, "tls_handshakes_failed_total", "TLS handshakes
 static struct {
 	SSL_CTX *ctx;
 	BIO_METHOD *bio;
+	unsigned mutuals; /* that use bio */
 } process;
 
 /* A signature that an offload thread makes. */
@@ -244,17 +247,26 @@ static int choose_protocol(SSL *ssl, const uint8_t **out, uint8_t *out_len, cons
 
 /* ---- the process ---- */
 
-static bool make_context(void)
+static bool make_bio(void)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_with_buffers_method());
-	process.ctx = ctx;
+	if (process.bio)
+		return true;
 	process.bio = BIO_meth_new(0, "penfold");
-	if (!ctx || !process.bio)
+	if (!process.bio)
 		return false;
 	BIO_meth_set_read(process.bio, bio_read);
 	BIO_meth_set_write(process.bio, bio_write);
 	BIO_meth_set_ctrl(process.bio, bio_ctrl);
 	BIO_meth_set_create(process.bio, bio_create);
+	return true;
+}
+
+static bool make_context(void)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_with_buffers_method());
+	process.ctx = ctx;
+	if (!ctx || !make_bio())
+		return false;
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets only: nothing is kept here */
 	SSL_CTX_set_select_certificate_cb(ctx, choose_certificate);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
@@ -287,10 +299,11 @@ void tls_close_process(void)
 {
 	if (process.ctx)
 		SSL_CTX_free(process.ctx);
-	if (process.bio)
+	if (process.bio && !process.mutuals)
 		BIO_meth_free(process.bio);
+	if (!process.mutuals)
+		process.bio = NULL;
 	process.ctx = NULL;
-	process.bio = NULL;
 	certificates_close();
 	client_ca_close_all();
 	ticket_close();
@@ -305,18 +318,82 @@ void tls_look(bool loud)
 	ticket_look(loud);
 }
 
+/* ---- among nodes ---- */
+
+struct tls_mutual {
+	SSL_CTX *ctx;
+};
+
+static enum err refuse_file(const struct tls_mutual_config *c, const char *path, const char *expected)
+{
+	uint32_t code = ERR_peek_error();
+	log_event(LOG_ERROR, "peer.tls", LOG_Z("where", c->where), LOG_Z("file", path), LOG_Z("why", code ? ERR_reason_error_string(code) : "unreadable"),
+		  LOG_Z("expected", expected));
+	ERR_clear_error();
+	return ERR_CONFIG;
+}
+
+static enum err configure_mutual(SSL_CTX *ctx, const struct tls_mutual_config *c)
+{
+	SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	SSL_CTX_set_max_cert_list(ctx, TLS_HANDSHAKE_BYTES_MAX);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_purpose(ctx, X509_PURPOSE_ANY); /* one certificate serves both ends of a node */
+	if (!SSL_CTX_load_verify_locations(ctx, c->ca, NULL))
+		return refuse_file(c, c->ca, "a PEM file of the fleet's authority");
+	if (!SSL_CTX_use_certificate_chain_file(ctx, c->certificate))
+		return refuse_file(c, c->certificate, "a PEM file of a certificate chain");
+	if (!SSL_CTX_use_PrivateKey_file(ctx, c->key, SSL_FILETYPE_PEM) || !SSL_CTX_check_private_key(ctx))
+		return refuse_file(c, c->key, "the PEM file of the certificate's key");
+	return OK;
+}
+
+enum err tls_mutual_open(const struct tls_mutual_config *config, struct tls_mutual **out)
+{
+	struct tls_mutual *m = xcalloc(1, sizeof *m);
+	m->ctx = SSL_CTX_new(TLS_method());
+	ASSERT(m->ctx && make_bio());
+	process.mutuals++;
+	enum err e = configure_mutual(m->ctx, config);
+	if (e != OK) {
+		tls_mutual_close(m);
+		m = NULL;
+	}
+	*out = m;
+	return e;
+}
+
+void tls_mutual_close(struct tls_mutual *m)
+{
+	if (!m)
+		return;
+	SSL_CTX_free(m->ctx);
+	free(m);
+	if (--process.mutuals == 0 && !process.ctx) {
+		BIO_meth_free(process.bio);
+		process.bio = NULL;
+	}
+}
+
 /* ---- a connection's birth and death ---- */
+
+static void shake_on(struct tls *t);
 
 struct tls *tls_new(const struct tls_rules *rules)
 {
 	struct tls *t = xcalloc(1, sizeof *t);
-	SSL *ssl = SSL_new(process.ctx);
+	SSL *ssl = SSL_new(rules->mutual ? rules->mutual->ctx : process.ctx);
 	BIO *bio = BIO_new(process.bio);
 	ASSERT(ssl && bio); /* no memory: as xmalloc */
 	BIO_set_data(bio, t);
 	SSL_set_bio(ssl, bio, bio);
 	SSL_set_app_data(ssl, t);
-	SSL_set_accept_state(ssl);
+	if (rules->dials)
+		SSL_set_connect_state(ssl);
+	else
+		SSL_set_accept_state(ssl);
 	SSL_set_shed_handshake_config(ssl, 1);
 	if (rules->tls13_only)
 		SSL_set_min_proto_version(ssl, TLS1_3_VERSION);
@@ -331,6 +408,8 @@ struct tls *tls_new(const struct tls_rules *rules)
 	t->shake = xcalloc(1, sizeof *t->shake);
 	buf_init(&t->pending, TLS_PENDING_BYTES_MAX);
 	t->state = TLS_SHAKING;
+	if (rules->dials)
+		shake_on(t); /* the first word is ours */
 	return t;
 }
 

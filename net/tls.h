@@ -52,12 +52,29 @@ bool tls_ready(void);
  * reports at once what may be half of a change. */
 void tls_look(bool loud);
 
+/* ---- among nodes ---- */
+
+/*
+ * Both sides show a certificate of one authority, which signs nodes and nothing else: who has such a certificate is a node of the fleet, and no
+ * name in it is looked at.  TLS 1.3 only.  Read once, at the start.
+ */
+struct tls_mutual;
+struct tls_mutual_config {
+	const char *certificate, *key, *ca; /* PEM */
+	const char *where;                  /* for messages; or NULL */
+};
+/* Main thread. Blocking. Logs why it failed (ERR_CONFIG). */
+enum err tls_mutual_open(const struct tls_mutual_config *config, struct tls_mutual **out);
+void tls_mutual_close(struct tls_mutual *m); /* NULL is harmless */
+
 /* ---- a connection ---- */
 
 enum tls_client_wish { TLS_CLIENT_UNASKED, TLS_CLIENT_ASKED /* and what it shows must be good */, TLS_CLIENT_REQUIRED };
 /* What a listener wants of its connections. */
 struct tls_rules {
 	bool tls13_only;
+	const struct tls_mutual *mutual; /* among nodes; NULL: with clients */
+	bool dials;       /* we are the client of it */
 	const char *alpn; /* the one protocol that a client may name, "pop3"; NULL: none. A client that names others only is refused */
 	enum tls_client_wish client;     /* its certificate; such connections have no tickets, so that it is checked each time */
 	enum client_name client_name;

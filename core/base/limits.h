@@ -432,6 +432,13 @@
 #define FLEET_WISHES_MAX 64                  /* taken in one look; more come with the next */
 #define FLEET_AGAIN_MS 50                    /* between two looks whether another node has let go */
 #define FLEET_TICK_MS 250                    /* how late a shard ends sessions whose lease has lapsed; an acknowledgement asks the clock itself */
+#define PEER_LINE_BYTES_MAX ((size_t)2048)    /* of what an owner answers: POP3's and LMTP's replies have at most 1,000 */
+#define PEER_ANSWERS_BYTES_MAX KIB(256)       /* answers that nobody has read yet: one line for each recipient of a message */
+#define PEER_CONNECT_MS_MAX 3000              /* to a node of the same fleet: in the same building */
+#define PEER_ANSWER_MS_MAX 15000              /* to a hand-over and the login in it: a cold account is opened, Redis asked */
+#define PEER_DATA_MS_MAX 60000                /* to a message: its commit has 30 s */
+#define PEER_PASS_BYTES KIB(8)                /* passed on in one go: within REPLY_SLACK_BYTES */
+#define PEER_AGE_S_MAX 300                    /* a token's, either way: clocks of one fleet agree better than that */
 #define FLEET_LETTING_GO_MAX 16              /* accounts that a shard seals at once for being idle */
 
 /* ---- storage: MIME ---- */

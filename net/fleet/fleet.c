@@ -201,6 +201,8 @@ void fleet_stop(void)
 
 /* ---- who we are ---- */
 
+bool fleet_proxies(void) { return fleet.config.proxies; }
+
 bool fleet_incarnation(char out[FLEET_INCARNATION_BYTES + 1], uint64_t *epoch_out)
 {
 	pthread_mutex_lock(&fleet.lock);

@@ -50,6 +50,8 @@ void fleet_stop(void);
 /* Redis is configured. Any thread, now. */
 bool fleet_on(void);
 enum placement fleet_placement(void);
+/* fleet_config.proxies. Any thread, now. */
+bool fleet_proxies(void);
 
 struct fleet_facts {
 	char node[FLEET_NODE_BYTES_MAX + 1];

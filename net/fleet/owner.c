@@ -370,7 +370,7 @@ struct entry {
 static bool worth_waiting(struct entry *n)
 {
 	struct owner_answer *a = n->answer;
-	if (a->where != WHERE_AT || fleet.config.proxies)
+	if (a->where != WHERE_AT || (fleet.config.proxies && a->at.address[0]))
 		return false;
 	if (!n->wished) {
 		owner_wish(n->w, &a->at, n->account_id); /* where somebody is there: for when he has gone */
@@ -418,6 +418,14 @@ static struct owner *enter(struct entry *n)
 			n->answer->err = ERR_TEMP;
 		return NULL;
 	}
+}
+
+void owner_ask_for(const struct owner_place *at, uint64_t account_id)
+{
+	if (fleet.config.placement != PLACEMENT_ANY)
+		return;
+	owner_wish(owners_here(), at, account_id);
+	metric_inc(&metric_wished);
 }
 
 static struct entry entry_begin(uint64_t account_id, struct owner_answer *answer)

@@ -95,6 +95,9 @@ void owner_fenced(uint64_t account_id);
 /* Another node, or the operator, wants it: let go as soon as nobody holds it. On its shard. Now. */
 void owner_wanted(uint64_t account_id);
 
+/* The owner that was seen takes no session from us: it is asked to let the account go when nobody is there. On the account's shard. Later. */
+void owner_ask_for(const struct owner_place *at, uint64_t account_id);
+
 /* account_destroy, for an account that is nobody else's; ERR_TEMP: it is, or that cannot be told now. Later. */
 enum err owner_destroy(uint64_t account_id);
 

@@ -187,8 +187,14 @@ struct room_question {
 	uint64_t account_id;
 	struct account_usage usage;
 	enum err err;
-	bool answered;
+	bool may_pass, answered;
 };
+
+static void count_room(struct room_question *q, struct owner_hold *hold, struct account *account)
+{
+	account_usage(account, &q->usage);
+	owner_close(hold, account);
+}
 
 static void look_for_room(struct lmtp_task *t)
 {
@@ -197,10 +203,10 @@ static void look_for_room(struct lmtp_task *t)
 	struct owner_hold hold = { .owner = NULL };
 	struct owner_answer where;
 	q->err = owner_open(q->account_id, &hold, &account, &where);
-	if (q->err != OK)
-		return;
-	account_usage(account, &q->usage);
-	owner_close(&hold, account);
+	if (q->err != OK && q->may_pass && carry_worth(&where))
+		q->err = OK; /* its owner will say */
+	else if (q->err == OK)
+		count_room(q, &hold, account);
 }
 
 static void room_answered(struct lmtp_task *t)
@@ -228,7 +234,8 @@ static enum err has_room(const struct lmtp_session *l, const struct subject *sub
 {
 	if (!subject->quota_bytes && !subject->quota_messages)
 		return OK;
-	struct room_question q = { .task = { .run = look_for_room, .done = room_answered }, .asker = fiber_self(), .account_id = subject->account_id };
+	struct room_question q = { .task = { .run = look_for_room, .done = room_answered }, .asker = fiber_self(), .account_id = subject->account_id,
+				   .may_pass = !l->handed };
 	ask_room(&q);
 	if (q.err != OK)
 		return q.err;

@@ -22,6 +22,7 @@
 #include "net/fleet/owner.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 METRIC_COUNTER(copies_stored, "lmtp_copies_stored_total", "copies of messages acknowledged with 250");
 METRIC_COUNTER(copies_refused, "lmtp_copies_refused_total", "copies of messages refused after the data");
@@ -35,6 +36,8 @@ struct job {
 	unsigned shard;
 	enum err err;
 	bool begun, done;
+	struct owner_place *at; /* xmalloc'd: another node has the account */
+	struct lmtp_forward forward;
 	struct appended appended;
 };
 
@@ -60,7 +63,7 @@ static const char *peer_opening(struct slice peer)
 /* RFC 3848, RFC 6531 section 4.3. */
 static const char *with_of(const struct lmtp_session *l)
 {
-	if (session_tls_version(&l->s))
+	if (l->handed ? session_client_tls(&l->s) : session_tls_version(&l->s) != NULL)
 		return l->utf8 ? "UTF8LMTPS" : "LMTPS";
 	return l->utf8 ? "UTF8LMTP" : "LMTP";
 }
@@ -103,6 +106,10 @@ static void store_copy(struct job *job)
 	struct owner_answer where;
 	char prefix[LMTP_PREFIX_BYTES_MAX];
 	job->err = owner_open(job->rcpt->subject->account_id, &hold, &account, &where);
+	if (job->err != OK && !job->delivery->l->handed && carry_worth(&where)) {
+		job->at = xmalloc(sizeof *job->at);
+		*job->at = where.at;
+	}
 	if (job->err != OK)
 		return;
 	job->err = append_copy(job, account, write_prefix(job, prefix));
@@ -227,10 +234,47 @@ static void run(struct delivery *d, struct job *jobs, uint32_t count)
 	}
 }
 
+/* ---- what other nodes own ---- */
+
+static bool same_place(const struct owner_place *a, const struct owner_place *b)
+{
+	return strcmp(a->node, b->node) == 0 && strcmp(a->incarnation, b->incarnation) == 0 && strcmp(a->address, b->address) == 0;
+}
+
+/* Those of one node, from `first` on: one transaction there. `again`: what is not there any more is looked for once more. */
+static void forward_group(struct delivery *d, struct job *jobs, uint32_t first, uint32_t count, bool again)
+{
+	struct owner_place at = *jobs[first].at;
+	struct lmtp_forward *list = NULL, **end = &list;
+	for (uint32_t i = first; i < count; i++) {
+		if (!jobs[i].at || !same_place(jobs[i].at, &at))
+			continue;
+		jobs[i].forward = (struct lmtp_forward){ .rcpt = jobs[i].rcpt, .err = ERR_TEMP };
+		*end = &jobs[i].forward;
+		end = &jobs[i].forward.next;
+	}
+	bool gone = lmtp_forward(d->l, d->body, &at, list) == ERR_AGAIN;
+	for (struct lmtp_forward *f = list; f; f = f->next) {
+		struct job *job = CONTAINER_OF(f, struct job, forward);
+		free(job->at);
+		job->at = NULL;
+		job->err = f->err;
+		if (gone && again)
+			job->begun = job->done = false;
+	}
+}
+
+static void forward(struct delivery *d, struct job *jobs, uint32_t count, bool again)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (jobs[i].at)
+			forward_group(d, jobs, i, count, again);
+}
+
 /* What became of it, for the reply and the log. */
 static void note_job(const struct job *job)
 {
-	const char *refusal = job->err == OK          ? NULL
+	const char *refusal = job->err == OK	       ? job->forward.refusal
 			      : job->err == ERR_EXISTS ? "554 5.4.6 mail loop"
 						      : lmtp_words(job->err, job->rcpt->subject->over_quota);
 	ASSERT(job->done);
@@ -255,7 +299,10 @@ enum step lmtp_deliver(struct lmtp_session *l, struct body *body)
 		return lmtp_refuse_all(l, lmtp_words(ERR_BUSY, OVER_QUOTA_TEMPORARY));
 	}
 	prepare(&d, jobs);
-	run(&d, jobs, l->rcpts);
+	for (unsigned again = 2; again--;) {
+		run(&d, jobs, l->rcpts);
+		forward(&d, jobs, l->rcpts, again > 0);
+	}
 	for (uint32_t i = 0; i < l->rcpts; i++)
 		note_job(&jobs[i]);
 	body_unref(body);

@@ -14,6 +14,7 @@
 #include "core/base/limits.h"
 #include "core/base/list.h"
 #include "core/run/shard.h"
+#include "net/peer/carry.h"
 #include "net/lmtp/lmtp.h"
 #include "storage/store.h"
 #include "tenancy/directory.h"
@@ -75,6 +76,7 @@ struct lmtp_session {
 	const struct lmtp_rcpt *answer; /* the next recipient to be answered */
 	/* over the session's life */
 	bool spoke;
+	bool handed; /* from another node, which has the client: what is not ours is not passed on again */
 	uint8_t bad_in_row;
 	uint32_t transactions, delivered, refused;
 };
@@ -111,6 +113,19 @@ enum step lmtp_deliver(struct lmtp_session *l, struct body *body);
 enum step lmtp_refuse_all(struct lmtp_session *l, const char *reply);
 /* Goes on with the replies when output has drained. */
 enum step lmtp_answer_on(struct lmtp_session *l);
+/* ---- recipients whose account another node has (lmtp_forward.c) ---- */
+struct lmtp_forward {
+	struct lmtp_forward *next;
+	const struct lmtp_rcpt *rcpt;
+	enum err err;        /* of all that could not be told apart; OK: the owner has it, or refused it: */
+	const char *refusal; /* his words, in the session's arena, or NULL: he has it */
+	bool accepted;
+};
+/* One transaction with the owner for all in the list, each with an answer of its own. ERR_AGAIN: he is not the owner any more, and nothing was
+ * sent; else OK. Later. */
+enum err lmtp_forward(struct lmtp_session *l, const struct body *body, const struct owner_place *at, struct lmtp_forward *list);
+bool lmtp_handed(struct session *s, struct subject *subject);
+
 /* ---- work on the shard that owns an account (lmtp_worker.c) ---- */
 struct lmtp_task {
 	void (*run)(struct lmtp_task *t);  /* there, on a fiber */

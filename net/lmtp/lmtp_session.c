@@ -17,12 +17,17 @@ void lmtp_config_default(struct lmtp_config *config_out)
 
 void lmtp_configure(const struct lmtp_config *config) { lmtp_settings = *config; }
 
-static enum step greet(struct session *s)
+static enum step say_greeting(struct session *s)
 {
 	session_set_idle(s, lmtp_settings.idle_ms_max);
-	lmtp_workers_hold();
 	reply_printf(&s->reply, "220 %s Penfold LMTP ready\r\n", lmtp_settings.host_name);
 	return STEP_NEXT;
+}
+
+static enum step greet(struct session *s)
+{
+	lmtp_workers_hold();
+	return say_greeting(s);
 }
 
 static enum step take_line(struct session *s, struct slice line)
@@ -50,8 +55,14 @@ static enum step go_on(struct session *s) { return lmtp_answer_on(lmtp_of(s)); }
 
 static enum step arrived(struct session *s)
 {
-	(void)s;
-	UNREACHABLE(); /* no handler here returns STEP_MOVE: the body is made here, its copies go to their shards */
+	return say_greeting(s); /* from another node: no handler here returns STEP_MOVE, the body is made here, its copies go to their shards */
+}
+
+bool lmtp_handed(struct session *s, struct subject *subject)
+{
+	lmtp_of(s)->handed = true;
+	lmtp_workers_hold();
+	return !subject;
 }
 
 static enum step timed_out(struct session *s)
@@ -98,6 +109,7 @@ const struct proto lmtp_proto = {
 	.resume = go_on,
 	.data = take_data,
 	.moved = arrived,
+	.handed = lmtp_handed,
 	.timeout = timed_out,
 	.stop = stop,
 	.closed = closed,

@@ -26,6 +26,7 @@
 #include "core/base/bits.h"
 #include "core/base/bytes.h"
 #include "core/base/limits.h"
+#include "net/fleet/owner.h"
 #include "net/pop3/pop3.h"
 #include "net/sasl.h"
 #include "storage/store.h"
@@ -56,6 +57,7 @@ struct pop3_session {
 	bool spoke : 1;   /* a first line has come */
 	bool seated : 1;  /* counted among its account's and tenant's sessions */
 	bool usurped : 1; /* the lock passed to another session: no update */
+	bool handed : 1;  /* another node has authenticated it and passes it on: it is not passed on again */
 	bool lapsed : 1;  /* the node's lease ran out, or another has the account: no update */
 
 	/* AUTHORIZATION */
@@ -156,6 +158,11 @@ void pop3_proof_drop(struct pop3_session *p);
 void pop3_note(const struct pop3_session *p, enum decision_kind kind, const char *reason, struct slice login, struct slice account, uint32_t delay_ms, uint32_t failures);
 #define POP3_STAMP_BYTES_MAX 320
 size_t pop3_stamp(const struct pop3_session *p, char out[POP3_STAMP_BYTES_MAX]);
+
+/* ---- to another node and from one (pop3_proxy.c) ---- */
+/* The account is another node's: on with the session there, with what that node says to the login. ERR_AGAIN: it is not his any more. */
+enum err pop3_proxy(struct pop3_session *p, const struct owner_place *at, enum step *step_out);
+bool pop3_handed(struct session *s, struct subject *subject);
 
 /* ---- the way through (pop3_session.c) ---- */
 /* On the account's shard, with p->subject set: lock, account, view, reply. */

@@ -7,7 +7,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/clock.h"
-#include "net/fleet/owner.h"
+#include "net/peer/carry.h"
 
 #include <stdlib.h>
 
@@ -68,14 +68,12 @@ static void lost_maildrop(struct maildrop_lock *lock, enum owner_end why)
 	session_kill(&p->s, END_STOP);
 }
 
-static enum err take(struct pop3_session *p, bool *too_soon_out)
+static enum err take(struct pop3_session *p, struct owner_answer *answer)
 {
-	struct owner_answer answer;
 	p->lock.probe = still_there;
 	p->lock.user = p->subject->sdps_user;
 	enum err e = owner_open_maildrop(&p->lock, p->subject->account_id, session_peer_address(&p->s), p->subject->login_delay_s, lost_maildrop,
-					 &p->account, &answer);
-	*too_soon_out = answer.too_soon;
+					 &p->account, answer);
 	if (e == OK && p->subject->sdps_user.len)
 		e = view_open_for(p->account, FOLDER_INBOX, p->subject->sdps_user, &p->view);
 	else if (e == OK)
@@ -88,6 +86,9 @@ void pop3_note(const struct pop3_session *p, enum decision_kind kind, const char
 	struct decision d = { .kind = kind, .protocol = "pop3", .reason = reason, .session = p->s.id, .delay_ms = delay_ms, .failures = failures };
 	decision_note(&d, session_peer_address(&p->s), login, account);
 }
+
+/* Who passes a session on to us keeps the client where he was before the login. */
+static enum step refused(const struct pop3_session *p) { return p->handed ? STEP_CLOSE : STEP_NEXT; }
 
 static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 {
@@ -102,7 +103,7 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 		pop3_say(p, POP3_W_LOGIN_DELAY, delay_s, 0);
 	else
 		pop3_fail(p, e);
-	return STEP_NEXT;
+	return refused(p);
 }
 
 /* The lock lets one session into a maildrop, but for the users of a host's (invariant 5). */
@@ -115,19 +116,28 @@ static enum step no_seat(struct pop3_session *p, enum limit limit)
 	pop3_note(p, DECISION_REFUSED, limit_word(limit), p->name, p->subject->name, 0, 0);
 	pop3_leave(p);
 	pop3_word(p, limit == LIMIT_ACCOUNT ? POP3_W_SESSIONS_ACCOUNT : POP3_W_SESSIONS_TENANT);
-	return STEP_NEXT;
+	return refused(p);
 }
 
 enum step pop3_enter(struct pop3_session *p)
 {
-	bool too_soon;
+	struct owner_answer answer;
 	enum limit limit = seats_take(p->subject, is_shared(p));
 	if (limit != LIMIT_NONE)
 		return no_seat(p, limit);
 	p->seated = true;
-	enum err e = take(p, &too_soon);
+	enum err e = take(p, &answer);
+	for (unsigned tries = 0; e != OK && tries < 2 && !p->handed && carry_worth(&answer); tries++) {
+		enum step step;
+		enum err passed = pop3_proxy(p, &answer.at, &step);
+		if (passed == OK)
+			return step;
+		e = passed == ERR_AGAIN && !session_dying(&p->s) ? take(p, &answer) : ERR_TEMP; /* Redis is asked once more */
+		if (passed != ERR_AGAIN)
+			break;
+	}
 	if (e != OK)
-		return turn_away(p, e, too_soon);
+		return turn_away(p, e, answer.too_soon);
 	p->state = POP3_TRANSACTION;
 	session_entered(&p->s);
 	pop3_note(p, DECISION_ACCEPTED, "login", p->name, p->subject->name, 0, 0);
@@ -338,6 +348,7 @@ const struct proto pop3_proto = {
 	.resume = go_on,
 	.data = take_data,
 	.moved = arrived,
+	.handed = pop3_handed,
 	.timeout = timed_out,
 	.stop = stop,
 	.closed = closed,

@@ -53,7 +53,12 @@ struct config {
 	/* the fleet */
 	char *node; /* this node's name */
 	bool node_given, placement_any;
-	char *peer_address; /* NULL: none */
+	struct {
+		char *address;                /* NULL: none */
+		char *certificate, *key, *ca; /* all or none */
+		char *secret;                 /* the fleet's key; NULL: none */
+		char *where;
+	} peer;
 	struct config_node {
 		char *name, *address;
 	} *nodes; /* placement home: all of them */

@@ -13,7 +13,9 @@ static const cyaml_schema_value_t text_schema = { CYAML_VALUE_STRING(CYAML_FLAG_
 static const cyaml_schema_field_t node_fields[] = { CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct raw_node, name, 1, 512),
 						    TEXT("address", struct raw_node, address), CYAML_FIELD_END };
 const cyaml_schema_value_t config_node_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_node, node_fields) };
-const cyaml_schema_field_t config_peer_fields[] = { TEXT("address", struct raw_peer, address), CYAML_FIELD_END };
+const cyaml_schema_field_t config_peer_fields[] = { TEXT("address", struct raw_peer, address), TEXT("certificate", struct raw_peer, certificate),
+							TEXT("key", struct raw_peer, key), TEXT("ca", struct raw_peer, ca),
+							TEXT("key_file", struct raw_peer, key_file), CYAML_FIELD_END };
 static const cyaml_schema_field_t sentinel_fields[] = {
 	CYAML_FIELD_STRING_PTR("master", CYAML_FLAG_POINTER, struct raw_sentinel, master, 1, 512),
 	CYAML_FIELD_SEQUENCE_COUNT("addresses", CYAML_FLAG_POINTER, struct raw_sentinel, addresses, addresses_count, &text_schema, 1, 32),
@@ -52,20 +54,63 @@ static bool node_like(const char *name)
 	return len && !name[len] && len <= FLEET_NODE_BYTES_MAX && name[0] != '.';
 }
 
+/* One line of a file, without its end; NULL: it cannot be read, or is empty. */
+static char *secret_in(const char *path)
+{
+	char text[1024];
+	FILE *f = fopen(path, "r");
+	size_t len = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+	if (f)
+		fclose(f);
+	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+		len--;
+	text[len] = 0;
+	return len ? xstrdup(text) : NULL;
+}
+
+static bool is_loopback(const struct addr *a)
+{
+	char host[ADDR_TEXT_BYTES];
+	struct slice text = slice_of(host, addr_format_host(a, host));
+	return addr_is_unix(a) || slice_starts_nocase(text, SLICE_LIT("127.")) || slice_eq(text, SLICE_LIT("::1"));
+}
+
+/* Other nodes are believed who they pass on, so they prove to be nodes. */
+static enum err take_peer(struct settings *s, const struct raw_peer *raw, struct config *config)
+{
+	struct addr a;
+	config->peer.address = config_text(raw->address);
+	config->peer.certificate = config_text(raw->certificate);
+	config->peer.key = config_text(raw->key);
+	config->peer.ca = config_text(raw->ca);
+	config->peer.where = config_place(s, config->path, raw->address ? "peer.address" : "peer");
+	if (raw->address && (addr_parse(slice_str(raw->address), &a) != OK || (!addr_is_unix(&a) && !addr_port(&a))))
+		return settings_refuse(s, "peer.address", "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\" or \"unix:PATH\"; got \"%s\"", raw->address);
+	if (!raw->certificate != !raw->key || !raw->certificate != !raw->ca)
+		return settings_refuse(s, "peer", "expected peer.certificate, peer.key and peer.ca, or none of them");
+	if (raw->key_file && !(config->peer.secret = secret_in(raw->key_file)))
+		return settings_refuse(s, "peer.key_file", "expected a readable file with one line; got \"%s\"", raw->key_file);
+	if (config->peer.secret && strlen(config->peer.secret) < 32)
+		return settings_refuse(s, "peer.key_file", "expected 32 characters at least in \"%s\"", raw->key_file);
+	if ((raw->certificate || raw->key_file) && !raw->address)
+		return settings_refuse(s, "peer", "expected peer.address beside it");
+	if (raw->key_file && !raw->certificate && !is_loopback(&a))
+		return settings_refuse(s, "peer.address", "expected peer.certificate, peer.key and peer.ca: without TLS nodes talk over 127.0.0.0/8, [::1] and unix: only");
+	return OK;
+}
+
 enum err config_take_node(struct settings *s, const struct raw_fleet *raw, struct config *config)
 {
 	config->node_given = raw->node != NULL;
 	config->node = raw->node ? config_text(raw->node) : config_own_hostname();
 	config->placement_any = raw->placement == RAW_ANY;
-	config->peer_address = config_text(raw->peer.address);
 	if (!raw->node && !node_like(config->node))
 		strcpy(config->node, "n");
 	if (!node_like(config->node))
 		return settings_refuse(s, "node", "expected 1 to %d of letters, digits, \".\", \"-\" and \"_\"; got \"%s\"", FLEET_NODE_BYTES_MAX, config->node);
-	struct addr a;
-	if (config->peer_address && (addr_parse(slice_str(config->peer_address), &a) != OK || (!addr_is_unix(&a) && !addr_port(&a))))
-		return settings_refuse(s, "peer.address", "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\" or \"unix:PATH\"; got \"%s\"",
-				       config->peer_address);
+	enum err e = take_peer(s, &raw->peer, config);
+	if (e != OK)
+		return e;
 	config->nodes = xcalloc(raw->nodes_count + 1, sizeof(*config->nodes));
 	bool self = false;
 	for (unsigned i = 0; i < raw->nodes_count; i++) {
@@ -104,20 +149,15 @@ static void free_list(char **list)
 /* A secret in a file of its own, without the line's end. */
 static enum err take_password(struct settings *s, const struct raw_redis *raw, struct config *config)
 {
-	char text[1024];
 	config->redis.password = config_text(raw->password);
 	if (!raw->password_file)
 		return OK;
-	FILE *f = fopen(raw->password_file, "r");
-	size_t len = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
-	if (f)
-		fclose(f);
-	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-		len--;
-	text[len] = 0;
-	if (!len || raw->password)
+	char *text = secret_in(raw->password_file);
+	if (!text || raw->password) {
+		free(text);
 		return settings_refuse(s, "redis.password_file", "expected a readable file with one line, and no redis.password beside it");
-	config->redis.password = xstrdup(text);
+	}
+	config->redis.password = text;
 	return OK;
 }
 
@@ -169,7 +209,12 @@ void config_release_fleet(struct config *config)
 	}
 	free(config->nodes);
 	free(config->node);
-	free(config->peer_address);
+	free(config->peer.address);
+	free(config->peer.certificate);
+	free(config->peer.key);
+	free(config->peer.ca);
+	free(config->peer.secret);
+	free(config->peer.where);
 	free_list(config->redis.addresses);
 	free_list(config->redis.sentinel.addresses);
 	free(config->redis.user);

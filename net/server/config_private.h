@@ -17,7 +17,7 @@ struct raw_node {
 	char *name, *address;
 };
 struct raw_peer {
-	char *address;
+	char *address, *certificate, *key, *ca, *key_file;
 };
 struct raw_sentinel {
 	char *master, *user, *password;

@@ -9,6 +9,7 @@
 #include "net/imap/imap.h"
 #include "net/listen.h"
 #include "net/lmtp/lmtp.h"
+#include "net/peer/peer.h"
 #include "net/pop3/pop3.h"
 #include "net/sasl_gssapi.h"
 #include "net/server/admin.h"
@@ -45,6 +46,7 @@ struct server {
 	struct fleet_node *nodes; /* the configuration's, in the fleet's form */
 	struct tls_filter_config redis_tls;
 	struct redis_filter redis_filter;
+	struct tls_mutual *peer_tls; /* NULL: nodes speak in the clear, or not at all */
 	uint32_t connections_max; /* as descriptors allow */
 };
 
@@ -89,6 +91,20 @@ static struct redis_settings redis_part(const struct config *c)
 	return r;
 }
 
+/* Sessions are passed on among nodes that can prove to be nodes. */
+static bool proxies(const struct config *c) { return c->peer.address && (c->peer.certificate || c->peer.secret); }
+
+static enum err open_peers(struct server *server)
+{
+	const struct config *c = server->config;
+	const struct tls_mutual_config tls = { c->peer.certificate, c->peer.key, c->peer.ca, c->peer.where };
+	const struct peer_config peer = { slice_str(c->peer.secret), { &pop3_proto, &lmtp_proto } };
+	peer_configure(&peer);
+	enum err e = c->peer.certificate ? tls_mutual_open(&tls, &server->peer_tls) : OK;
+	listeners_dial(server->peer_tls);
+	return e;
+}
+
 static enum err open_fleet(struct server *server)
 {
 	const struct config *c = server->config;
@@ -99,7 +115,8 @@ static enum err open_fleet(struct server *server)
 		server->nodes[i] = (struct fleet_node){ c->nodes[i].name, c->nodes[i].address };
 	fleet.node = c->node;
 	fleet.placement = c->placement_any ? PLACEMENT_ANY : PLACEMENT_HOME;
-	fleet.peer_address = c->peer_address;
+	fleet.peer_address = proxies(c) ? c->peer.address : NULL;
+	fleet.proxies = proxies(c);
 	fleet.nodes = server->nodes;
 	fleet.node_count = c->nodes_count;
 	fleet.run_path = c->data;
@@ -323,9 +340,11 @@ static const struct proto *proto_of(enum config_protocol protocol)
 	UNREACHABLE();
 }
 
-static enum err bind_all(const struct config *c, unsigned shards, const struct passwd *pw)
+static enum err bind_all(const struct server *server, unsigned shards, const struct passwd *pw)
 {
-	struct listener_config *configs = xcalloc(c->listeners_count + 1, sizeof *configs);
+	const struct config *c = server->config;
+	unsigned count = c->listeners_count + 1;
+	struct listener_config *configs = xcalloc(c->listeners_count + 2, sizeof *configs);
 	char *admin = xmalloc(strlen(c->admin_socket) + 8);
 	for (unsigned i = 0; i < c->listeners_count; i++) {
 		configs[i].proto = proto_of(c->listeners[i].protocol);
@@ -350,7 +369,15 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 	configs[c->listeners_count].address = admin;
 	configs[c->listeners_count].where = c->where_admin_socket;
 	configs[c->listeners_count].unix_mode = c->admin.mode;
-	enum err e = listeners_bind(configs, c->listeners_count + 1, shards);
+	if (proxies(c)) {
+		configs[count].proto = &peer_proto;
+		configs[count].address = c->peer.address;
+		configs[count].where = c->peer.where;
+		configs[count].tls = server->peer_tls ? LISTEN_TLS_IMPLICIT : LISTEN_TLS_NONE;
+		configs[count].mutual = server->peer_tls;
+		configs[count++].unix_mode = 0600;
+	}
+	enum err e = listeners_bind(configs, count, shards);
 	if (e == OK && (pw || c->admin.group_set) &&
 	    chown(c->admin_socket, pw ? pw->pw_uid : (uid_t)-1, c->admin.group_set ? c->admin.group : pw->pw_gid) != 0)
 		log_event(LOG_WARN, "server.admin_socket", LOG_Z("path", c->admin_socket), LOG_ERRNO(errno));
@@ -542,7 +569,9 @@ int serve(const struct config *config)
 	if (e == OK)
 		e = open_tls(config); /* as root where we are, for the first time: later the files are read as the user */
 	if (e == OK)
-		e = bind_all(config, shards, pw);
+		e = open_peers(&server);
+	if (e == OK)
+		e = bind_all(&server, shards, pw);
 	if (e == OK) {
 		e = act_as(pw, true);
 		if (e == OK)
@@ -550,6 +579,7 @@ int serve(const struct config *config)
 		listeners_unbind();
 	}
 	tls_close_process();
+	tls_mutual_close(server.peer_tls);
 	close_fleet(&server);
 	store_unlock();
 	return e == OK ? 0 : e == ERR_CONFIG || e == ERR_IN_USE || e == ERR_DENIED ? 2 : 1;

@@ -33,6 +33,7 @@ TRACE = re.compile(rb'Return-Path: <[^\r\n]*>\r\nDelivered-To: [^\r\n]+\r\nRecei
                    rb'\r\n\tfor <[^\r\n]+>; \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000\r\n')
 
 
+PORTS_FROM, PORTS_COUNT = (int(n) for n in os.environ.get('PENFOLD_PORTS', '24000:1000').split(':'))
 GIVEN = collections.deque(maxlen=300)  # ports given out lately: one that nobody listens on yet is somebody's all the same
 
 
@@ -41,7 +42,7 @@ def free_ports(count):
     must find its port as it left it."""
     ports = []
     while len(ports) < count:
-        port = random.randrange(24000, 25000)
+        port = random.randrange(PORTS_FROM, PORTS_FROM + PORTS_COUNT)
         if port in GIVEN:
             continue
         with socket.socket() as s:

@@ -99,10 +99,13 @@ def test_the_documented_configuration_is_good(tmp_path):
     """Every key of deploy/penfold.yaml, those that are commented out included, with its documented value."""
     from penfold import TOP
     with open(os.path.join(TOP, 'deploy', 'penfold.yaml')) as f:
-        text = f.read()
+        text = f.read().replace('/etc/penfold/fleet.key', str(tmp_path / 'fleet.key'))  # this one is read at once
+    (tmp_path / 'fleet.key').write_text('0123456789abcdef' * 4 + '\n')
+    (tmp_path / 'fleet.key').chmod(0o600)
     # a key that is commented out: "# key: value", with or without indentation of its own
+    alone, fleet = text.split('\n# Many nodes.', 1)
     full = re.sub(r'^# (?=(?:shards|default_domain|hostname|user|admin_socket): |tls:\n|  (?:certificate|key|certificates|cache_bytes_max|expiry_warn_days|ticket_keys): )',
-                  '', text, flags=re.M)
+                  '', alone, flags=re.M) + '\n# Many nodes.' + fleet
     full = re.sub(r'^# - \{', '  - {', full, flags=re.M)  # listeners
     full = re.sub(r'^user: penfold  .*', '', full, flags=re.M)  # Redis's, below
     assert '\ntls:\n  certificate: ' in full and ', tls: implicit }' in full
@@ -113,7 +116,8 @@ def test_the_documented_configuration_is_good(tmp_path):
     one = re.sub(r'^# (?=address: )', '  ', redis, flags=re.M)
     cluster = re.sub(r'^# (?=(?:addresses|cluster): )', '  ', redis, flags=re.M)
     sentinel = re.sub(r'^# (?=sentinel: )', '  ', redis, flags=re.M)
-    any_node = re.sub(r'^# (?=(?:node|placement|peer): )', '', before, flags=re.M)
+    single, nodes = before.split('\n# Many nodes.', 1)
+    any_node = single + '\n# Many nodes.' + re.sub(r'^# (?=(?:node|placement): |peer:\n|  (?:address|certificate|key|ca|key_file): )', '', nodes, flags=re.M)
     homes = re.sub(r'^#(?=   - \{ name)', ' ', re.sub(r'^# (?=nodes:)', '', any_node, flags=re.M), flags=re.M)
     assert '\nnode: n1' in any_node and '\n    - { name: n2' in homes and '\n  address: "127.0.0.1:6379"' in one and '\n  cluster: true' in cluster
     fleets = (any_node.replace('placement: home', 'placement: any') + one + after, any_node + cluster.replace('database: 0', '') + after,

@@ -21,6 +21,7 @@ FLOORS = {
     "tenancy": 2,
     "net": 3,
     "net/fleet": 3,
+    "net/peer": 3.5,
     "net/pop3": 4,
     "net/imap": 4,
     "net/lmtp": 4,

@@ -19,6 +19,7 @@
 #include "core/run/fiber.h"
 #include "core/run/file.h"
 #include "core/run/shard.h"
+#include "net/peer/carry.h"
 #include "net/frame.h"
 #include "net/relay.h"
 #include "net/session.h"
@@ -540,6 +541,7 @@ static const struct fake_person *fake_find(struct slice name)
 			return &fake_people[i];
 	return NULL;
 }
+struct subject *subject_ref(struct subject *subject) { (void)subject; UNREACHABLE(); } /* only for who passes a session on */
 void subject_unref(struct subject *s)
 {
 	free(s);
@@ -867,6 +869,20 @@ static void fake_begin(void)
 	buf_init(&fake.relayed, MIB(64));
 	fake.moved_to = -1;
 }
+/* ---- other nodes: there are none here (tests/e2e/test_peer.py has some) ---- */
+bool session_client_tls(const struct session *s) { return session_tls_version(s) != NULL; }
+bool carry_on(void) { return false; }
+enum err carry_open(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login, struct carry **carry_out)
+{
+	(void)client, (void)protocol, (void)subject, (void)at, (void)login, (void)carry_out;
+	UNREACHABLE();
+}
+enum err carry_line(struct carry *c, uint32_t ms_max, struct slice *line_out) { (void)c, (void)ms_max, (void)line_out; UNREACHABLE(); }
+enum err carry_put(struct carry *c, struct slice bytes, uint32_t ms_max) { (void)c, (void)bytes, (void)ms_max; UNREACHABLE(); }
+enum err carry_file(struct carry *c, int fd, uint64_t bytes, void (*release)(void *arg), void *arg) { (void)c, (void)fd, (void)bytes, (void)release, (void)arg; UNREACHABLE(); }
+void carry_close(struct carry *c, bool in_order) { (void)c, (void)in_order; UNREACHABLE(); }
+enum step carry_pass_on(struct session *s, struct carry *c, struct subject *subject, uint32_t idle_ms_max) { (void)s, (void)c, (void)subject, (void)idle_ms_max; UNREACHABLE(); }
+
 /* Everything that was taken has been given back, but the stored messages. */
 static void fake_check_clean(void)
 {

@@ -19,7 +19,7 @@
  * deadline (DESIGN section 5: POP3 sessions end without update), all when the account is lost to another node.  `end` is then called
  * on the hold's shard, once, and must not wait; the session leaves as usual.
  *
- * The rules, and why they suffice, stand at the head of owner.c; the node's lease is lease.h's.  The keys in Redis (one hash tag an account):
+ * The rules, and why they suffice, stand at the head of owner.c; the node's lease is lease.c's.  The keys in Redis (one hash tag an account):
  *
  *   pf:n:{NODE}     string "INCARNATION ADDRESS", expires with the lease.  ADDRESS is `peer.address`, or "-"
  *   pf:a:{ACCOUNT}  hash.  own: "NODE/INCARNATION/TAKE"; gen: number of the newest log that the owner has told;

@@ -14,8 +14,7 @@ import time
 
 import pytest
 
-from fleet import TTL_MS, Fleet, Node, Redis, deliver, serves, wait_until
-from penfold import free_ports
+from fleet import TTL_MS, Fleet, Node, Redis, deliver, redis_port, serves, wait_until
 from tls import make_pair
 
 TTL = TTL_MS / 1000
@@ -161,6 +160,31 @@ def test_a_node_sleeps_longer_than_its_lease(fleet):
     assert empty(b) == ['1']
 
 
+def test_a_node_is_cut_off_from_redis(fleet):
+    """It lives, and its clients reach it: its session ends by its deadline, before anybody else's can begin."""
+    a, b = fleet[0], fleet[1]
+    deliver(a, b'Subject: 1\r\n\r\nhi\r\n')
+    s = login(a)
+    fleet.wires[0].cut()
+    try:
+        end = time.time() + 60
+        while True:
+            other = b.login()
+            acknowledged = acknowledges(s)
+            if not isinstance(other, str):
+                assert not acknowledged, 'two sessions'
+                break
+            assert time.time() < end, other
+            time.sleep(0.05)
+        assert a.login() == '-ERR [SYS/TEMP] please wait and try again'
+    finally:
+        fleet.wires[0].mend()
+    other.quit()
+    s.close()
+    wait_until(lambda: serves(a))
+    assert empty(a) == ['1']
+
+
 def test_everything_in_redis_is_lost(fleet):
     """FLUSHALL under a running session, with somebody else at the door all the time."""
     a, b = fleet[0], fleet[1]
@@ -280,7 +304,7 @@ def failover(tmp_path, rounds):
     replica = Redis(tmp_path / 'r2', '--replicaof', f'127.0.0.1 {master.port}')
     servers = {master.port: master, replica.port: replica}
     conf = tmp_path / 'sentinel.conf'
-    port = free_ports(1)[0]
+    port = redis_port()
     conf.write_text(f'''sentinel monitor pf 127.0.0.1 {master.port} 1
 sentinel down-after-milliseconds pf 1000
 sentinel failover-timeout pf 3000
@@ -373,7 +397,7 @@ def test_redis_cluster(tmp_path):
 def test_redis_behind_tls(tmp_path):
     """TLS, a user of Redis's access list with just what a node needs; and a certificate that is for somebody else."""
     cert, key = make_pair(str(tmp_path / 'tls'), 'redis.test.example')
-    port = free_ports(1)[0]
+    port = redis_port()
     redis = Redis(tmp_path / 'redis', '--tls-port', str(port), '--tls-cert-file', cert, '--tls-key-file', key, '--tls-auth-clients', 'no',
                   '--user', 'penfold', 'on', '>secret', *ACL.split())
     keys = f'address: "127.0.0.1:{port}"\n  tls: true\n  tls_ca: {cert}\n  user: penfold\n  password: "secret"'

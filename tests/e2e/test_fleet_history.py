@@ -10,7 +10,7 @@ their Redis, and Redis is killed, put to sleep and emptied.  Afterwards:
     no UIDL changed, none given twice
     every lock is free again within a few leases
 
-Seconds: PENFOLD_HISTORY_S (8); a seed: PENFOLD_HISTORY_SEED.
+Seconds: PENFOLD_HISTORY_S (6); a seed: PENFOLD_HISTORY_SEED.
 """
 import os
 import poplib
@@ -23,7 +23,7 @@ import time
 
 from fleet import Fleet, serves, wait_until
 
-SECONDS = float(os.environ.get('PENFOLD_HISTORY_S', '8'))
+SECONDS = float(os.environ.get('PENFOLD_HISTORY_S', '6'))
 SEED = int(os.environ.get('PENFOLD_HISTORY_SEED', random.randrange(1 << 30)))
 TTL_MS = 1600
 BROKEN = (poplib.error_proto, OSError, EOFError, AttributeError)
@@ -63,8 +63,8 @@ class History:
         return bad
 
 
-def read_some(node, h, rng, delete):
-    """One session; returns what it saw."""
+def read_some(node, h, rng, delete, linger_s=0):
+    """One session, held open for a while; returns what it saw."""
     s = node.pop3('ann')
     entry = (time.monotonic(), [], node.name)
     with h.lock:
@@ -82,6 +82,10 @@ def read_some(node, h, rng, delete):
             seen[number] = ident
             if len(seen) >= 8 and not delete == 'all':
                 break
+        until = time.monotonic() + linger_s
+        while time.monotonic() < until:
+            do(s.pop.noop)
+            time.sleep(0.05)
         doomed = [n for n in seen if delete == 'all' or rng.random() < delete]
         for n in doomed:
             do(s.dele, n)
@@ -97,7 +101,7 @@ def client(f, h, seed, end):
     rng = random.Random(seed)
     while time.time() < end:
         try:
-            read_some(rng.choice(f.nodes), h, rng, 0.3)
+            read_some(rng.choice(f.nodes), h, rng, 0.3, 3 * TTL_MS / 1000 if rng.random() < 0.1 else 0)
             h.accepted += 1
         except BROKEN as e:
             if isinstance(e, poplib.error_proto) and re.match(rb'-ERR \[AUTH|-ERR \[SYS/PERM', bytes(e.args[0] if isinstance(e.args[0], bytes) else b'')):
@@ -156,13 +160,18 @@ def faults(f, rng, end, said):
         redis('FLUSHALL')
 
     def cut_off(n, redis):
-        redis('CLIENT', 'KILL', 'TYPE', 'normal')
+        w = f.wires[f.nodes.index(n)]
+        w.cut()
+        time.sleep(rng.choice((0, 1.5, 2.5)) * TTL_MS / 1000)
+        w.mend()
     all_faults = (sleep_node, kill_node, kill_redis, sleep_redis, flush_redis, cut_off)
     while time.time() < end:
         time.sleep(0.3 + rng.random() * 1.5)
         fault = rng.choice(all_faults)
         said.append(fault.__name__)
-        fault(rng.choice(f.nodes), f.redis)
+        owner = f.redis.hash('pf:a:{1}').get('own', '').split('/')[0]
+        at_owner = [n for n in f.nodes if n.name == owner]
+        fault(rng.choice(at_owner if at_owner and rng.random() < 0.7 else f.nodes), f.redis)
 
 
 def test_history(tmp_path):

@@ -813,6 +813,21 @@ static void fleets(void **state)
 	fake.err_expunge = ERR_FENCED;
 	assert_non_null(strstr(answer(LOGIN "DELE 1\r\nQUIT\r\n"), "-ERR [SYS/TEMP] "));
 	assert_int_equal(fake.fenced, 1);
+	fake.err_expunge = OK;
+	/* told to go: it ends, and changes nothing more */
+	three_messages();
+	struct fake_session first;
+	fake_open(&first, &pop3_proto);
+	fake_feed(&first, SLICE_LIT(LOGIN "DELE 1\r\n"));
+	fake.killed = false;
+	fake.lock_end(fake.lock, OWNER_END_LOST);
+	assert_true(fake.killed);
+	buf_clear(&fake.out);
+	fake_feed(&first, SLICE_LIT("QUIT\r\n"));
+	assert_true(buf_put(&fake.out, "", 1));
+	assert_string_equal(fake.out.ptr, "-ERR [SYS/TEMP] please wait and try again\r\n");
+	fake_close(&first);
+	assert_int_equal(fake.account[1].count, 3);
 }
 
 static void faults_at_quit(void **state)

@@ -121,7 +121,8 @@ struct slice sasl_login(const struct sasl *x)
 
 struct auth_request sasl_request(const struct sasl *x, const struct sasl_peer *peer)
 {
-	return (struct auth_request){ .protocol = peer->protocol, .login = x->login, .peer = peer->address, .authzid = x->authzid };
+	return (struct auth_request){ .protocol = peer->protocol, .login = x->login, .peer = peer->address, .authzid = x->authzid,
+				       .in_clear = peer->in_clear };
 }
 
 bool sasl_keep(struct sasl *x, struct slice bytes, struct slice *kept_out)

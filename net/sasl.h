@@ -32,6 +32,7 @@ enum sasl_mechanism { SASL_PLAIN, SASL_LOGIN, SASL_CRAM_MD5, SASL_SCRAM_SHA_1, S
 struct sasl_peer {
 	enum auth_protocol protocol;
 	struct slice address;     /* of the client, for the log */
+	bool in_clear;            /* no TLS */
 	bool has_exporter;        /* TLS 1.3: ... */
 	uint8_t exporter[32];     /* ... its tls-exporter value */
 };

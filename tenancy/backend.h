@@ -16,6 +16,7 @@ struct directory_overview {
 	bool apop_offered;          /* a tenant keeps reversible secrets */
 	uint32_t login_delay_max_s; /* see directory_extremes */
 	int32_t expire_days_min;
+	bool tls_only;              /* some tenant forbids logins without TLS */
 	bool sdps_maildrops;        /* there are hosts that are one maildrop, with two passwords each */
 };
 
@@ -28,6 +29,8 @@ struct directory_backend {
 	/* A number that differs after every change by anybody; never called from two threads at once. The overview is fresh whenever it differs
 	 * from the one before. */
 	enum err (*changes)(void *self, uint64_t *version_out, struct directory_overview *overview_out);
+	/* See directory_expire_next. */
+	enum err (*expire_next)(void *self, uint64_t after, struct directory_expiry *out, size_t max, size_t *count_out);
 	/* Removed accounts whose mail is to go; NULL where there is no such list. */
 	enum err (*purge_next)(void *self, uint64_t after, uint64_t *account_id_out);
 	enum err (*purge_done)(void *self, uint64_t account_id);

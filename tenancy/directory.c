@@ -27,7 +27,8 @@ static struct {
 	bool apop_offered;   /* atomic, as the next two */
 	uint32_t login_delay_max_s;
 	int32_t expire_days_min;
-	bool sdps_maildrops; /* atomic */
+	bool sdps_maildrops; /* atomic, as the next */
+	bool tls_only;
 	uint64_t changes;    /* atomic */
 	uint64_t version;    /* the poll's own, as the next */
 	uint64_t flush_ms;   /* when uses of application passwords are written again */
@@ -131,6 +132,39 @@ enum err directory_domain(struct slice domain, bool *served_out)
 	return OK;
 }
 
+/* What stands behind the last '@', or '%'; a host behind a '+'; else the default domain. */
+static enum err domain_of_login(struct slice login, struct domain_facts **facts_out)
+{
+	char bytes[DOMAIN_BYTES_MAX];
+	struct slice name = directory.default_domain_name;
+	struct host_facts *host = NULL;
+	size_t at = slice_rfind(login, '@');
+	if (at == SIZE_MAX)
+		at = slice_rfind(login, '%');
+	if (at == SIZE_MAX)
+		at = slice_rfind(login, '+');
+	if (at != SIZE_MAX && name_domain(slice_from(login, at + 1), bytes, &name))
+		return ERR_NOT_FOUND;
+	if (!name.len)
+		return ERR_NOT_FOUND;
+	enum err e = ask_domain(directory.cache, name, facts_out);
+	if (e != ERR_NOT_FOUND || ask_host(directory.cache, name, &host))
+		return e;
+	e = ask_domain(directory.cache, host->domain, facts_out);
+	fact_unref(&host->fact);
+	return e;
+}
+
+bool directory_wants_tls(struct slice login)
+{
+	struct domain_facts *domain = NULL;
+	if (!__atomic_load_n(&directory.tls_only, __ATOMIC_RELAXED) || login.len > LOGIN_BYTES_MAX || domain_of_login(login, &domain))
+		return false;
+	bool wants = !domain->plaintext_login;
+	fact_unref(&domain->fact);
+	return wants;
+}
+
 bool directory_apop_offered(void)
 {
 	return __atomic_load_n(&directory.apop_offered, __ATOMIC_RELAXED);
@@ -161,6 +195,7 @@ static enum err look_for_changes(void)
 	__atomic_store_n(&directory.apop_offered, overview.apop_offered, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.login_delay_max_s, overview.login_delay_max_s, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.expire_days_min, overview.expire_days_min, __ATOMIC_RELAXED);
+	__atomic_store_n(&directory.tls_only, overview.tls_only, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.sdps_maildrops, overview.sdps_maildrops, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&directory.changes, 1, __ATOMIC_RELAXED);
 	directory_cache_drop(directory.cache);
@@ -253,6 +288,27 @@ enum err directory_purge_done(uint64_t account_id)
 	struct purge p = { .id = account_id, .done = true };
 	enum err e = offload_call(purge_job, &p, directory.config.ask_ms_max);
 	return e ? e : p.result;
+}
+
+struct expire {
+	uint64_t after;
+	struct directory_expiry *out;
+	size_t count;
+	enum err result;
+};
+
+static void expire_job(void *arg)
+{
+	struct expire *x = arg;
+	x->result = directory.backend->expire_next(directory.self, x->after, x->out, EXPIRE_LOOK_MAX, &x->count);
+}
+
+enum err directory_expire_next(uint64_t after, struct directory_expiry *out, size_t *count_out)
+{
+	struct expire x = { .after = after, .out = out };
+	enum err e = offload_call(expire_job, &x, directory.config.ask_ms_max);
+	*count_out = x.count;
+	return e ? e : x.result;
 }
 
 /* ---- life ---- */

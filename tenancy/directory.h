@@ -32,9 +32,10 @@ struct subject {
 	uint64_t quota_bytes, quota_messages; /* 0 = none */
 	enum over_quota over_quota;
 	uint32_t login_delay_s; /* 0 = none: [LOGIN-DELAY] */
-	int32_t expire_days;    /* CAPA EXPIRE: -1 NEVER */
+	int32_t expire_days;    /* -1 never; 0 what was downloaded; else what came to INBOX so many days ago is deleted (CAPA EXPIRE) */
 	bool apop;              /* the tenant keeps reversible secrets */
 	char subaddress_separator; /* '+'; 0 = off */
+	bool delete_to_trash;      /* what a POP3 session deletes is moved to Trash */
 	uint8_t xtnd;              /* XTND_...: which extensions of POP3 the tenant allows */
 	uint64_t credential_version; /* changes with every password change */
 	/* The domain is an SDPS host's: *ENV is answered. */
@@ -98,6 +99,14 @@ struct directory_stats {
 	uint64_t changes; /* seen by the poll */
 };
 void directory_stats(struct directory_stats *stats_out);
+
+/* Accounts and how long they keep mail, by id, from `after` on, at most EXPIRE_LOOK_MAX a call (so much room must be there),
+ * those that keep it for ever among them; ERR_NOT_FOUND at the end. Later. */
+struct directory_expiry {
+	uint64_t account_id;
+	int32_t days; /* -1 never */
+};
+enum err directory_expire_next(uint64_t after, struct directory_expiry *out, size_t *count_out);
 
 /* The removed accounts whose mail is to be deleted (account remove --purge, account purge), lowest id first after `after`: ERR_NOT_FOUND
  * at the end. Whoever runs the store deletes, then says so. Later. */

@@ -85,6 +85,12 @@ static enum err purge_next(void *self, uint64_t after, uint64_t *account_id_out)
 	return c->sqlite->purge_next(c->self, after, account_id_out);
 }
 
+static enum err expire_next(void *self, uint64_t after, struct directory_expiry *out, size_t max, size_t *count_out)
+{
+	struct chain *c = self;
+	return c->sqlite->expire_next(c->self, after, out, max, count_out);
+}
+
 static enum err purge_done(void *self, uint64_t account_id)
 {
 	struct chain *c = self;
@@ -106,6 +112,7 @@ static const struct directory_backend backend = {
 	.account = account,
 	.host = host,
 	.changes = changes,
+	.expire_next = expire_next,
 	.purge_next = purge_next,
 	.purge_done = purge_done,
 	.close = close_all,

@@ -57,6 +57,7 @@ struct domain_facts {
 	struct slice name;     /* canonical: of an alias, the domain it stands for */
 	uint64_t tenant_id;
 	char subaddress_separator; /* 0 = off */
+	bool plaintext_login;  /* false: its tenant lets nobody log in without TLS */
 	enum sdps_mode sdps;   /* the domain is an SDPS host's */
 	/* A stored password of some account here, or empty: what an unknown name is checked against, so that it costs what its
 	 * neighbours cost (invariant 11). */

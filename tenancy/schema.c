@@ -113,6 +113,10 @@ static const char *const steps[] = {
 	" UPDATE accounts SET credential_version = credential_version + 1 WHERE id = NEW.account_id; END;"
 	"ALTER TABLE accounts ADD COLUMN master INTEGER CHECK (master BETWEEN 0 AND 2);"
 	"ALTER TABLE accounts ADD COLUMN source TEXT CHECK (source <> '');",
+
+	/* 4: logins without TLS (0: never), where POP3 puts what it deletes (0 gone, 1 Trash). */
+	"ALTER TABLE tenants ADD COLUMN plaintext_login INTEGER CHECK (plaintext_login IN (0, 1));"
+	"ALTER TABLE tenants ADD COLUMN deletion INTEGER CHECK (deletion IN (0, 1));",
 };
 
 enum err schema_err(int sqlite_result)

@@ -17,13 +17,15 @@ static const struct setting settings[SET_COUNT] = {
 	[SET_QUOTA_MESSAGES] = { "quota_messages", SETTING_COUNT, true, false, 0, NULL, "messages per account" },
 	[SET_OVER_QUOTA] = { "over_quota", SETTING_OVER_QUOTA, false, false, 1, NULL, "mail for a full account is refused for now (452) or for good (552)" },
 	[SET_LOGIN_DELAY_S] = { "login_delay_s", SETTING_SECONDS, false, false, 0, NULL, "seconds between two POP3 logins of an account" },
-	[SET_EXPIRE_DAYS] = { "expire_days", SETTING_DAYS, false, false, -1, NULL, "announced to POP3 clients (EXPIRE)" },
+	[SET_EXPIRE_DAYS] = { "expire_days", SETTING_DAYS, false, false, -1, NULL, "mail in INBOX is deleted after so many days; 0: once it was downloaded by POP3" },
 	[SET_SUBADDRESS_SEPARATOR] = { "subaddress_separator", SETTING_SEPARATOR, false, false, '+', NULL, "user+anything is user" },
 	[SET_PLAIN_PASSWORDS] = { "plain_passwords", SETTING_BOOL, false, false, 0, NULL, "passwords may be kept readable; APOP needs it" },
 	[SET_SCHEMES] = { "schemes", SETTING_SCHEMES, false, false, 0, "all", "password schemes that may be stored" },
 	[SET_PASSWORD_SCHEME] = { "password_scheme", SETTING_SCHEME, false, false, 0, "YESCRYPT", "scheme of passwords set here" },
 	[SET_XTND] = { "xtnd", SETTING_XTND, false, false, 0, NULL, "POP3's XTND: xlst lists header fields, xmit sends mail" },
 	[SET_MASTER] = { "master", SETTING_MASTER, true, true, 0, NULL, "may log in as any account of its tenant, or of the server, with its own password" },
+	[SET_PLAINTEXT_LOGIN] = { "plaintext_login", SETTING_BOOL, false, false, 1, NULL, "logins without TLS, where the listener takes them" },
+	[SET_DELETION] = { "deletion", SETTING_DELETION, false, false, 0, NULL, "what POP3 deletes is gone, or goes to the folder Trash" },
 };
 
 const struct setting *setting_get(enum setting_id id)
@@ -186,6 +188,10 @@ enum err setting_parse(enum setting_id id, struct slice text, struct setting_val
 	case SETTING_MASTER:
 		good = parse_master(text, &value_out->number);
 		break;
+	case SETTING_DELETION:
+		value_out->number = slice_eq_nocase(text, SLICE_LIT("trash"));
+		good = value_out->number || slice_eq_nocase(text, SLICE_LIT("expunge"));
+		break;
 	case SETTING_BYTES:
 	case SETTING_COUNT:
 	case SETTING_SECONDS:
@@ -229,6 +235,9 @@ void setting_format(enum setting_id id, const struct setting_value *value, char 
 		break;
 	case SETTING_MASTER:
 		word = n >= 0 && n < (int64_t)ARRAY_LEN(master_words) ? master_words[n] : "none";
+		break;
+	case SETTING_DELETION:
+		word = n ? "trash" : "expunge";
 		break;
 	case SETTING_DAYS:
 		word = n < 0 ? "never" : NULL;
@@ -275,6 +284,8 @@ const char *setting_expected(enum setting_kind kind)
 		return "off, xlst, xmit or all";
 	case SETTING_MASTER:
 		return "none, tenant or server";
+	case SETTING_DELETION:
+		return "expunge or trash";
 	}
 	UNREACHABLE();
 }

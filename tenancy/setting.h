@@ -22,12 +22,14 @@ enum setting_kind {
 	SETTING_SCHEMES,   /* names of password schemes, blanks or commas between them; all */
 	SETTING_SCHEME,    /* one of them */
 	SETTING_XTND,      /* off xlst xmit all */
-	SETTING_MASTER     /* none tenant server */
+	SETTING_MASTER,    /* none tenant server */
+	SETTING_DELETION   /* expunge trash */
 };
 
 enum setting_id {
 	SET_SUSPENDED, SET_POP3, SET_IMAP, SET_LMTP, SET_QUOTA_BYTES, SET_QUOTA_MESSAGES, SET_OVER_QUOTA, SET_LOGIN_DELAY_S, SET_EXPIRE_DAYS,
-	SET_SUBADDRESS_SEPARATOR, SET_PLAIN_PASSWORDS, SET_SCHEMES, SET_PASSWORD_SCHEME, SET_XTND, SET_MASTER, SET_COUNT
+	SET_SUBADDRESS_SEPARATOR, SET_PLAIN_PASSWORDS, SET_SCHEMES, SET_PASSWORD_SCHEME, SET_XTND, SET_MASTER,
+	SET_PLAINTEXT_LOGIN, SET_DELETION, SET_COUNT
 };
 
 struct setting {

@@ -70,6 +70,9 @@ struct raw {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3;
 	struct {
+		uint32_t day_s, sweep_s;
+	} expire;
+	struct {
 		uint32_t idle_s, recipients_max;
 	} lmtp;
 	struct {
@@ -179,6 +182,7 @@ static const cyaml_schema_field_t auth_fields[] = { SUB_TEXT("cache_bytes_max", 
 						    SUB_INT("hash_queue_max", auth, hash_queue_max),
 						    SUB_INT("hash_wait_ms_max", auth, hash_wait_ms_max),
 						    SUB_ENUM("challenge", auth, challenge, challenges), CYAML_FIELD_END };
+static const cyaml_schema_field_t expire_fields[] = { SUB_INT("day_s", expire, day_s), SUB_INT("sweep_s", expire, sweep_s), CYAML_FIELD_END };
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
@@ -218,7 +222,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("directories", CYAML_FLAG_POINTER | OPT, struct raw, directories, directories_count, &directory_schema, 1,
 				   DIRECTORIES_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
+	ROOM(auth, auth_fields), ROOM(pop3, pop3_fields), ROOM(expire, expire_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -260,6 +264,8 @@ static const struct key keys[] = {
 	N(auth, cache_ttl_s, 600, 1, 900),
 	N(auth, hash_queue_max, 256, 1, 1 << 20),
 	N(auth, hash_wait_ms_max, 10000, 10, 60000),
+	N(expire, day_s, EXPIRE_DAY_S, 1, EXPIRE_DAY_S),
+	N(expire, sweep_s, EXPIRE_SWEEP_S, 1, 7 * 86400),
 	N(pop3, idle_s, 600, 1, 86400),
 	N(pop3, login_idle_s, 60, 1, 86400),
 	N(pop3, auth_failures_max, 3, 1, 1000),

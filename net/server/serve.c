@@ -6,6 +6,7 @@
 #include "core/run/clock.h"
 #include "core/run/shard.h"
 #include "net/fleet/fleet.h"
+#include "net/server/expire.h"
 #include "net/listen.h"
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"
@@ -133,6 +134,8 @@ static void configure_pop3(const struct config *c)
 	pop3.login_idle_ms_max = c->pop3.login_idle_s * 1000;
 	pop3.idle_ms_max = c->pop3.idle_s * 1000;
 	pop3.auth_tries_max = c->pop3.auth_failures_max;
+	pop3.expire_day_s = c->expire.day_s;
+	expire_configure(c->expire.day_s, c->expire.sweep_s);
 	pop3.xmit.relay.address = c->xmit.address;
 	pop3.xmit.relay.protocol = c->xmit.smtp ? RELAY_SMTP : RELAY_LMTP;
 	pop3.xmit.relay.host_name = c->hostname;
@@ -319,6 +322,7 @@ static enum err shard_begin(void *arg, unsigned index)
 		drain_start();
 		probe_start();
 		purge_start();
+		expire_start();
 		tls_watch_start();
 	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
@@ -335,6 +339,7 @@ static void shard_end(void *arg, unsigned index)
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
 	tls_watch_stop();
+	expire_stop();
 	purge_stop();
 	fleet_stop();
 	maildrop_lock_stop();

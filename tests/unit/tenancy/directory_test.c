@@ -198,7 +198,8 @@ FIBER_TEST(an_older_file_is_brought_up_to_date)
 	sample();
 	sql("DROP TABLE sdps_hosts; ALTER TABLE tenants DROP COLUMN xtnd; DROP TRIGGER credentials_limit;"
 	    "ALTER TABLE credentials DROP COLUMN app; ALTER TABLE credentials DROP COLUMN protocols; ALTER TABLE credentials DROP COLUMN created_s;"
-	    "ALTER TABLE accounts DROP COLUMN master; ALTER TABLE accounts DROP COLUMN source; PRAGMA user_version = 1");
+	    "ALTER TABLE accounts DROP COLUMN master; ALTER TABLE accounts DROP COLUMN source;"
+	    "ALTER TABLE tenants DROP COLUMN plaintext_login; ALTER TABLE tenants DROP COLUMN deletion; PRAGMA user_version = 1");
 	assert_int_equal(manage_open(data, &m, why), OK);
 	struct manage_new_host host = { .name = S("new.example.net"), .tenant = S("demo"), .mode = SDPS_MAILDROP };
 	made(manage_host_add(m, &host), m);

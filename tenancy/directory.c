@@ -40,7 +40,7 @@ static struct {
 
 /* ---- the cache's questions: an account's key is local@domain, split at the last '@' ---- */
 
-static enum err load(void *arg, enum fact_kind kind, struct slice key, struct fact **fact_out)
+static enum err load(void *arg, enum fact_kind kind, struct slice key, const void *fetched, struct fact **fact_out)
 {
 	(void)arg;
 	enum err e = ERR_NOT_FOUND;
@@ -55,10 +55,26 @@ static enum err load(void *arg, enum fact_kind kind, struct slice key, struct fa
 	} else {
 		struct record *record = NULL;
 		size_t at = slice_rfind(key, '@');
-		e = directory.backend->account(directory.self, slice_upto(key, at), slice_from(key, at + 1), &record);
+		e = directory.backend->account(directory.self, slice_upto(key, at), slice_from(key, at + 1), fetched, &record);
 		*fact_out = record ? &record->fact : NULL;
 	}
 	return e;
+}
+
+static void *fetch(void *arg, enum fact_kind kind, struct slice key, uint64_t deadline_ms)
+{
+	(void)arg;
+	size_t at = slice_rfind(key, '@');
+	ASSERT(kind == FACT_ACCOUNT);
+	return directory_redis_fetch(slice_upto(key, at), slice_from(key, at + 1), deadline_ms);
+}
+
+static bool redis_wanted(void)
+{
+	for (unsigned i = 0; i < directory.config.source_count; i++)
+		if (directory.config.sources[i].kind == DIRECTORY_REDIS)
+			return true;
+	return false;
 }
 
 static enum err ask_domain(void *arg, struct slice domain, struct domain_facts **facts_out)
@@ -237,8 +253,9 @@ static void poll_due(struct timer *t)
 
 enum err directory_start(void)
 {
-	if (shard_index() != 0)
-		return OK;
+	enum err e = redis_wanted() ? directory_redis_start(directory.config.redis) : OK;
+	if (e || shard_index() != 0)
+		return e;
 	directory.stopping = directory.polling = false;
 	waitq_init(&directory.idle);
 	timer_init(&directory.timer, poll_due);
@@ -248,6 +265,8 @@ enum err directory_start(void)
 
 void directory_stop(void)
 {
+	if (redis_wanted())
+		directory_redis_stop();
 	if (shard_index() != 0)
 		return;
 	directory.stopping = true;
@@ -333,7 +352,7 @@ enum err directory_open(const struct directory_config *config)
 		return e;
 	if (config->source_count)
 		directory_chain_open(&directory.config, &directory.backend, &directory.self);
-	directory.cache = directory_cache_open(directory.config.cache_bytes_max, directory.config.ask_ms_max, load, NULL);
+	directory.cache = directory_cache_open(directory.config.cache_bytes_max, directory.config.ask_ms_max, load, fetch, NULL);
 	directory.version = directory.flush_ms = 0;
 	e = look_for_changes();
 	if (e)

@@ -50,10 +50,11 @@ struct subject {
  * passwords and the never-reused ids; a name that another directory brings gets its row there (accounts.source) when it is first seen, and
  * keeps it, with its mail, until `account remove`.  One name is one account, whoever knows its password.
  */
-enum directory_kind { DIRECTORY_SQLITE, DIRECTORY_PASSWD_FILE };
+enum directory_kind { DIRECTORY_SQLITE, DIRECTORY_PASSWD_FILE, DIRECTORY_REDIS };
+struct redis_settings;
 struct directory_source {
 	enum directory_kind kind;
-	const char *path, *tenant; /* of a file: whose accounts it brings; domains that nobody has become this tenant's */
+	const char *path, *tenant; /* of a file, tenant of Redis too: whose accounts it brings; domains that nobody has become this tenant's */
 	const char *domain;        /* of names without one; NULL = they make the file a broken one */
 };
 
@@ -61,6 +62,7 @@ struct directory_config {
 	const char *data_path;
 	const struct directory_source *sources; /* must outlive the directory */
 	unsigned source_count;        /* 0 = SQLite alone */
+	const struct redis_settings *redis; /* for a source of that kind, which is there once at most; must outlive the directory */
 	const char *default_domain;   /* NULL = none */
 	uint64_t cache_bytes_max;     /* of all shards together */
 	uint32_t poll_ms;             /* data_version */

@@ -331,8 +331,9 @@ static enum err find_account(struct sqlite_directory *d, struct slice local, str
 	return conn_give(d, c, e);
 }
 
-static enum err ask_account(void *self, struct slice local, struct slice domain, struct record **record_out)
+static enum err ask_account(void *self, struct slice local, struct slice domain, const struct directory_fetched *fetched, struct record **record_out)
 {
+	(void)fetched;
 	return find_account(self, local, domain, NULL, NULL, record_out);
 }
 
@@ -413,7 +414,7 @@ static enum err adopt_all(sqlite3_stmt *const st[ADOPT_COUNT], const struct dire
 			continue;
 		sqlite3_bind_int64(st[ADOPT_ACCOUNT], 1, domain_id);
 		schema_bind(st[ADOPT_ACCOUNT], 2, guests[i].local);
-		schema_bind(st[ADOPT_ACCOUNT], 3, slice_str(source->path));
+		schema_bind(st[ADOPT_ACCOUNT], 3, slice_str(source->path ? source->path : "redis"));
 		e = schema_err(sqlite3_step(st[ADOPT_ACCOUNT]));
 		done(st[ADOPT_ACCOUNT]);
 	}

@@ -198,6 +198,7 @@
 #define DIRECTORY_POLL_MS 250                  /* data_version: a change is seen within a second */
 #define DIRECTORY_ASK_MS 2000                  /* default deadline of a look-up */
 #define DIRECTORY_RETRY_MS 500                 /* after a failed look-up stale answers serve so long without asking again */
+#define DIRECTORY_FETCHED_MS 900                /* an answer of Redis serves so long: a change there is seen within a second */
 #define DIRECTORY_BUSY_MS 500                  /* SQLite's wait for another process's lock; readers under WAL hardly ever meet one */
 #define DIRECTORY_STEPS_MAX 2000000            /* virtual machine steps of one query, twice that at most; a look-up takes some hundred */
 #define DIRECTORIES_MAX 8                      /* chained: a look-up of a name that nobody has asks each */

@@ -116,7 +116,8 @@ static const cyaml_schema_value_t listener_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_listener, listener_fields)
 };
 
-static const cyaml_strval_t directory_types[] = { { "sqlite", DIRECTORY_SQLITE }, { "passwd-file", DIRECTORY_PASSWD_FILE } };
+static const cyaml_strval_t directory_types[] = { { "sqlite", DIRECTORY_SQLITE }, { "passwd-file", DIRECTORY_PASSWD_FILE },
+							  { "redis", DIRECTORY_REDIS } };
 static const cyaml_schema_field_t one_directory_fields[] = {
 	CYAML_FIELD_ENUM("type", CYAML_FLAG_STRICT, struct raw_directory, type, directory_types, CYAML_ARRAY_LEN(directory_types)),
 	TEXT("path", struct raw_directory, path), TEXT("tenant", struct raw_directory, tenant), TEXT("domain", struct raw_directory, domain),
@@ -426,6 +427,10 @@ static enum err take_directory(struct settings *s, const struct raw_directory *r
 		return settings_refuse(s, key, "expected nothing beside sqlite: it lies in the data folder and knows its tenants");
 	if (out->kind == DIRECTORY_PASSWD_FILE && (!out->path || !out->tenant))
 		return settings_refuse(s, key, "expected path, and tenant (whose accounts they are), beside passwd-file");
+	if (out->kind == DIRECTORY_REDIS && (!out->tenant || out->path || out->domain))
+		return settings_refuse(s, key, "expected tenant (whose accounts they are), and nothing else, beside redis");
+	if (out->kind == DIRECTORY_REDIS && !settings_line(s, "redis.address") && !settings_line(s, "redis.sentinel.master"))
+		return settings_refuse(s, key, "expected redis.address or redis.sentinel in this file too: the server to ask");
 	return OK;
 }
 
@@ -438,10 +443,10 @@ static enum err take_directories(struct settings *s, const struct raw *raw, stru
 		if (e != OK)
 			return e;
 		for (unsigned k = 0; k < i; k++)
-			if (raw->directories[i].type == DIRECTORY_SQLITE && raw->directories[k].type == DIRECTORY_SQLITE) {
+			if (raw->directories[i].type != DIRECTORY_PASSWD_FILE && raw->directories[k].type == raw->directories[i].type) {
 				char key[64];
 				snprintf(key, sizeof key, "directories[%u].type", i + 1);
-				return settings_refuse(s, key, "expected sqlite once");
+				return settings_refuse(s, key, "expected %s once", raw->directories[i].type == DIRECTORY_REDIS ? "redis" : "sqlite");
 			}
 	}
 	return OK;

@@ -42,6 +42,7 @@ struct server {
 	struct fleet_node *nodes; /* the configuration's, in the fleet's form */
 	struct tls_filter_config redis_tls;
 	struct redis_filter redis_filter;
+	struct redis_settings redis; /* for the directory */
 };
 
 /* ---- what each room gets of the configuration ---- */
@@ -114,6 +115,8 @@ static enum err open_fleet(struct server *server)
 			return e;
 		fleet.redis.filter = &server->redis_filter;
 	}
+	server->redis = fleet.redis;
+	server->redis.client_name = "penfold-directory";
 	return fleet_open(&fleet);
 }
 
@@ -410,6 +413,7 @@ static enum err serve_locked(struct server *server, unsigned shards)
 					      .default_domain = c->default_domain,
 					      .sources = c->directories,
 					      .source_count = c->directories_count,
+					      .redis = &server->redis,
 					      .cache_bytes_max = c->directory.cache_bytes_max,
 					      .poll_ms = c->directory.poll_ms,
 					      .ask_ms_max = c->directory.ask_ms_max };

@@ -447,7 +447,7 @@ FIBER_TEST(a_connection_answers_for_ever)
 	assert_int_equal(directory_sqlite_open(data, &backend, &self), OK);
 	/* some thirty steps each: four times the bound in all */
 	for (int i = 0; i < 4 * DIRECTORY_STEPS_MAX / 30; i++) {
-		enum err e = backend->account(self, S("anna"), S("demo.example"), &record);
+		enum err e = backend->account(self, S("anna"), S("demo.example"), NULL, &record);
 		if (e)
 			fail_msg("question %d: %s", i, err_name(e));
 		fact_unref(&record->fact);

@@ -134,7 +134,7 @@ struct slice sasl_login(const struct sasl *x)
 
 struct sasl_peer sasl_peer_of(const struct session *s, enum auth_protocol protocol)
 {
-	struct sasl_peer peer = { .protocol = protocol, .address = session_peer_address(s) };
+	struct sasl_peer peer = { .protocol = protocol, .address = session_peer_address(s), .in_clear = !session_tls_version(s) };
 	peer.bindings[SASL_TLS_EXPORTER].len = session_tls_exporter(s, peer.bindings[SASL_TLS_EXPORTER].bytes) ? 32 : 0;
 	peer.bindings[SASL_TLS_SERVER_END_POINT].len = session_tls_end_point(s, peer.bindings[SASL_TLS_SERVER_END_POINT].bytes);
 	peer.bindings[SASL_TLS_UNIQUE].len = session_tls_unique(s, peer.bindings[SASL_TLS_UNIQUE].bytes);
@@ -146,7 +146,8 @@ struct sasl_peer sasl_peer_of(const struct session *s, enum auth_protocol protoc
 
 struct auth_request sasl_request(const struct sasl *x, const struct sasl_peer *peer)
 {
-	return (struct auth_request){ .protocol = peer->protocol, .login = x->login, .peer = peer->address, .authzid = x->authzid };
+	return (struct auth_request){ .protocol = peer->protocol, .login = x->login, .peer = peer->address, .authzid = x->authzid,
+				       .in_clear = peer->in_clear };
 }
 
 bool sasl_keep(struct sasl *x, struct slice bytes, struct slice *kept_out)

@@ -46,6 +46,7 @@ struct sasl_peer {
 	struct slice address;     /* of the client, for the log */
 	struct sasl_binding bindings[SASL_BINDING_COUNT]; /* those of length 0 are not there */
 	struct slice certificate; /* the name in the client's certificate; empty: none. Lives as long as the exchange */
+	bool in_clear;            /* no TLS */
 };
 
 /* What a session knows of its client. Now. */

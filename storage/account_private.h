@@ -135,6 +135,8 @@ struct account {
 	uint32_t next_folder, last_uidvalidity;
 	uint32_t repair_count;
 	uint32_t refs; /* account_open minus account_close */
+	uint32_t expire_uid;    /* of a message of INBOX whose save date is known (expire.c); 0: none */
+	int64_t expire_save_s;
 	uint8_t state; /* enum account_state */
 	/* never let go: a failed sync could not be cut off, so the disk must not be read again */
 	bool keep;

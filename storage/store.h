@@ -151,6 +151,11 @@ enum err account_copy(struct account *account, const struct copy *copy, struct a
 enum err account_expunge(struct account *account, uint32_t folder, const uint32_t *uids, size_t count,
 			 size_t *removed_out);
 
+/* Retention: removes what came into the folder (save date) before before_s, lowest UID first, in commits of at most EXPIRE_BATCH_MAX, until
+ * nothing of that age is left or `max` are gone (rounded up to such a commit). Costs one record read, or none, where nothing is due. Each commit is
+ * durable as account_expunge's; *removed_out counts those that are, on failure too. Later. */
+enum err account_expire(struct account *account, uint32_t folder, int64_t before_s, size_t max, size_t *removed_out);
+
 enum flags_how { FLAGS_ADD, FLAGS_REMOVE, FLAGS_SET };
 /* Changes flags of messages by UID. Shown at once, synced within flags_sync_ms. Later. */
 enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,

@@ -85,8 +85,8 @@ static void turn_give(void)
 	pthread_mutex_unlock(&auth.lock);
 }
 
-/* Who is meant: the name as it was sent, then in the form of RFC 4013. */
-enum err auth_find(struct slice login, struct login_found *found_out)
+/* The name as it was sent, then in the form of RFC 4013. */
+static enum err find_either(struct slice login, struct login_found *found_out)
 {
 	struct saslprep room;
 	enum err e = directory_find(LOGIN_SESSION, login, found_out);
@@ -209,6 +209,20 @@ enum err auth_admit(const struct auth_request *request, const struct login_found
 	return OK;
 }
 
+enum err auth_find(const struct auth_request *request, struct slice login, struct login_found *found_out)
+{
+	enum err e = find_either(login, found_out);
+	if ((e != OK && e != ERR_NOT_FOUND) || !request->in_clear || !found_out->domain || found_out->domain->plaintext_login)
+		return e;
+	count(&auth.stats.denied);
+	return ERR_DENIED;
+}
+
+enum err auth_in_clear(struct slice login)
+{
+	return directory_wants_tls(login) ? ERR_DENIED : OK;
+}
+
 enum err auth_refuse(void)
 {
 	count(&auth.stats.refused);
@@ -264,7 +278,7 @@ static enum err by_master(const struct auth_request *request, struct slice user,
 			  struct subject **subject_out)
 {
 	struct login_found who, whom;
-	enum err e = auth_find(master, &who), e_user = auth_find(user, &whom);
+	enum err e = auth_find(request, master, &who), e_user = auth_find(request, user, &whom);
 	if (e_user && e_user != ERR_NOT_FOUND)
 		e = e_user;
 	if (e == OK || e == ERR_NOT_FOUND)
@@ -304,7 +318,7 @@ enum err auth_password(const struct auth_request *request, struct slice password
 	*subject_out = NULL;
 	if (request->authzid.len && !slice_eq(request->authzid, request->login))
 		return by_master(request, request->authzid, request->login, password, subject_out);
-	enum err e = auth_find(request->login, &found);
+	enum err e = auth_find(request, request->login, &found);
 	if ((e == OK || e == ERR_NOT_FOUND) && names_master(request->login, &found, &user, &master)) {
 		login_found_release(&found);
 		return by_master(request, user, master, password, subject_out);
@@ -345,7 +359,7 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 	struct login_found found;
 	struct slice secret, none = slice_str(auth.dummy);
 	*subject_out = NULL;
-	enum err e = auth_find(request->login, &found);
+	enum err e = auth_find(request, request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		struct record *r = found.record;
 		bool right = false, any = false;
@@ -386,7 +400,7 @@ enum err auth_cram_md5(const struct auth_request *request, struct slice challeng
 	struct login_found found;
 	struct slice secret;
 	*subject_out = NULL;
-	enum err e = auth_find(request->login, &found);
+	enum err e = auth_find(request, request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		struct record *r = found.record;
 		bool right = false, any = false;
@@ -478,7 +492,7 @@ enum err auth_scram_salt(const struct auth_request *request, enum auth_hash hash
 {
 	struct login_found found;
 	struct scram_found scram;
-	enum err e = auth_find(request->login, &found);
+	enum err e = auth_find(request, request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND) {
 		scram_find(hash, request->login, &found, &scram);
 		memcpy(salt_out, scram.keys.salt, scram.keys.salt_len);
@@ -545,7 +559,7 @@ enum err auth_scram_proof(const struct auth_request *request, enum auth_hash has
 {
 	struct login_found found;
 	*subject_out = NULL;
-	enum err e = auth_find(request->login, &found);
+	enum err e = auth_find(request, request->login, &found);
 	if (e == OK || e == ERR_NOT_FOUND)
 		e = scram_prove(request, &found, hash, auth_message, proof, signature_out, subject_out);
 	login_found_release(&found);

@@ -31,7 +31,12 @@ struct auth_request {
 	struct slice login;
 	struct slice authzid; /* empty, or as the login: for nobody else. Only a password makes a master; with another proof: ERR_AUTH */
 	struct slice peer;    /* address text, for the log */
+	bool in_clear;        /* no TLS: a tenant may forbid that (plaintext_login). Then it is ERR_DENIED, before anything is proved */
 };
+
+/* May this login be tried in the clear? To be asked before a password is asked for. Of the name only the domain is asked for: words and time are the same for
+ * all names of it (invariant 11). Later. ERR_DENIED, or OK, also where nothing is known: with the proof it is judged again. */
+enum err auth_in_clear(struct slice login);
 
 /* USER/PASS, AUTH PLAIN. Later. */
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **subject_out);

@@ -6,8 +6,9 @@
 #include "tenancy/auth.h"
 #include "tenancy/directory_private.h"
 
-/* Who is meant by a login; later. found_out is to be released whatever comes out. */
-enum err auth_find(struct slice login, struct login_found *found_out);
+/* Who is meant by a login, the request's own or its authzid; later. ERR_DENIED: its tenant wants TLS, and no proof is looked at. found_out is to be
+ * released whatever comes out. */
+enum err auth_find(const struct auth_request *request, struct slice login, struct login_found *found_out);
 /* The proof was right: may they? Gives the subject. */
 enum err auth_admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out);
 /* It was not: counted, ERR_AUTH. */

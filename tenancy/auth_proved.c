@@ -38,9 +38,9 @@ enum err auth_proved(const struct auth_request *request, struct subject **subjec
 	struct auth_request admitted = *request;
 	bool same = true;
 	*subject_out = NULL;
-	enum err e = auth_find(request->login, &found);
+	enum err e = auth_find(request, request->login, &found);
 	if (e == OK && request->authzid.len) {
-		e = auth_find(request->authzid, &wanted);
+		e = auth_find(request, request->authzid, &wanted);
 		same = e == OK && same_account(&found, &wanted);
 		login_found_release(&wanted);
 	}

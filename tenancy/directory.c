@@ -27,7 +27,8 @@ static struct {
 	bool apop_offered;   /* atomic, as the next two */
 	uint32_t login_delay_max_s;
 	int32_t expire_days_min;
-	bool sdps_maildrops; /* atomic */
+	bool sdps_maildrops; /* atomic, as the next */
+	bool tls_only;
 	uint64_t changes;    /* atomic */
 	uint64_t version;    /* the poll's own, as the next */
 	uint64_t flush_ms;   /* when uses of application passwords are written again */
@@ -39,7 +40,7 @@ static struct {
 
 /* ---- the cache's questions: an account's key is local@domain, split at the last '@' ---- */
 
-static enum err load(void *arg, enum fact_kind kind, struct slice key, struct fact **fact_out)
+static enum err load(void *arg, enum fact_kind kind, struct slice key, const void *fetched, struct fact **fact_out)
 {
 	(void)arg;
 	enum err e = ERR_NOT_FOUND;
@@ -54,10 +55,26 @@ static enum err load(void *arg, enum fact_kind kind, struct slice key, struct fa
 	} else {
 		struct record *record = NULL;
 		size_t at = slice_rfind(key, '@');
-		e = directory.backend->account(directory.self, slice_upto(key, at), slice_from(key, at + 1), &record);
+		e = directory.backend->account(directory.self, slice_upto(key, at), slice_from(key, at + 1), fetched, &record);
 		*fact_out = record ? &record->fact : NULL;
 	}
 	return e;
+}
+
+static void *fetch(void *arg, enum fact_kind kind, struct slice key, uint64_t deadline_ms)
+{
+	(void)arg;
+	size_t at = slice_rfind(key, '@');
+	ASSERT(kind == FACT_ACCOUNT);
+	return directory_redis_fetch(slice_upto(key, at), slice_from(key, at + 1), deadline_ms);
+}
+
+static bool redis_wanted(void)
+{
+	for (unsigned i = 0; i < directory.config.source_count; i++)
+		if (directory.config.sources[i].kind == DIRECTORY_REDIS)
+			return true;
+	return false;
 }
 
 static enum err ask_domain(void *arg, struct slice domain, struct domain_facts **facts_out)
@@ -139,6 +156,39 @@ enum err directory_domain_facts(struct slice domain, struct domain_facts **facts
 	return e ? e : ask_domain(directory.cache, name, facts_out);
 }
 
+/* What stands behind the last '@', or '%'; a host behind a '+'; else the default domain. */
+static enum err domain_of_login(struct slice login, struct domain_facts **facts_out)
+{
+	char bytes[DOMAIN_BYTES_MAX];
+	struct slice name = directory.default_domain_name;
+	struct host_facts *host = NULL;
+	size_t at = slice_rfind(login, '@');
+	if (at == SIZE_MAX)
+		at = slice_rfind(login, '%');
+	if (at == SIZE_MAX)
+		at = slice_rfind(login, '+');
+	if (at != SIZE_MAX && name_domain(slice_from(login, at + 1), bytes, &name))
+		return ERR_NOT_FOUND;
+	if (!name.len)
+		return ERR_NOT_FOUND;
+	enum err e = ask_domain(directory.cache, name, facts_out);
+	if (e != ERR_NOT_FOUND || ask_host(directory.cache, name, &host))
+		return e;
+	e = ask_domain(directory.cache, host->domain, facts_out);
+	fact_unref(&host->fact);
+	return e;
+}
+
+bool directory_wants_tls(struct slice login)
+{
+	struct domain_facts *domain = NULL;
+	if (!__atomic_load_n(&directory.tls_only, __ATOMIC_RELAXED) || login.len > LOGIN_BYTES_MAX || domain_of_login(login, &domain))
+		return false;
+	bool wants = !domain->plaintext_login;
+	fact_unref(&domain->fact);
+	return wants;
+}
+
 bool directory_apop_offered(void)
 {
 	return __atomic_load_n(&directory.apop_offered, __ATOMIC_RELAXED);
@@ -169,6 +219,7 @@ static enum err look_for_changes(void)
 	__atomic_store_n(&directory.apop_offered, overview.apop_offered, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.login_delay_max_s, overview.login_delay_max_s, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.expire_days_min, overview.expire_days_min, __ATOMIC_RELAXED);
+	__atomic_store_n(&directory.tls_only, overview.tls_only, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.sdps_maildrops, overview.sdps_maildrops, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&directory.changes, 1, __ATOMIC_RELAXED);
 	directory_cache_drop(directory.cache);
@@ -210,8 +261,9 @@ static void poll_due(struct timer *t)
 
 enum err directory_start(void)
 {
-	if (shard_index() != 0)
-		return OK;
+	enum err e = redis_wanted() ? directory_redis_start(directory.config.redis) : OK;
+	if (e || shard_index() != 0)
+		return e;
 	directory.stopping = directory.polling = false;
 	waitq_init(&directory.idle);
 	timer_init(&directory.timer, poll_due);
@@ -221,6 +273,8 @@ enum err directory_start(void)
 
 void directory_stop(void)
 {
+	if (redis_wanted())
+		directory_redis_stop();
 	if (shard_index() != 0)
 		return;
 	directory.stopping = true;
@@ -263,6 +317,27 @@ enum err directory_purge_done(uint64_t account_id)
 	return e ? e : p.result;
 }
 
+struct expire {
+	uint64_t after;
+	struct directory_expiry *out;
+	size_t count;
+	enum err result;
+};
+
+static void expire_job(void *arg)
+{
+	struct expire *x = arg;
+	x->result = directory.backend->expire_next(directory.self, x->after, x->out, EXPIRE_LOOK_MAX, &x->count);
+}
+
+enum err directory_expire_next(uint64_t after, struct directory_expiry *out, size_t *count_out)
+{
+	struct expire x = { .after = after, .out = out };
+	enum err e = offload_call(expire_job, &x, directory.config.ask_ms_max);
+	*count_out = x.count;
+	return e ? e : x.result;
+}
+
 /* ---- life ---- */
 
 enum err directory_open(const struct directory_config *config)
@@ -285,7 +360,7 @@ enum err directory_open(const struct directory_config *config)
 		return e;
 	if (config->source_count)
 		directory_chain_open(&directory.config, &directory.backend, &directory.self);
-	directory.cache = directory_cache_open(directory.config.cache_bytes_max, directory.config.ask_ms_max, load, NULL);
+	directory.cache = directory_cache_open(directory.config.cache_bytes_max, directory.config.ask_ms_max, load, fetch, NULL);
 	directory.version = directory.flush_ms = 0;
 	e = look_for_changes();
 	if (e)

@@ -32,10 +32,11 @@ struct subject {
 	uint64_t quota_bytes, quota_messages; /* 0 = none */
 	enum over_quota over_quota;
 	uint32_t login_delay_s; /* 0 = none: [LOGIN-DELAY] */
-	int32_t expire_days;    /* CAPA EXPIRE: -1 NEVER */
+	int32_t expire_days;    /* -1 never; 0 what was downloaded; else what came to INBOX so many days ago is deleted (CAPA EXPIRE) */
 	bool apop;              /* the tenant keeps reversible secrets */
 	char subaddress_separator; /* '+'; 0 = off */
 	uint32_t sessions_max, tenant_sessions_max; /* at a time, of the account and of its tenant; 0 = as the configuration says */
+	bool delete_to_trash;      /* what a POP3 session deletes is moved to Trash */
 	uint8_t xtnd;              /* XTND_...: which extensions of POP3 the tenant allows */
 	uint64_t credential_version; /* changes with every password change */
 	/* The domain is an SDPS host's: *ENV is answered. */
@@ -50,10 +51,11 @@ struct subject {
  * passwords and the never-reused ids; a name that another directory brings gets its row there (accounts.source) when it is first seen, and
  * keeps it, with its mail, until `account remove`.  One name is one account, whoever knows its password.
  */
-enum directory_kind { DIRECTORY_SQLITE, DIRECTORY_PASSWD_FILE };
+enum directory_kind { DIRECTORY_SQLITE, DIRECTORY_PASSWD_FILE, DIRECTORY_REDIS };
+struct redis_settings;
 struct directory_source {
 	enum directory_kind kind;
-	const char *path, *tenant; /* of a file: whose accounts it brings; domains that nobody has become this tenant's */
+	const char *path, *tenant; /* of a file, tenant of Redis too: whose accounts it brings; domains that nobody has become this tenant's */
 	const char *domain;        /* of names without one; NULL = they make the file a broken one */
 };
 
@@ -61,6 +63,7 @@ struct directory_config {
 	const char *data_path;
 	const struct directory_source *sources; /* must outlive the directory */
 	unsigned source_count;        /* 0 = SQLite alone */
+	const struct redis_settings *redis; /* for a source of that kind, which is there once at most; must outlive the directory */
 	const char *default_domain;   /* NULL = none */
 	uint64_t cache_bytes_max;     /* of all shards together */
 	uint32_t poll_ms;             /* data_version */
@@ -99,6 +102,14 @@ struct directory_stats {
 	uint64_t changes; /* seen by the poll */
 };
 void directory_stats(struct directory_stats *stats_out);
+
+/* Accounts and how long they keep mail, by id, from `after` on, at most EXPIRE_LOOK_MAX a call (so much room must be there),
+ * those that keep it for ever among them; ERR_NOT_FOUND at the end. Later. */
+struct directory_expiry {
+	uint64_t account_id;
+	int32_t days; /* -1 never */
+};
+enum err directory_expire_next(uint64_t after, struct directory_expiry *out, size_t *count_out);
 
 /* The removed accounts whose mail is to be deleted (account remove --purge, account purge), lowest id first after `after`: ERR_NOT_FOUND
  * at the end. Whoever runs the store deletes, then says so. Later. */

@@ -23,6 +23,7 @@ struct entry {
 	struct stripe *stripe;
 	struct fact *fact;   /* NULL: no such name */
 	uint64_t generation; /* of the cache when the question was asked */
+	uint64_t until_ms;   /* fetched: good until then; 0 = until something changes */
 	uint64_t retry_ms;   /* stale, and not to be asked for before this time; 0 = now */
 	uint32_t touched;    /* the stripe's `kept` when it last moved to the front */
 	uint32_t key_len;
@@ -36,6 +37,7 @@ struct flight {
 	struct list waiters; /* struct joined */
 	/* of the job */
 	struct directory_cache *cache;
+	void *fetched;
 	struct fact *fact;
 	enum err result;
 };
@@ -62,6 +64,7 @@ struct directory_cache {
 	uint64_t seed;
 	uint32_t ask_ms_max;
 	directory_load load;
+	directory_fetch fetch;
 	void *load_arg;
 };
 
@@ -96,7 +99,7 @@ static void drop_entry(struct stripe *s, struct entry *e)
 	evicted(&e->lru);
 }
 
-struct directory_cache *directory_cache_open(uint64_t bytes_max, uint32_t ask_ms_max, directory_load load, void *load_arg)
+struct directory_cache *directory_cache_open(uint64_t bytes_max, uint32_t ask_ms_max, directory_load load, directory_fetch fetch, void *arg)
 {
 	struct directory_cache *cache = aligned_alloc(64, sizeof(*cache));
 	ASSERT(cache);
@@ -105,7 +108,8 @@ struct directory_cache *directory_cache_open(uint64_t bytes_max, uint32_t ask_ms
 	cache->generation = 1;
 	cache->ask_ms_max = ask_ms_max;
 	cache->load = load;
-	cache->load_arg = load_arg;
+	cache->fetch = fetch;
+	cache->load_arg = arg;
 	uint64_t share = bytes_max / DIRECTORY_STRIPES;
 	for (size_t i = 0; i < DIRECTORY_STRIPES; i++) {
 		struct stripe *s = &cache->stripes[i];
@@ -155,7 +159,7 @@ static enum err answer(const struct entry *e, struct fact **fact_out)
 }
 
 /* Keeps an answer, in place of an older one. Takes its own count of the fact. */
-static void keep(struct stripe *s, struct slice key, struct fact *fact, uint64_t generation)
+static void keep(struct stripe *s, struct slice key, struct fact *fact, uint64_t generation, uint64_t until_ms)
 {
 	struct entry *old = find(s, key);
 	if (old)
@@ -165,6 +169,7 @@ static void keep(struct stripe *s, struct slice key, struct fact *fact, uint64_t
 	e->key_len = (uint32_t)key.len;
 	e->stripe = s;
 	e->generation = generation;
+	e->until_ms = until_ms;
 	e->fact = fact ? fact_ref(fact) : NULL;
 	if (table_add(&s->table, &e->node)) { /* full: served, not kept */
 		entry_free(e);
@@ -200,7 +205,7 @@ static struct flight *flight_of(struct stripe *s, struct slice key)
 static void fly(void *arg)
 {
 	struct flight *f = arg;
-	f->result = f->cache->load(f->cache->load_arg, (enum fact_kind)f->key.ptr[0], slice_from(f->key, 1), &f->fact);
+	f->result = f->cache->load(f->cache->load_arg, (enum fact_kind)f->key.ptr[0], slice_from(f->key, 1), f->fetched, &f->fact);
 }
 
 /* The directory could not answer: what was known serves on, for a while without asking. */
@@ -216,6 +221,19 @@ static enum err stale_answer(struct stripe *s, struct slice key, struct fact **f
 	return answer(e, fact_out);
 }
 
+/* On an offload thread, and where that asks for it a second time, with what this fiber has fetched. All within one deadline. */
+static enum err load(struct directory_cache *cache, struct flight *f)
+{
+	uint64_t deadline_ms = clock_now_ms() + cache->ask_ms_max;
+	enum err e = offload_call(fly, f, cache->ask_ms_max);
+	if (e || f->result != ERR_AGAIN || !cache->fetch)
+		return e ? e : f->result;
+	f->fetched = cache->fetch(cache->load_arg, (enum fact_kind)f->key.ptr[0], slice_from(f->key, 1), deadline_ms);
+	uint64_t now_ms = clock_now_ms();
+	e = offload_call(fly, f, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
+	return e ? e : f->result;
+}
+
 /* Asks, with the stripe locked at entry and unlocked at return. */
 static enum err ask(struct directory_cache *cache, struct stripe *s, struct slice key, uint64_t generation, struct fact **fact_out)
 {
@@ -225,14 +243,14 @@ static enum err ask(struct directory_cache *cache, struct stripe *s, struct slic
 	s->stats.misses++;
 	pthread_mutex_unlock(&s->lock);
 
-	enum err e = offload_call(fly, &f, cache->ask_ms_max);
-	if (e)
-		f.result = e;
+	f.result = load(cache, &f);
+	uint64_t until_ms = f.fetched ? clock_now_ms() + DIRECTORY_FETCHED_MS : 0;
+	free(f.fetched);
 
 	pthread_mutex_lock(&s->lock);
 	link_remove(&f.link);
 	if (f.result == OK || f.result == ERR_NOT_FOUND) {
-		keep(s, key, f.fact, generation);
+		keep(s, key, f.fact, generation, until_ms);
 		*fact_out = f.fact;
 	} else {
 		s->stats.failed++;
@@ -280,7 +298,8 @@ enum err directory_cache_get(struct directory_cache *cache, enum fact_kind kind,
 
 	pthread_mutex_lock(&s->lock);
 	struct entry *e = find(s, key);
-	if (LIKELY(e && (e->generation == generation || (e->retry_ms && clock_now_ms() < e->retry_ms)))) {
+	bool fresh = e && e->generation == generation && (!e->until_ms || clock_now_ms() < e->until_ms);
+	if (LIKELY(e && (fresh || (e->retry_ms && clock_now_ms() < e->retry_ms)))) {
 		touch(s, e);
 		s->stats.hits++;
 		enum err known = answer(e, fact_out);

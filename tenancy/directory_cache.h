@@ -16,10 +16,15 @@
 
 struct directory_cache;
 
-/* Blocking, on an offload thread: asks the back end. `key` is what the caller of directory_cache_get gave. */
-typedef enum err (*directory_load)(void *arg, enum fact_kind kind, struct slice key, struct fact **fact_out);
+/* Blocking, on an offload thread: asks the back end. `key` is what the caller of directory_cache_get gave. ERR_AGAIN, while `fetched` is NULL: what only
+ * a fiber can ask for is needed; it is called again with it. */
+typedef enum err (*directory_load)(void *arg, enum fact_kind kind, struct slice key, const void *fetched, struct fact **fact_out);
+/* On the asking fiber, may park until deadline_ms: allocated with malloc, never NULL; a failure is told in it. What came of it is asked for again after
+ * DIRECTORY_FETCHED_MS, since no back end tells when it changes. */
+typedef void *(*directory_fetch)(void *arg, enum fact_kind kind, struct slice key, uint64_t deadline_ms);
 
-struct directory_cache *directory_cache_open(uint64_t bytes_max, uint32_t ask_ms_max, directory_load load, void *load_arg);
+/* fetch may be NULL. */
+struct directory_cache *directory_cache_open(uint64_t bytes_max, uint32_t ask_ms_max, directory_load load, directory_fetch fetch, void *arg);
 void directory_cache_close(struct directory_cache *cache); /* nobody asks any more */
 
 /* Later when not warm. OK: a counted fact. ERR_NOT_FOUND. ERR_TEMP: cannot be asked and nothing is known. */

@@ -14,7 +14,7 @@
 
 struct chained {
 	const struct directory_source *source;
-	struct directory_passwd *passwd; /* NULL: SQLite */
+	struct directory_passwd *passwd; /* NULL: SQLite, or Redis, which fibers ask */
 };
 
 struct chain {
@@ -25,15 +25,34 @@ struct chain {
 	uint64_t seen, version; /* the poll's own: what all of them said last, and a number that differs after each change */
 };
 
-static enum err account(void *self, struct slice local, struct slice domain, struct record **record_out)
+static enum err from_redis(struct chain *c, const struct directory_source *source, struct slice local, struct slice domain,
+			   const struct directory_fetched *fetched, struct record **record_out)
+{
+	if (!fetched)
+		return ERR_AGAIN;
+	if (fetched->err)
+		return fetched->err;
+	struct directory_guest guest = fetched->guest;
+	guest.local = local;
+	guest.domain = domain;
+	return directory_sqlite_guest(c->self, source, &guest, record_out);
+}
+
+static enum err account(void *self, struct slice local, struct slice domain, const struct directory_fetched *fetched, struct record **record_out)
 {
 	struct chain *c = self;
 	enum err e = ERR_NOT_FOUND;
 	if (local.len == 0) /* the maildrop of an SDPS host: no other directory knows such */
-		return c->sqlite->account(c->self, local, domain, record_out);
-	for (unsigned i = 0; i < c->count && e == ERR_NOT_FOUND; i++)
-		e = c->directories[i].passwd ? directory_passwd_account(c->directories[i].passwd, local, domain, record_out)
-					     : c->sqlite->account(c->self, local, domain, record_out);
+		return c->sqlite->account(c->self, local, domain, NULL, record_out);
+	for (unsigned i = 0; i < c->count && e == ERR_NOT_FOUND; i++) {
+		const struct chained *d = &c->directories[i];
+		if (d->passwd)
+			e = directory_passwd_account(d->passwd, local, domain, record_out);
+		else if (d->source->kind == DIRECTORY_REDIS)
+			e = from_redis(c, d->source, local, domain, fetched, record_out);
+		else
+			e = c->sqlite->account(c->self, local, domain, NULL, record_out);
+	}
 	return e;
 }
 
@@ -85,6 +104,12 @@ static enum err purge_next(void *self, uint64_t after, uint64_t *account_id_out)
 	return c->sqlite->purge_next(c->self, after, account_id_out);
 }
 
+static enum err expire_next(void *self, uint64_t after, struct directory_expiry *out, size_t max, size_t *count_out)
+{
+	struct chain *c = self;
+	return c->sqlite->expire_next(c->self, after, out, max, count_out);
+}
+
 static enum err purge_done(void *self, uint64_t account_id)
 {
 	struct chain *c = self;
@@ -106,6 +131,7 @@ static const struct directory_backend backend = {
 	.account = account,
 	.host = host,
 	.changes = changes,
+	.expire_next = expire_next,
 	.purge_next = purge_next,
 	.purge_done = purge_done,
 	.close = close_all,

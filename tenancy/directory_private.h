@@ -13,6 +13,8 @@ enum err directory_domain_facts(struct slice domain, struct domain_facts **facts
 
 /* Some tenant keeps reversible secrets. Now. */
 bool directory_apop_offered(void);
+/* Does the tenant whose domain this login names, as far as its text tells, want TLS? Asks nothing about the account. Later. */
+bool directory_wants_tls(struct slice login);
 /* Some SDPS host is one maildrop. Now. */
 bool directory_has_maildrops(void);
 

@@ -20,13 +20,13 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, ST_HOST, ST_PURGE, ST_COUNT };
+enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, ST_HOST, ST_PURGE, ST_EXPIRE, ST_COUNT };
 
 static const char *const sql[ST_COUNT] = {
 	[ST_DOMAIN] = "SELECT coalesce(p.name, d.name), t.id, t.subaddress_separator,"
 		      " (SELECT c.stored FROM accounts a JOIN credentials c ON c.account_id = a.id"
 		      "  WHERE a.domain_id = coalesce(p.id, d.id) AND c.app = 0 ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0),"
-		      " t.guess_delay_max_s, t.trusted_networks"
+		      " t.guess_delay_max_s, t.trusted_networks, t.plaintext_login"
 		      " FROM domains d LEFT JOIN domains p ON p.id = d.alias_of JOIN tenants t ON t.id = coalesce(p.tenant_id, d.tenant_id)"
 		      " LEFT JOIN sdps_hosts h ON h.domain_id = coalesce(p.id, d.id)"
 		      " WHERE d.name = ?1",
@@ -35,7 +35,8 @@ static const char *const sql[ST_COUNT] = {
 		       " coalesce(a.pop3, t.pop3), coalesce(a.imap, t.imap), coalesce(a.lmtp, t.lmtp),"
 		       " coalesce(a.quota_bytes, ?5, t.quota_bytes), coalesce(a.quota_messages, ?6, t.quota_messages),"
 		       " t.over_quota, t.login_delay_s, t.expire_days, t.subaddress_separator, t.plain_passwords,"
-		       " coalesce(h.mode, 0), t.xtnd, coalesce(a.master, 0), t.account_sessions_max, t.sessions_max"
+		       " coalesce(h.mode, 0), t.xtnd, coalesce(a.master, 0), t.account_sessions_max, t.sessions_max,"
+		       " t.deletion"
 		       " FROM domains d JOIN tenants t ON t.id = d.tenant_id JOIN accounts a ON a.domain_id = d.id"
 		       " LEFT JOIN sdps_hosts h ON h.domain_id = d.id"
 		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL"
@@ -45,11 +46,14 @@ static const char *const sql[ST_COUNT] = {
 	[ST_VERSION] = "PRAGMA data_version",
 	[ST_OVERVIEW] = "SELECT coalesce(max(plain_passwords), 0), coalesce(max(login_delay_s), 0),"
 			" coalesce(min(expire_days) FILTER (WHERE expire_days >= 0), -1),"
-			" EXISTS (SELECT 1 FROM sdps_hosts WHERE mode = 2) FROM tenants",
+			" EXISTS (SELECT 1 FROM sdps_hosts WHERE mode = 2), coalesce(min(plaintext_login), 1) = 0 FROM tenants",
 	/* by its short name, which has no dot, or its full one, which has */
 	[ST_HOST] = ("SELECT d.name, h.mode FROM sdps_hosts h JOIN domains d ON d.id = h.domain_id WHERE h.short_name = ?1"
 		    " UNION ALL SELECT d.name, h.mode FROM domains d JOIN sdps_hosts h ON h.domain_id = d.id WHERE d.name = ?1 LIMIT 1"),
 	[ST_PURGE] = "SELECT min(id) FROM removed_accounts WHERE purge = 1 AND id > ?1",
+	/* everybody, that a question costs the same wherever the few with a retention lie */
+	[ST_EXPIRE] = "SELECT a.id, coalesce(t.expire_days, -1) FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id"
+		      " WHERE a.id > ?1 ORDER BY a.id LIMIT ?2",
 };
 
 struct conn {
@@ -208,6 +212,7 @@ static enum err ask_domain(void *self, struct slice domain, struct domain_facts 
 			.has_guess_delay = sqlite3_column_type(st, 5) != SQLITE_NULL,
 			.guess_delay_max_s = (uint32_t)sqlite3_column_int64(st, 5),
 			.trusted_networks = schema_text(st, 6),
+			.plaintext_login = number(st, 7, SET_PLAINTEXT_LOGIN) != 0,
 		});
 	done(st);
 	return conn_give(d, c, e);
@@ -235,6 +240,7 @@ static struct subject subject_of_row(sqlite3_stmt *st)
 		.xtnd = (uint8_t)number(st, 16, SET_XTND),
 		.sessions_max = (uint32_t)number(st, 18, SET_ACCOUNT_SESSIONS_MAX),
 		.tenant_sessions_max = (uint32_t)number(st, 19, SET_SESSIONS_MAX),
+		.delete_to_trash = number(st, 20, SET_DELETION) != 0,
 	};
 }
 
@@ -332,8 +338,9 @@ static enum err find_account(struct sqlite_directory *d, struct slice local, str
 	return conn_give(d, c, e);
 }
 
-static enum err ask_account(void *self, struct slice local, struct slice domain, struct record **record_out)
+static enum err ask_account(void *self, struct slice local, struct slice domain, const struct directory_fetched *fetched, struct record **record_out)
 {
+	(void)fetched;
 	return find_account(self, local, domain, NULL, NULL, record_out);
 }
 
@@ -414,7 +421,7 @@ static enum err adopt_all(sqlite3_stmt *const st[ADOPT_COUNT], const struct dire
 			continue;
 		sqlite3_bind_int64(st[ADOPT_ACCOUNT], 1, domain_id);
 		schema_bind(st[ADOPT_ACCOUNT], 2, guests[i].local);
-		schema_bind(st[ADOPT_ACCOUNT], 3, slice_str(source->path));
+		schema_bind(st[ADOPT_ACCOUNT], 3, slice_str(source->path ? source->path : "redis"));
 		e = schema_err(sqlite3_step(st[ADOPT_ACCOUNT]));
 		done(st[ADOPT_ACCOUNT]);
 	}
@@ -464,6 +471,25 @@ static enum err purge_next(void *self, uint64_t after, uint64_t *account_id_out)
 		e = ERR_NOT_FOUND;
 	if (!e)
 		*account_id_out = (uint64_t)sqlite3_column_int64(st, 0);
+	done(st);
+	return conn_give(d, c, e);
+}
+
+static enum err expire_next(void *self, uint64_t after, struct directory_expiry *out, size_t max, size_t *count_out)
+{
+	struct sqlite_directory *d = self;
+	struct conn *c = conn_take(d);
+	*count_out = 0;
+	if (!c)
+		return ERR_TEMP;
+	sqlite3_stmt *st = c->statements[ST_EXPIRE];
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)after);
+	sqlite3_bind_int64(st, 2, (sqlite3_int64)max);
+	enum err e = ERR_NOT_FOUND;
+	while (*count_out < max && (e = first_row(st)) == OK)
+		out[(*count_out)++] = (struct directory_expiry){ (uint64_t)sqlite3_column_int64(st, 0), (int32_t)sqlite3_column_int64(st, 1) };
+	if (*count_out == max || e == ERR_NOT_FOUND)
+		e = *count_out ? OK : ERR_NOT_FOUND;
 	done(st);
 	return conn_give(d, c, e);
 }
@@ -529,7 +555,7 @@ static enum err changes(void *self, uint64_t *version_out, struct directory_over
 		e = first_row(st);
 		if (!e)
 			d->overview = (struct directory_overview){ sqlite3_column_int(st, 0) != 0, (uint32_t)sqlite3_column_int(st, 1),
-								   sqlite3_column_int(st, 2), sqlite3_column_int(st, 3) != 0 };
+								   sqlite3_column_int(st, 2), sqlite3_column_int(st, 4) != 0, sqlite3_column_int(st, 3) != 0 };
 		done(st);
 	}
 	if (e) {
@@ -566,6 +592,7 @@ static const struct directory_backend backend = {
 	.account = ask_account,
 	.host = ask_host,
 	.changes = changes,
+	.expire_next = expire_next,
 	.purge_next = purge_next,
 	.purge_done = purge_done,
 	.close = close_all,

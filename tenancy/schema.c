@@ -113,11 +113,16 @@ static const char *const steps[] = {
 	" UPDATE accounts SET credential_version = credential_version + 1 WHERE id = NEW.account_id; END;"
 	"ALTER TABLE accounts ADD COLUMN master INTEGER CHECK (master BETWEEN 0 AND 2);"
 	"ALTER TABLE accounts ADD COLUMN source TEXT CHECK (source <> '');",
-	/* limits and the defence against guessing */
+
+	/* 4: limits and the defence against guessing. */
 	"ALTER TABLE tenants ADD COLUMN sessions_max INTEGER CHECK (sessions_max >= 0);"
 	"ALTER TABLE tenants ADD COLUMN account_sessions_max INTEGER CHECK (account_sessions_max >= 0);"
 	"ALTER TABLE tenants ADD COLUMN guess_delay_max_s INTEGER CHECK (guess_delay_max_s BETWEEN 0 AND 604800);"
 	"ALTER TABLE tenants ADD COLUMN trusted_networks TEXT;",
+
+	/* 5: logins without TLS (0: never), where POP3 puts what it deletes (0 gone, 1 Trash). */
+	"ALTER TABLE tenants ADD COLUMN plaintext_login INTEGER CHECK (plaintext_login IN (0, 1));"
+	"ALTER TABLE tenants ADD COLUMN deletion INTEGER CHECK (deletion IN (0, 1));",
 };
 
 enum err schema_err(int sqlite_result)

@@ -18,7 +18,7 @@ static const struct setting settings[SET_COUNT] = {
 	[SET_QUOTA_MESSAGES] = { "quota_messages", SETTING_COUNT, true, false, 0, NULL, "messages per account" },
 	[SET_OVER_QUOTA] = { "over_quota", SETTING_OVER_QUOTA, false, false, 1, NULL, "mail for a full account is refused for now (452) or for good (552)" },
 	[SET_LOGIN_DELAY_S] = { "login_delay_s", SETTING_SECONDS, false, false, 0, NULL, "seconds between two POP3 logins of an account" },
-	[SET_EXPIRE_DAYS] = { "expire_days", SETTING_DAYS, false, false, -1, NULL, "announced to POP3 clients (EXPIRE)" },
+	[SET_EXPIRE_DAYS] = { "expire_days", SETTING_DAYS, false, false, -1, NULL, "mail in INBOX is deleted after so many days; 0: once it was downloaded by POP3" },
 	[SET_SUBADDRESS_SEPARATOR] = { "subaddress_separator", SETTING_SEPARATOR, false, false, '+', NULL, "user+anything is user" },
 	[SET_PLAIN_PASSWORDS] = { "plain_passwords", SETTING_BOOL, false, false, 0, NULL, "passwords may be kept readable; APOP needs it" },
 	[SET_SCHEMES] = { "schemes", SETTING_SCHEMES, false, false, 0, "all", "password schemes that may be stored" },
@@ -29,6 +29,8 @@ static const struct setting settings[SET_COUNT] = {
 	[SET_ACCOUNT_SESSIONS_MAX] = { "account_sessions_max", SETTING_COUNT, false, false, 0, NULL, "sessions of an account; none: limits.per_account" },
 	[SET_GUESS_DELAY_MAX_S] = { "guess_delay_max_s", SETTING_SECONDS, false, false, -1, NULL, "longest delay behind failed logins" },
 	[SET_TRUSTED_NETWORKS] = { "trusted_networks", SETTING_NETWORKS, false, false, 0, "", "no delay behind failed logins from there" },
+	[SET_PLAINTEXT_LOGIN] = { "plaintext_login", SETTING_BOOL, false, false, 1, NULL, "logins without TLS, where the listener takes them" },
+	[SET_DELETION] = { "deletion", SETTING_DELETION, false, false, 0, NULL, "what POP3 deletes is gone, or goes to the folder Trash" },
 };
 
 const struct setting *setting_get(enum setting_id id)
@@ -222,6 +224,10 @@ enum err setting_parse(enum setting_id id, struct slice text, struct setting_val
 		value_out->is_text = !value_out->is_default;
 		good = value_out->is_default || parse_networks(text, value_out->text);
 		break;
+	case SETTING_DELETION:
+		value_out->number = slice_eq_nocase(text, SLICE_LIT("trash"));
+		good = value_out->number || slice_eq_nocase(text, SLICE_LIT("expunge"));
+		break;
 	case SETTING_BYTES:
 	case SETTING_COUNT:
 	case SETTING_SECONDS:
@@ -265,6 +271,9 @@ void setting_format(enum setting_id id, const struct setting_value *value, char 
 		break;
 	case SETTING_MASTER:
 		word = n >= 0 && n < (int64_t)ARRAY_LEN(master_words) ? master_words[n] : "none";
+		break;
+	case SETTING_DELETION:
+		word = n ? "trash" : "expunge";
 		break;
 	case SETTING_DAYS:
 		word = n < 0 ? "never" : NULL;
@@ -316,6 +325,8 @@ const char *setting_expected(enum setting_kind kind)
 		return "off, xlst, xmit or all";
 	case SETTING_MASTER:
 		return "none, tenant or server";
+	case SETTING_DELETION:
+		return "expunge or trash";
 	}
 	UNREACHABLE();
 }

@@ -121,6 +121,12 @@
 #define STORE_STOP_MS_MAX 5000u              /* at a stop, for jobs and sessions that still use accounts */
 #define STORE_STOP_LOOK_MS 5u                /* how often the stop looks at them */
 #define EXPUNGE_READ_BYTES KIB(64)           /* records of messages to be expunged are read in pieces of this ... */
+#define EXPIRE_DAY_S 86400                   /* a day of expire_days; less where an operator tries it out */
+#define EXPIRE_BATCH_MAX 512                 /* messages that retention removes in one commit: a few ms of reading their records */
+#define EXPIRE_LOGIN_MAX 4096                /* messages that a login waits for to be removed; the sweep does the rest */
+#define EXPIRE_SWEEP_S 21600                 /* default: every account is looked at so often, so that mail goes a quarter of a day late at most */
+#define EXPIRE_PACE_MS 10                    /* between two accounts of a sweep: a million take three hours and a few % of a core */
+#define EXPIRE_LOOK_MAX 64                   /* accounts that one question of the sweep to the directory brings */
 #define EXPUNGE_NEAR_BYTES KIB(16)           /* ... when the next one lies as near as this */
 #define LOGS_MAX 65536u                      /* of an account: a cut names them all */
 #define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
@@ -203,6 +209,7 @@
 #define DIRECTORY_POLL_MS 250                  /* data_version: a change is seen within a second */
 #define DIRECTORY_ASK_MS 2000                  /* default deadline of a look-up */
 #define DIRECTORY_RETRY_MS 500                 /* after a failed look-up stale answers serve so long without asking again */
+#define DIRECTORY_FETCHED_MS 900                /* an answer of Redis serves so long: a change there is seen within a second */
 #define DIRECTORY_BUSY_MS 500                  /* SQLite's wait for another process's lock; readers under WAL hardly ever meet one */
 #define DIRECTORY_STEPS_MAX 2000000            /* virtual machine steps of one query, twice that at most; a look-up takes some hundred */
 #define DIRECTORIES_MAX 8                      /* chained: a look-up of a name that nobody has asks each */

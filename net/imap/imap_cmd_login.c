@@ -14,6 +14,13 @@
 
 METRIC_COUNTER(logins_refused, "imap_logins_refused_total", "IMAP logins refused for a wrong name or password");
 
+static bool in_clear(const struct imap_session *p) { return !session_tls_version(&p->s); }
+
+static enum step not_in_the_clear(struct imap_session *p)
+{
+	return imap_no(p, "PRIVACYREQUIRED", session_tls_offered(&p->s) ? "STARTTLS first" : "not without TLS");
+}
+
 /* ---- proof decided ---- */
 
 static enum step refuse(struct imap_session *p, struct slice name, const char *how, enum err e, bool repeated, uint32_t failures)
@@ -24,6 +31,8 @@ static enum step refuse(struct imap_session *p, struct slice name, const char *h
 	imap_note(p, DECISION_REFUSED, reason, name, 0, failures);
 	if (e == ERR_AUTH || e == ERR_DENIED)
 		metric_inc(&logins_refused);
+	if (e == ERR_DENIED && in_clear(p) && auth_in_clear(name) == ERR_DENIED)
+		return not_in_the_clear(p);
 	if (e == ERR_DENIED)
 		return imap_no(p, "AUTHORIZATIONFAILED", "this account may not log in here");
 	if (e == ERR_AUTH && ++p->auth_failures >= imap_settings.auth_tries_max) {
@@ -83,7 +92,7 @@ static enum step prove(struct imap_session *p, struct proof *proof)
 	proof->subject = NULL;
 	if (proof->decided)
 		return tell(p, proof->name, proof->how, proof->outcome, subject, false, proof->failures);
-	struct auth_request request = { .protocol = AUTH_IMAP, .login = proof->name, .peer = session_peer_address(&p->s) };
+	struct auth_request request = { .protocol = AUTH_IMAP, .login = proof->name, .peer = session_peer_address(&p->s), .in_clear = in_clear(p) };
 	enum err e = auth_password(&request, proof->password, &subject);
 	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
 		e = ERR_AUTH; /* a name that cannot be one, a password that is too long: wrong, in the same words */
@@ -141,11 +150,6 @@ static enum step hold(struct imap_session *p, struct slice name, const char *how
 		return tell(p, name, how, e, subject, false, failures);
 	*proof = (struct proof){ .pass = pass, .name = name, .how = how, .decided = true, .outcome = e, .failures = failures, .subject = subject };
 	return park(p, proof);
-}
-
-static enum step not_in_the_clear(struct imap_session *p)
-{
-	return imap_no(p, "PRIVACYREQUIRED", session_tls_offered(&p->s) ? "STARTTLS first" : "not without TLS");
 }
 
 enum step imap_cmd_login(struct imap_session *p)

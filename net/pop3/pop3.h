@@ -35,6 +35,7 @@ struct pop3_config {
 	uint32_t idle_ms_max;       /* auto-logout; RFC 1939 wants 10 minutes at least */
 	uint32_t auth_tries_max;    /* wrong passwords in one connection, then it is closed */
 	uint32_t bad_commands_max;  /* senseless lines in a row, then it is closed */
+	uint32_t expire_day_s;      /* a day of EXPIRE: 86,400; less to try it out */
 	struct pop3_xmit_config xmit;
 };
 void pop3_config_default(struct pop3_config *config_out);

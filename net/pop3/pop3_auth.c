@@ -17,6 +17,14 @@
 
 METRIC_COUNTER(logins_refused, "pop3_logins_refused_total", "POP3 logins refused for a wrong name or password");
 
+static bool in_clear(const struct pop3_session *p) { return !session_tls_version(&p->s); }
+
+/* Said before a password is asked for: what a client sends in the clear is known to others. */
+static enum step not_in_the_clear(struct pop3_session *p)
+{
+	return pop3_bad(p, session_tls_offered(&p->s) ? POP3_W_TLS_FIRST : POP3_W_NO_CLEAR);
+}
+
 /* ---- proof decided ---- */
 
 static enum step refuse(struct pop3_session *p, struct slice name, const char *how, enum err e, bool repeated, uint32_t failures)
@@ -31,6 +39,8 @@ static enum step refuse(struct pop3_session *p, struct slice name, const char *h
 		pop3_word(p, POP3_W_TOO_MANY_TRIES);
 		return STEP_CLOSE;
 	}
+	if (e == ERR_DENIED && in_clear(p) && auth_in_clear(name) == ERR_DENIED)
+		return not_in_the_clear(p);
 	pop3_fail(p, e);
 	return STEP_NEXT;
 }
@@ -143,7 +153,7 @@ static enum step finish(struct pop3_session *p, struct slice name, const char *h
 
 static enum step prove(struct pop3_session *p, struct slice name, struct slice password, const char *how, const struct guard_pass *pass)
 {
-	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s) };
+	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s), .in_clear = in_clear(p) };
 	struct subject *subject = NULL;
 	enum err e = auth_password(&request, password, &subject);
 	return finish(p, name, how, e, subject, pass);
@@ -174,12 +184,6 @@ enum step pop3_prove_on(struct pop3_session *p)
 	return next;
 }
 
-/* Said before a password is asked for: what a client sends in the clear is known to others. */
-static enum step not_in_the_clear(struct pop3_session *p)
-{
-	return pop3_bad(p, session_tls_offered(&p->s) ? POP3_W_TLS_FIRST : POP3_W_NO_CLEAR);
-}
-
 /* The name waits in the arena for its password. */
 static bool keep_name(struct pop3_session *p, struct slice name)
 {
@@ -196,6 +200,8 @@ enum step pop3_user(struct pop3_session *p, const struct pop3_line *l)
 		return not_in_the_clear(p);
 	if (!l->words.len)
 		return pop3_bad(p, POP3_W_SYNTAX);
+	if (in_clear(p) && auth_in_clear(l->words) != OK) /* the tenant's word, before the password is sent */
+		return not_in_the_clear(p);
 	if (!keep_name(p, l->words))
 		return pop3_bad(p, POP3_W_TOO_BIG);
 	pop3_word(p, POP3_W_NAME_TAKEN);
@@ -240,7 +246,7 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 	if (!name.len || digest.len != 32)
 		return pop3_bad(p, POP3_W_SYNTAX);
 	char stamp[POP3_STAMP_BYTES_MAX];
-	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s) };
+	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s), .in_clear = in_clear(p) };
 	struct subject *subject = NULL;
 	enum err e = auth_apop(&request, slice_of(stamp, pop3_stamp(p, stamp)), digest, &subject);
 	return finish(p, name, "apop", e, subject, NULL);
@@ -249,7 +255,6 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 /* ---- AUTH ---- */
 
 static struct sasl_peer peer_of(const struct pop3_session *p) { return sasl_peer_of(&p->s, AUTH_POP3); }
-
 static unsigned mechanisms(struct pop3_session *p)
 {
 	struct sasl_peer peer = peer_of(p);

@@ -187,8 +187,7 @@ static enum step dele_command(struct pop3_session *p, const struct pop3_line *l)
 	uint32_t index;
 	if (!pop3_message_or_reply(p, l->words, &index))
 		return STEP_NEXT;
-	if (!p->deleted.words)
-		bits_init(&p->deleted, view_count(p->view));
+	pop3_need_bits(p);
 	struct message m;
 	view_message(p->view, index, &m);
 	bits_set(&p->deleted, index);
@@ -201,8 +200,8 @@ static enum step dele_command(struct pop3_session *p, const struct pop3_line *l)
 static enum step rset_command(struct pop3_session *p, const struct pop3_line *l)
 {
 	(void)l;
-	if (p->deleted.words)
-		bits_clear_all(&p->deleted);
+	for (size_t i = p->deleted.words ? bits_next(&p->deleted, 0) : SIZE_MAX; i < view_count(p->view); i = bits_next(&p->deleted, i + 1))
+		bits_clear(&p->deleted, i); /* not the second half: what was downloaded stays downloaded */
 	p->deleted_count = 0;
 	p->deleted_bytes = 0;
 	pop3_say(p, POP3_W_RESET, messages_left(p), bytes_left(p));

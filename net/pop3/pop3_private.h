@@ -69,7 +69,7 @@ struct pop3_session {
 	struct account *account;
 	struct view *view;
 	struct maildrop_lock lock;
-	struct bits deleted; /* words NULL before the first DELE */
+	struct bits deleted; /* words NULL before the first DELE; where mail goes once downloaded, a second half tells which was */
 	uint32_t deleted_count, at; /* at: the cursor's message */
 	union {
 		uint64_t deleted_bytes;
@@ -170,6 +170,10 @@ enum step pop3_enter(struct pop3_session *p);
 /* Gives back all that TRANSACTION holds. Harmless twice. */
 void pop3_leave(struct pop3_session *p);
 enum step pop3_quit(struct pop3_session *p);
+/* A message has been sent whole: with EXPIRE 0 it goes at QUIT (RFC 2449 section 6.7), DELE or not, RSET or not. */
+void pop3_retrieved(struct pop3_session *p, uint32_t index);
+/* The bitset of deletions, made at its first use. */
+void pop3_need_bits(struct pop3_session *p);
 
 /* ---- messages (pop3_retr.c) ---- */
 enum step pop3_retr(struct pop3_session *p, const struct pop3_line *l);

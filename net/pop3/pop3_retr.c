@@ -31,6 +31,8 @@ struct pop3_send {
 	uint64_t lines_left; /* of the body, below the header; UINT64_MAX = all */
 	bool scan;           /* for dots and ends of lines; else source.dots tells */
 	bool line_start;
+	bool retrieves;      /* RETR, of ... */
+	uint32_t index;      /* ... this message */
 };
 
 static void unref(void *arg)
@@ -174,6 +176,8 @@ enum step pop3_send_on(struct pop3_session *p)
 		p->cursor = POP3_SENDING;
 		return STEP_RESUME;
 	}
+	if (e == OK && p->send->retrieves)
+		pop3_retrieved(p, p->send->index);
 	pop3_send_drop(p);
 	if (e == ERR_IO)
 		log_event(LOG_ERROR, "pop3.send_failed", LOG_U64("session", p->s.id), LOG_STR("user", p->subject->name));
@@ -279,6 +283,8 @@ enum step pop3_retr(struct pop3_session *p, const struct pop3_line *l)
 		return STEP_NEXT;
 	uint64_t octets = send->source.prefix.len + send->source.bytes;
 	send->scan = must_scan(&send->source);
+	send->retrieves = true;
+	send->index = index;
 	p->retrieved++;
 	p->retrieved_bytes += octets;
 	metric_inc(&messages_sent);

@@ -7,21 +7,24 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/clock.h"
+#include "net/fleet/owner.h"
 #include "net/peer/carry.h"
+#include "storage/folder.h"
 
 #include <stdlib.h>
 
 METRIC_COUNTER(logins, "pop3_logins_total", "POP3 sessions that entered TRANSACTION");
 METRIC_COUNTER(in_use, "pop3_in_use_total", "POP3 logins refused because another session holds the maildrop");
 METRIC_COUNTER(messages_deleted, "pop3_messages_deleted_total", "messages deleted by QUIT");
+METRIC_COUNTER(messages_expired, "pop3_messages_expired_total", "messages deleted at a login because their days were over");
 METRIC_COUNTER(updates_failed, "pop3_updates_failed_total", "QUITs whose deletions could not be made durable");
 
 #define XMIT_DEFAULT { { .host_name = "localhost", .connect_ms_max = RELAY_CONNECT_MS_MAX, .answer_ms_max = RELAY_ANSWER_MS_MAX, \
 			 .data_ms_max = RELAY_DATA_MS_MAX }, POP3_XMIT_BYTES_MAX, POP3_XMIT_RCPTS_MAX, POP3_XMIT_RCPTS_PER_HOUR_MAX }
 static const struct pop3_config presets = { "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX,
-					    POP3_BAD_COMMANDS_MAX, XMIT_DEFAULT };
+					    POP3_BAD_COMMANDS_MAX, EXPIRE_DAY_S, XMIT_DEFAULT };
 struct pop3_config pop3_settings = { "localhost", "Penfold", "en", POP3_LOGIN_IDLE_MS_MAX, POP3_IDLE_MS_MAX, POP3_AUTH_TRIES_MAX,
-				     POP3_BAD_COMMANDS_MAX, XMIT_DEFAULT };
+				     POP3_BAD_COMMANDS_MAX, EXPIRE_DAY_S, XMIT_DEFAULT };
 
 void pop3_config_default(struct pop3_config *config_out) { *config_out = presets; }
 
@@ -68,12 +71,28 @@ static void lost_maildrop(struct maildrop_lock *lock, enum owner_end why)
 	session_kill(&p->s, END_STOP);
 }
 
+/* Retention, so that what has had its days is not shown again. What fails here, the sweep will do (or this session's own words will tell). */
+static void expire(struct pop3_session *p)
+{
+	size_t removed = 0;
+	int64_t kept_s = (int64_t)p->subject->expire_days * pop3_settings.expire_day_s;
+	if (p->subject->expire_days < 1)
+		return;
+	enum err e = account_expire(p->account, FOLDER_INBOX, clock_wall_s() - kept_s, EXPIRE_LOGIN_MAX, &removed);
+	metric_add(&messages_expired, (int64_t)removed);
+	if (removed || e != OK)
+		log_event(e == OK ? LOG_INFO : LOG_WARN, "pop3.expired", LOG_U64("session", p->s.id), LOG_STR("user", p->subject->name),
+			  LOG_U64("messages", removed), LOG_ERR(e));
+}
+
 static enum err take(struct pop3_session *p, struct owner_answer *answer)
 {
 	p->lock.probe = still_there;
 	p->lock.user = p->subject->sdps_user;
 	enum err e = owner_open_maildrop(&p->lock, p->subject->account_id, session_peer_address(&p->s), p->subject->login_delay_s, lost_maildrop,
 					 &p->account, answer);
+	if (e == OK)
+		expire(p);
 	if (e == OK && p->subject->sdps_user.len)
 		e = view_open_for(p->account, FOLDER_INBOX, p->subject->sdps_user, &p->view);
 	else if (e == OK)
@@ -176,18 +195,78 @@ static bool in_time(const struct pop3_session *p) { return !p->lapsed && owner_i
 
 /* ---- UPDATE ---- */
 
+void pop3_need_bits(struct pop3_session *p)
+{
+	size_t count = view_count(p->view);
+	if (!p->deleted.words)
+		bits_init(&p->deleted, p->subject->expire_days == 0 ? 2 * count : count);
+}
+
+void pop3_retrieved(struct pop3_session *p, uint32_t index)
+{
+	if (p->subject->expire_days != 0)
+		return;
+	pop3_need_bits(p);
+	bits_set(&p->deleted, view_count(p->view) + (size_t)index);
+}
+
+/* RFC 2449 section 6.7, EXPIRE 0: "an implicit DELE for each message which was downloaded with RETR". */
+static void delete_retrieved(struct pop3_session *p)
+{
+	size_t count = view_count(p->view);
+	if (p->subject->expire_days != 0 || !p->deleted.words)
+		return;
+	for (size_t i = bits_next(&p->deleted, count); i != SIZE_MAX; i = bits_next(&p->deleted, i + 1))
+		if (!bits_get(&p->deleted, i - count)) {
+			bits_set(&p->deleted, i - count);
+			p->deleted_count++;
+		}
+}
+
+/* The folder for what is deleted: the one that is marked so, else one of that name, else a new one. */
+static enum err find_trash(struct account *account, uint32_t *folder_out)
+{
+	uint32_t cursor = 0;
+	struct folder_info info;
+	while (folder_next(account, &cursor, &info))
+		if (info.special_use == FOLDER_USE_TRASH) {
+			*folder_out = info.id;
+			return OK;
+		}
+	if (folder_find(account, SLICE_LIT("Trash"), &info) == OK) {
+		*folder_out = info.id;
+		return OK;
+	}
+	return folder_create(account, SLICE_LIT("Trash"), FOLDER_USE_TRASH, folder_out);
+}
+
+static enum err move_to_trash(struct account *account, const uint32_t *uids, size_t count, size_t *removed_out)
+{
+	struct copy copy = { .from = FOLDER_INBOX, .uids = uids, .count = count, .move = true };
+	enum err e = find_trash(account, &copy.to);
+	if (e != OK)
+		return e;
+	struct appended *moved = xcalloc(count, sizeof *moved);
+	e = account_copy(account, &copy, moved);
+	for (size_t i = 0; i < count && e == OK; i++)
+		*removed_out += moved[i].uid != 0;
+	free(moved);
+	return e;
+}
+
 /* One command, one commit (invariant 13). */
 static enum err expunge(struct pop3_session *p, size_t *removed_out)
 {
 	uint32_t *uids = xmalloc(p->deleted_count * sizeof *uids);
 	size_t count = 0;
-	for (size_t i = bits_next(&p->deleted, 0); i != SIZE_MAX; i = bits_next(&p->deleted, i + 1)) {
+	for (size_t i = bits_next(&p->deleted, 0); i < view_count(p->view); i = bits_next(&p->deleted, i + 1)) {
 		struct message m;
 		view_message(p->view, (uint32_t)i, &m);
 		uids[count++] = m.uid;
 	}
 	ASSERT(count == p->deleted_count);
-	enum err e = account_expunge(p->account, FOLDER_INBOX, uids, count, removed_out);
+	enum err e = p->subject->delete_to_trash ? move_to_trash(p->account, uids, count, removed_out)
+						 : account_expunge(p->account, FOLDER_INBOX, uids, count, removed_out);
 	free(uids);
 	return e;
 }
@@ -205,6 +284,7 @@ static enum step update(struct pop3_session *p)
 	size_t removed = 0;
 	enum err e = OK;
 	p->state = POP3_UPDATE;
+	delete_retrieved(p);
 	if (p->usurped)
 		e = ERR_IN_USE;
 	else if (!in_time(p))

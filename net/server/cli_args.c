@@ -311,6 +311,7 @@ json_t *cli_json_setting(enum setting_id id, const struct setting_value *value)
 	case SETTING_XTND:
 	case SETTING_MASTER:
 	case SETTING_NETWORKS:
+	case SETTING_DELETION:
 	case SETTING_OVER_QUOTA:
 	case SETTING_SCHEMES:
 	case SETTING_SCHEME:

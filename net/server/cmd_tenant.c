@@ -168,7 +168,7 @@ const struct verb tenant_verbs[] = {
 	  "  quota_messages        messages per account, or none\n"
 	  "  over_quota            mail for a full account is refused for good (permanent: 552) or for now (temporary: 452)\n"
 	  "  login_delay_s         seconds between two POP3 logins of an account\n"
-	  "  expire_days           announced to POP3 clients: days, or never\n"
+	  "  expire_days           days that mail stays in INBOX, or never; 0: until POP3 has downloaded it. Announced as EXPIRE\n"
 	  "  subaddress_separator  user+anything is user; one character, or none\n"
 	  "  plain_passwords       yes: passwords may be kept readable ({PLAIN}), which APOP needs\n"
 	  "  schemes               password schemes that may be stored, e.g. \"YESCRYPT ARGON2ID\", or all\n"
@@ -178,6 +178,8 @@ const struct verb tenant_verbs[] = {
 	  "  account_sessions_max  sessions of one account, or none: as limits.per_account says\n"
 	  "  guess_delay_max_s     the longest delay behind failed logins; none: no delay\n"
 	  "  trusted_networks      no delay behind failed logins from there: \"192.0.2.0/24 2001:db8::/48\", or none\n"
+	  "  plaintext_login       no: nobody logs in without TLS, not even from this machine; yes: as the listener says\n"
+	  "  deletion              expunge: what POP3 deletes is gone; trash: it goes to the folder Trash\n"
 	  "All of the changes are made or none. A running server sees them within a second.",
 	  cmd_tenant_set },
 	{ "tenant suspend", "NAME", "nobody of it logs in and mail for it is refused, until it is resumed",

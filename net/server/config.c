@@ -82,6 +82,9 @@ struct raw {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3, imap;
 	struct {
+		uint32_t day_s, sweep_s;
+	} expire;
+	struct {
 		uint32_t idle_s, recipients_max;
 	} lmtp;
 	struct {
@@ -147,7 +150,8 @@ static const cyaml_schema_value_t listener_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_listener, listener_fields)
 };
 
-static const cyaml_strval_t directory_types[] = { { "sqlite", DIRECTORY_SQLITE }, { "passwd-file", DIRECTORY_PASSWD_FILE } };
+static const cyaml_strval_t directory_types[] = { { "sqlite", DIRECTORY_SQLITE }, { "passwd-file", DIRECTORY_PASSWD_FILE },
+							  { "redis", DIRECTORY_REDIS } };
 static const cyaml_schema_field_t one_directory_fields[] = {
 	CYAML_FIELD_ENUM("type", CYAML_FLAG_STRICT, struct raw_directory, type, directory_types, CYAML_ARRAY_LEN(directory_types)),
 	TEXT("path", struct raw_directory, path), TEXT("tenant", struct raw_directory, tenant), TEXT("domain", struct raw_directory, domain),
@@ -218,6 +222,7 @@ static const cyaml_schema_field_t oauth_fields[] = { SUB_PATH("keys", oauth, key
 						     CYAML_FIELD_END };
 static const cyaml_schema_field_t gssapi_fields[] = { SUB_PATH("keytab", gssapi, keytab), SUB_TEXT("realm", gssapi, realm),
 						      SUB_TEXT("domain", gssapi, domain), CYAML_FIELD_END };
+static const cyaml_schema_field_t expire_fields[] = { SUB_INT("day_s", expire, day_s), SUB_INT("sweep_s", expire, sweep_s), CYAML_FIELD_END };
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t imap_fields[] = { SUB_INT("idle_s", imap, idle_s), SUB_INT("login_idle_s", imap, login_idle_s),
@@ -283,7 +288,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("directories", CYAML_FLAG_POINTER | OPT, struct raw, directories, directories_count, &directory_schema, 1,
 				   DIRECTORIES_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
-	ROOM(auth, auth_fields), ROOM(oauth, oauth_fields), ROOM(gssapi, gssapi_fields), ROOM(pop3, pop3_fields), ROOM(imap, imap_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields), ROOM(limits, limits_fields),
+	ROOM(auth, auth_fields), ROOM(oauth, oauth_fields), ROOM(gssapi, gssapi_fields), ROOM(pop3, pop3_fields), ROOM(imap, imap_fields), ROOM(expire, expire_fields), ROOM(lmtp, lmtp_fields), ROOM(xmit, xmit_fields), ROOM(tls, tls_fields), ROOM(net, net_fields), ROOM(limits, limits_fields),
 	CYAML_FIELD_END
 };
 static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields) };
@@ -326,6 +331,8 @@ static const struct key keys[] = {
 	N(auth, hash_queue_max, 256, 1, 1 << 20),
 	N(auth, hash_wait_ms_max, 10000, 10, 60000),
 	N(oauth, leeway_s, 60, 0, 3600),
+	N(expire, day_s, EXPIRE_DAY_S, 1, EXPIRE_DAY_S),
+	N(expire, sweep_s, EXPIRE_SWEEP_S, 1, 7 * 86400),
 	N(pop3, idle_s, 600, 1, 86400),
 	N(pop3, login_idle_s, 60, 1, 86400),
 	N(pop3, auth_failures_max, 3, 1, 1000),
@@ -580,6 +587,10 @@ static enum err take_directory(struct settings *s, const struct raw_directory *r
 		return settings_refuse(s, key, "expected nothing beside sqlite: it lies in the data folder and knows its tenants");
 	if (out->kind == DIRECTORY_PASSWD_FILE && (!out->path || !out->tenant))
 		return settings_refuse(s, key, "expected path, and tenant (whose accounts they are), beside passwd-file");
+	if (out->kind == DIRECTORY_REDIS && (!out->tenant || out->path || out->domain))
+		return settings_refuse(s, key, "expected tenant (whose accounts they are), and nothing else, beside redis");
+	if (out->kind == DIRECTORY_REDIS && !settings_line(s, "redis.address") && !settings_line(s, "redis.sentinel.master"))
+		return settings_refuse(s, key, "expected redis.address or redis.sentinel in this file too: the server to ask");
 	return OK;
 }
 
@@ -592,10 +603,10 @@ static enum err take_directories(struct settings *s, const struct raw *raw, stru
 		if (e != OK)
 			return e;
 		for (unsigned k = 0; k < i; k++)
-			if (raw->directories[i].type == DIRECTORY_SQLITE && raw->directories[k].type == DIRECTORY_SQLITE) {
+			if (raw->directories[i].type != DIRECTORY_PASSWD_FILE && raw->directories[k].type == raw->directories[i].type) {
 				char key[64];
 				snprintf(key, sizeof key, "directories[%u].type", i + 1);
-				return settings_refuse(s, key, "expected sqlite once");
+				return settings_refuse(s, key, "expected %s once", raw->directories[i].type == DIRECTORY_REDIS ? "redis" : "sqlite");
 			}
 	}
 	return OK;

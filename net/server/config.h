@@ -113,6 +113,9 @@ struct config {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
 	} pop3, imap;
 	struct {
+		uint32_t day_s, sweep_s;
+	} expire;
+	struct {
 		uint32_t idle_s, recipients_max;
 	} lmtp;
 	struct {

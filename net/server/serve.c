@@ -15,6 +15,7 @@
 #include "net/server/admin.h"
 #include "net/server/admin_verbs.h"
 #include "net/server/drain.h"
+#include "net/server/expire.h"
 #include "net/server/http.h"
 #include "net/server/probe.h"
 #include "net/server/log_writer.h"
@@ -48,6 +49,7 @@ struct server {
 	struct redis_filter redis_filter;
 	struct tls_mutual *peer_tls; /* NULL: nodes speak in the clear, or not at all */
 	uint32_t connections_max; /* as descriptors allow */
+	struct redis_settings redis; /* for the directory */
 };
 
 /* ---- what each room gets of the configuration ---- */
@@ -135,6 +137,8 @@ static enum err open_fleet(struct server *server)
 			return e;
 		fleet.redis.filter = &server->redis_filter;
 	}
+	server->redis = fleet.redis;
+	server->redis.client_name = "penfold-directory";
 	return fleet_open(&fleet);
 }
 
@@ -155,6 +159,8 @@ static void configure_pop3(const struct config *c)
 	pop3.login_idle_ms_max = c->pop3.login_idle_s * 1000;
 	pop3.idle_ms_max = c->pop3.idle_s * 1000;
 	pop3.auth_tries_max = c->pop3.auth_failures_max;
+	pop3.expire_day_s = c->expire.day_s;
+	expire_configure(c->expire.day_s, c->expire.sweep_s);
 	pop3.xmit.relay.address = c->xmit.address;
 	pop3.xmit.relay.protocol = c->xmit.smtp ? RELAY_SMTP : RELAY_LMTP;
 	pop3.xmit.relay.host_name = c->hostname;
@@ -412,6 +418,7 @@ static enum err shard_begin(void *arg, unsigned index)
 		drain_start();
 		probe_start();
 		purge_start();
+		expire_start();
 		tls_watch_start();
 	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
@@ -428,6 +435,7 @@ static void shard_end(void *arg, unsigned index)
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
 	tls_watch_stop();
+	expire_stop();
 	purge_stop();
 	fleet_stop();
 	maildrop_lock_stop();
@@ -499,6 +507,7 @@ static enum err serve_locked(struct server *server, unsigned shards)
 					      .default_domain = c->default_domain,
 					      .sources = c->directories,
 					      .source_count = c->directories_count,
+					      .redis = &server->redis,
 					      .cache_bytes_max = c->directory.cache_bytes_max,
 					      .poll_ms = c->directory.poll_ms,
 					      .ask_ms_max = c->directory.ask_ms_max };

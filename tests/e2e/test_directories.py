@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from fleet import Redis
 from penfold import BINARY, CHEAP_HASH, DOMAIN, PASSWORD, Penfold, settled
 
 MESSAGE = b'Subject: hello\r\n\r\nhi\r\n'
@@ -76,11 +77,59 @@ def test_master_comes_in(p):
     logged(p, f'user=bert@{DOMAIN} master=ann@{DOMAIN}')
 
 
+@pytest.fixture
+def r(tmp_path):
+    redis = Redis(tmp_path / 'redis')
+    yield redis
+    redis.kill()
+
+
+def test_redis(r, tmp_path):
+    extra = (f'redis: {{ address: "{r.address}" }}\nauth: {{ cache_ttl_s: 600 }}\n'
+             'directories: [ { type: sqlite }, { type: redis, tenant: demo } ]\n')
+    r('HSET', f'pf:u:carl@{DOMAIN}', 'password', CHEAP_HASH, 'quota_messages', 2)
+    with Penfold(tmp_path, extra=extra) as p:
+        settled(lambda: stat(p, 'carl'), 20)  # the tenant, and the node's lease, come after the start
+        p.deliver(MESSAGE, 'carl')
+        p.deliver(MESSAGE, 'Carl+tag')
+        assert stat(p, 'carl') == 2
+        with p.lmtp() as l:
+            assert list(l.replies('a@b.example', [f'carl@{DOMAIN}'], MESSAGE).values())[0][0] in (452, 552)
+        assert refused(p, 'carl', 'wrong') == refused(p, 'nobody', 'wrong')
+        r('HSET', f'pf:u:dora@{DOMAIN}', 'password', CHEAP_HASH)
+        settled(lambda: stat(p, 'dora'), 15)  # a name that was not there a moment ago
+        assert stat(p, 'ann') == 0
+        r.kill()
+        # cached logins go on, the others hear that they must wait
+        settled(lambda: stat(p, 'carl'), 20)
+        assert stat(p, 'carl') == 2
+        assert '[AUTH]' in refused(p, 'carl', 'wrong')
+        assert 'wait' in refused(p, 'new')
+        assert stat(p, 'ann') == 0
+        with p.lmtp() as l:
+            assert list(l.replies('a@b.example', [f'new@{DOMAIN}'], MESSAGE).values())[0][0] == 451
+        r.start()
+        r('DEL', f'pf:u:carl@{DOMAIN}')
+        r('HSET', f'pf:u:new@{DOMAIN}', 'password', CHEAP_HASH)
+        settled(lambda: stat(p, 'new'), 20)
+
+        def gone():
+            try:
+                stat(p, 'carl')
+            except poplib.error_proto as e:
+                assert '[AUTH]' in str(e)
+                return
+            raise AssertionError('he came in')
+        settled(gone, 20)
+
+
 @pytest.mark.parametrize('text, expected', [
     ('{ type: passwd-file, tenant: demo }', 'expected path'),
     ('{ type: passwd-file, path: /x }', 'tenant'),
     ('{ type: sqlite, path: /x }', 'expected nothing beside sqlite'),
     ('{ type: sqlite }, { type: sqlite }', 'expected sqlite once'),
+    ('{ type: redis }', 'expected tenant'),
+    ('{ type: redis, tenant: demo }', 'expected redis.address'),
     ('{ type: ldap }', 'directories[1].type'),
 ])
 def test_configuration(tmp_path, text, expected):

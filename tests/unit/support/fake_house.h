@@ -107,6 +107,11 @@ static struct fake_house {
 	bool late;           /* the lease has lapsed ... */
 	unsigned late_after; /* ... or will have, at the n-th question */
 	unsigned fenced;
+	/* retention, deletion, clear logins */
+	int32_t expire_days;
+	int64_t expire_before_s; /* of the last account_expire; each takes the first message, if `expire_first` */
+	bool expire_first, trash, wants_tls;
+	unsigned trashed, made_trash;
 } fake;
 
 /* ---- replies ---- */
@@ -417,6 +422,41 @@ enum err account_expunge(struct account *a, uint32_t folder, const uint32_t *uid
 	}
 	return OK;
 }
+enum err account_expire(struct account *a, uint32_t folder, int64_t before_s, size_t max, size_t *removed_out)
+{
+	ASSERT(max > 0);
+	fake.expire_before_s = before_s;
+	*removed_out = 0;
+	return fake.expire_first && a->count ? account_expunge(a, folder, &a->messages[0].uid, 1, removed_out) : OK;
+}
+bool folder_next(struct account *a, uint32_t *cursor_io, struct folder_info *out)
+{
+	ASSERT(a->opened > 0);
+	*out = (struct folder_info){ .id = 7, .special_use = 7 };
+	return fake.made_trash && (*cursor_io)++ == 0;
+}
+enum err folder_find(struct account *a, struct slice name, struct folder_info *out)
+{
+	ASSERT(a->opened > 0 && slice_eq(name, SLICE_LIT("Trash")) && out);
+	return ERR_NOT_FOUND;
+}
+enum err folder_create(struct account *a, struct slice name, uint32_t special_use, uint32_t *out)
+{
+	ASSERT(a->opened > 0 && slice_eq(name, SLICE_LIT("Trash")) && special_use == 7);
+	fake.made_trash++;
+	*out = 7;
+	return OK;
+}
+enum err account_copy(struct account *a, const struct copy *copy, struct appended *out)
+{
+	size_t removed = 0;
+	ASSERT(copy->move && copy->to == 7);
+	for (size_t i = 0; i < copy->count; i++)
+		out[i].uid = (uint32_t)i + 1;
+	enum err e = account_expunge(a, copy->from, copy->uids, copy->count, &removed);
+	fake.trashed += (unsigned)removed;
+	return e;
+}
 enum err view_open(struct account *a, uint32_t folder, struct view **out)
 {
 	ASSERT(a->opened > 0 && folder == FOLDER_INBOX);
@@ -529,7 +569,7 @@ static struct subject *fake_subject(const struct fake_person *p)
 	struct subject *s = xcalloc(1, sizeof *s);
 	*s = (struct subject){ .account_id = p->id, .tenant_id = 1, .name = slice_str(p->name), .tenant = SLICE_LIT("demo"), .suspended = p->suspended,
 			       .pop3 = true, .imap = true, .lmtp = !p->no_mail, .quota_bytes = p->quota_bytes, .quota_messages = p->quota_messages,
-			       .over_quota = p->over, .login_delay_s = fake.login_delay_s, .expire_days = -1, .xtnd = fake.xtnd,
+			       .over_quota = p->over, .login_delay_s = fake.login_delay_s, .expire_days = fake.expire_days, .delete_to_trash = fake.trash, .xtnd = fake.xtnd,
 			       .sdps = p->host_user ? SDPS_MAILDROP : SDPS_NONE, .maildrop = p->host_user, .sdps_user = slice_str(p->host_user) };
 	fake.subjects++;
 	return s;
@@ -580,11 +620,14 @@ void seats_give(const struct subject *subject, bool shared)
 	(void)subject;
 	fake.seats--;
 }
+enum err auth_in_clear(struct slice login) { return (void)login, fake.wants_tls ? ERR_DENIED : OK; }
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **out)
 {
 	const struct fake_person *p = fake_find(request->login);
 	if (fake.err_auth)
 		return fake.err_auth;
+	if (request->in_clear && fake.wants_tls)
+		return ERR_DENIED;
 	if (!p || !slice_eq(password, slice_str(p->password)) || (request->authzid.len && !slice_eq(request->authzid, request->login)))
 		return ERR_AUTH;
 	if (p->suspended)
@@ -864,7 +907,7 @@ static void fake_close(struct fake_session *f)
 static void fake_begin(void)
 {
 	memset(&fake, 0, sizeof fake);
-	fake.extremes.expire_days_min = -1;
+	fake.extremes.expire_days_min = fake.expire_days = -1;
 	buf_init(&fake.out, MIB(64));
 	buf_init(&fake.relayed, MIB(64));
 	fake.moved_to = -1;

@@ -8,7 +8,10 @@
 #include "tenancy/app_password.h"
 #include "tenancy/directory.h"
 #include "tenancy/manage.h"
+#include "core/run/redis.h"
+#include "tenancy/backend.h"
 #include "tests/unit/support/fiber_main.h"
+#include "tests/unit/support/redis_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +24,9 @@
 static const char *data;
 static char file[256];
 static struct manage *manage;
-static struct directory_source sources[3];
+static struct directory_source sources[4];
+static struct redis_settings redis_at;
+static struct redis *to_redis;
 
 static void made(enum err e)
 {
@@ -58,12 +63,13 @@ static void prepare(const char *text)
 	sources[0] = (struct directory_source){ .kind = DIRECTORY_SQLITE };
 	sources[1] = (struct directory_source){ .kind = DIRECTORY_PASSWD_FILE, .path = file, .tenant = "demo", .domain = "demo.example" };
 	sources[2] = sources[0];
+	sources[3] = (struct directory_source){ .kind = DIRECTORY_REDIS, .tenant = "demo" };
 }
 
 static void begin_with(const struct directory_source *first, unsigned count)
 {
 	struct auth_config auth = { 0 };
-	struct directory_config directory = { .data_path = data, .default_domain = "demo.example", .sources = first, .source_count = count, .poll_ms = 50 };
+	struct directory_config directory = { .data_path = data, .default_domain = "demo.example", .sources = first, .source_count = count, .redis = &redis_at, .poll_ms = 50 };
 	assert_int_equal(directory_open(&directory), OK);
 	assert_int_equal(directory_start(), OK);
 	assert_int_equal(auth_open(&auth), OK);
@@ -269,6 +275,179 @@ FIBER_TEST(strange_names_in_a_file)
 	end();
 }
 
+/* ---- Redis ---- */
+
+static void hash_is(const char *key, const char *field, const char *value)
+{
+	const struct slice args[] = { SLICE_LIT("HSET"), S(key), S(field), S(value) };
+	struct redis_answer a = { .run_id = "" };
+	assert_int_equal(redis_ask(to_redis, &(struct redis_command){ .args = args, .count = 4, .key = 1, .ms_max = 20000 }, &a), OK);
+	redis_answer_release(&a);
+}
+
+static void no_hash(const char *key)
+{
+	const struct slice args[] = { SLICE_LIT("DEL"), S(key) };
+	struct redis_answer a = { .run_id = "" };
+	assert_int_equal(redis_ask(to_redis, &(struct redis_command){ .args = args, .count = 2, .key = 1, .ms_max = 20000 }, &a), OK);
+	redis_answer_release(&a);
+}
+
+static bool redis_began(struct test_redis *server)
+{
+	static const char *addresses[1];
+	if (!test_redis_start(server, NULL))
+		return false;
+	addresses[0] = server->address;
+	redis_at = (struct redis_settings){ .addresses = addresses, .address_count = 1 };
+	assert_int_equal(redis_open(&redis_at, &to_redis), OK);
+	return true;
+}
+
+FIBER_TEST(accounts_in_redis)
+{
+	struct test_redis server;
+	struct subject *s;
+	uint64_t carl, again;
+	if (!redis_began(&server))
+		skip();
+	prepare(NULL);
+	hash_is("pf:u:carl@demo.example", "password", SECRET_WORD);
+	hash_is("pf:u:carl@demo.example", "quota_bytes", "4096");
+	hash_is("pf:u:lock@demo.example", "password", "!");
+	hash_is("pf:u:full@demo.example", "quota_messages", "0");
+	hash_is("pf:u:bad@demo.example", "quota_bytes", "much");
+	hash_is("pf:u:mal@other.example", "password", SECRET_WORD);
+	hash_is("pf:u:anna@demo.example", "password", "{PLAIN}not hers");
+	const struct directory_source chain[] = { sources[0], sources[3] };
+	begin_with(chain, 2);
+	for (int warm = 0; warm < 2; warm++) {
+		assert_string_equal(try_login("carl@demo.example", "secret word"), "carl@demo.example");
+		assert_string_equal(try_login("carl@demo.example", "wrong"), "auth");
+		assert_string_equal(try_login("anna@demo.example", "secret word"), "anna@demo.example");
+		assert_string_equal(try_login("anna@demo.example", "not hers"), "auth");
+		assert_string_equal(try_login("nobody@demo.example", "secret word"), "auth");
+		assert_string_equal(try_login("lock@demo.example", "!"), "auth");
+		assert_string_equal(try_login("mal@other.example", "secret word"), "auth"); /* another tenant's domain */
+		assert_string_equal(try_login("bad@demo.example", "x"), "temp");            /* not understood is not unknown */
+	}
+	assert_int_equal(rcpt("full@demo.example", &again), OK); /* without a password: takes mail */
+	assert_int_equal(directory_rcpt(S("carl@demo.example"), &s), OK);
+	assert_int_equal(s->quota_bytes, 4096);
+	carl = s->account_id;
+	subject_unref(s);
+	/* changes are seen without any notice of Redis's, also of names that were not there */
+	no_hash("pf:u:carl@demo.example");
+	becomes("carl@demo.example", "secret word", "auth");
+	assert_int_equal(rcpt("carl@demo.example", &again), ERR_NOT_FOUND);
+	hash_is("pf:u:carl@demo.example", "password", "{PLAIN}another");
+	becomes("carl@demo.example", "another", "carl@demo.example");
+	assert_string_equal(try_login("carl@demo.example", "secret word"), "auth");
+	assert_int_equal(rcpt("carl@demo.example", &again), OK);
+	assert_int_equal(again, carl);
+	/* DESIGN section 7: what is known serves on, the rest waits; SQLite's do not notice */
+	test_redis_stop(&server);
+	fiber_sleep(DIRECTORY_FETCHED_MS + 200);
+	assert_string_equal(try_login("carl@demo.example", "another"), "carl@demo.example");
+	assert_string_equal(try_login("carl@demo.example", "wrong"), "auth");
+	assert_string_equal(try_login("dora@demo.example", "secret word"), "temp");
+	assert_string_equal(try_login("anna@demo.example", "secret word"), "anna@demo.example");
+	test_redis_restart(&server, NULL);
+	becomes("dora@demo.example", "secret word", "auth");
+	end();
+	redis_close(to_redis);
+	test_redis_stop(&server);
+}
+
+FIBER_TEST(keys_of_strange_names)
+{
+	static const struct { const char *local, *key; } table[] = {
+		{ "ann", "pf:u:ann@demo.example" }, { "a.b_c-d+e=f", "pf:u:a.b_c-d+e=f@demo.example" },
+		{ "{x}", "pf:u:%7Bx%7D@demo.example" }, { "a%7bb", "pf:u:a%257bb@demo.example" }, { "a@b", "pf:u:a%40b@demo.example" },
+		{ "*?[]", "pf:u:%2A%3F%5B%5D@demo.example" }, { "a b:c", "pf:u:a%20b%3Ac@demo.example" }, { "\xc3\xb6", "pf:u:%C3%B6@demo.example" },
+		{ "a\r\nDEL x", "pf:u:a%0D%0A%44%45%4C%20x@demo.example" },
+	};
+	char out[DIRECTORY_REDIS_KEY_BYTES_MAX];
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		assert_true(slice_eq(directory_redis_key(S(table[i].local), S("demo.example"), out), S(table[i].key)));
+}
+
+/* The login table's forms, by whichever directory the account comes. */
+FIBER_TEST(every_form_by_every_kind)
+{
+	static const struct { const char *login, *account; } forms[] = {
+		{ "%s@demo.example", "%s@demo.example" }, { "%s@DEMO.Example", "%s@demo.example" }, { "%s", "%s@demo.example" },
+		{ "%s%%demo.example", "%s@demo.example" }, { "%s+tag@demo.example", "%s@demo.example" }, { "%s@alias.example", "%s@demo.example" },
+		{ "%s%%alias.example", "%s@demo.example" }, { "%s@b\xc3\xbc" "cher.example", "%s@xn--bcher-kva.example" },
+		{ "%s@xn--bcher-kva.example", "%s@xn--bcher-kva.example" }, { "%s+vision25", "%s@vision25.example.net" },
+		{ "%s+vision25.example.net", "%s@vision25.example.net" }, { "%s@vision25", "%s@vision25.example.net" },
+		{ "%s+tag+vision25", "%s@vision25.example.net" }, { "%s@nowhere.example", "auth" }, { "%s+nohost", "%s@demo.example" },
+		/* an exact account beats its reading as a subaddress */
+		{ "%s+own@demo.example", "%s+own@demo.example" },
+	};
+	static const char *const names[] = { "sqll", "file", "redi" }, *const domains[] = { "demo.example", "xn--bcher-kva.example", "vision25.example.net" };
+	struct test_redis server;
+	char text[2000] = "", name[128], login[128], account[128];
+	bool with_redis = redis_began(&server);
+	prepare(NULL);
+	made(manage_domain_add(manage, S("xn--bcher-kva.example"), S("demo"), S("")));
+	made(manage_host_add(manage, &(struct manage_new_host){ .name = S("vision25.example.net"), .tenant = S("demo"), .mode = SDPS_ACCOUNTS }));
+	for (size_t d = 0; d < ARRAY_LEN(domains); d++)
+		for (int own = 0; own <= (d == 0); own++) {
+			const char *tail = own ? "+own" : "";
+			snprintf(name, sizeof(name), "sqll%s@%s", tail, domains[d]);
+			made(manage_account_add(manage, S(name), S(""), S(SECRET_WORD)));
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "file%s@%s:%s\n", tail, domains[d], SECRET_WORD);
+			snprintf(name, sizeof(name), "pf:u:redi%s@%s", tail, domains[d]);
+			if (with_redis)
+				hash_is(name, "password", SECRET_WORD);
+		}
+	write_file(text);
+	const struct directory_source chain[] = { sources[0], sources[1], sources[3] };
+	begin_with(chain, with_redis ? 3 : 2);
+	for (size_t n = 0; n < (with_redis ? 3u : 2u); n++)
+		for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+			/* %s stands first in all of them */
+			bool percent = !strncmp(forms[i].login + 2, "%%", 2);
+			snprintf(login, sizeof(login), "%s%s", names[n], forms[i].login + 2 + percent);
+			bool none = !strcmp(forms[i].account, "auth");
+			snprintf(account, sizeof(account), "%s%s", none ? "auth" : names[n], none ? "" : forms[i].account + 2);
+			assert_string_equal(try_login(login, "secret word"), account);
+			assert_string_equal(try_login(login, "wrong"), "auth");
+		}
+	end();
+	if (with_redis)
+		redis_close(to_redis);
+	if (with_redis)
+		test_redis_stop(&server);
+}
+
+/* As strange_names_in_a_file, by class: nothing in a name is a command, a pattern or somebody else's key to Redis. */
+FIBER_TEST(strange_names_in_redis)
+{
+	static const char *const strange[] = { "%s%n%n", "%{user}", "{anna}", "an*", "ann?", "[a]nna", "anna\t", "anna\r\nDEL pf:u:anna@demo.example", "anna\n",
+					       "anna\"", "anna'", "' OR '1'='1", "*)(uid=*", "pf:u:anna", "${jndi:x}", "anna%40demo.example" };
+	struct test_redis server;
+	if (!redis_began(&server))
+		skip();
+	prepare(NULL);
+	hash_is("pf:u:bert@demo.example", "password", SECRET_WORD);
+	hash_is("pf:u:o%27brien@demo.example", "password", SECRET_WORD);
+	hash_is("pf:u:%25s%25n@demo.example", "password", SECRET_WORD);
+	begin_with(&sources[3], 1);
+	assert_string_equal(try_login("o'brien@demo.example", "secret word"), "o'brien@demo.example");
+	assert_string_equal(try_login("%s%n@demo.example", "secret word"), "%s%n@demo.example");
+	for (size_t i = 0; i < ARRAY_LEN(strange); i++) {
+		char login[128];
+		snprintf(login, sizeof(login), "%s@demo.example", strange[i]);
+		assert_string_equal(try_login(login, "secret word"), "auth");
+	}
+	assert_string_equal(try_login("bert@demo.example", "secret word"), "bert@demo.example"); /* the keys are there */
+	end();
+	redis_close(to_redis);
+	test_redis_stop(&server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,6 +457,10 @@ int main(void)
 		cmocka_unit_test(a_failing_directory_is_not_an_unknown_name),
 		cmocka_unit_test(the_first_that_knows_a_name_decides),
 		cmocka_unit_test(strange_names_in_a_file),
+		cmocka_unit_test(accounts_in_redis),
+		cmocka_unit_test(keys_of_strange_names),
+		cmocka_unit_test(every_form_by_every_kind),
+		cmocka_unit_test(strange_names_in_redis),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

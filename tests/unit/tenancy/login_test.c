@@ -52,7 +52,8 @@ static enum err ask_domain(void *arg, struct slice name, struct domain_facts **o
 		if (slice_eq(name, slice_str(domains[i].name))) {
 			*out = domain_facts_new(&(struct domain_facts){ .name = slice_str(domains[i].canonical),
 									 .subaddress_separator = domains[i].separator,
-									 .sdps = domains[i].sdps });
+									 .sdps = domains[i].sdps,
+									 .plaintext_login = true });
 			return OK;
 		}
 	return ERR_NOT_FOUND;

@@ -46,8 +46,12 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* These and no others. */
 static void three_messages(void)
 {
+	struct account *a = &fake.account[1];
+	while (a->count)
+		fake_forget(&a->messages[--a->count]);
 	fake_put(1, "Return-Path: <a@b>\r\n", SLICE_LIT("Subject: one\r\n\r\n.dot\r\nb\r\n..\r\n"));
 	fake_put(1, "", SLICE_LIT(""));
 	fake_put(1, "", SLICE_LIT(".first line\r\n\r\nbody\r\n"));
@@ -865,6 +869,75 @@ static void numbers_in_listings(void **state)
 
 /* ---- faults ---- */
 
+/* RFC 2449 section 6.7. */
+static void retention(void **state)
+{
+	(void)state;
+	three_messages();
+	fake.expire_days = 0;
+	assert_non_null(strstr(answer(LOGIN "CAPA\r\nRETR 2\r\nTOP 3 0\r\nRSET\r\nQUIT\r\n"), "EXPIRE 0\r\n"));
+	assert_int_equal(fake.account[1].count, 2); /* TOP is no download, RSET no way to leave it */
+	/* deleted by both: once */
+	assert_non_null(strstr(answer(LOGIN "RETR 1\r\nDELE 1\r\nQUIT\r\n"), "bye"));
+	assert_int_equal(fake.account[1].count, 1);
+	/* no QUIT, no update */
+	(void)answer(LOGIN "RETR 1\r\n");
+	assert_int_equal(fake.account[1].count, 1);
+	/* a message that could not be sent was not downloaded */
+	fake.err_message = ERR_CORRUPT;
+	(void)answer(LOGIN "RETR 1\r\nQUIT\r\n");
+	fake.err_message = OK;
+	assert_int_equal(fake.account[1].count, 1);
+	assert_int_equal(fake.expire_before_s, 0); /* not an affair of days */
+	/* days: at the login, before anything is shown */
+	three_messages();
+	fake.expire_days = 30;
+	fake.expire_first = true;
+	const char *out = answer(LOGIN "STAT\r\nCAPA\r\nRETR 1\r\nQUIT\r\n");
+	assert_non_null(strstr(out, "+OK 2 "));
+	assert_non_null(strstr(out, "EXPIRE 30\r\n"));
+	assert_int_equal(fake.expire_before_s, 1736847000 - 30 * 86400);
+	assert_int_equal(fake.account[1].count, 2);
+	fake_check_clean();
+	fake.expire_first = false;
+	fake.expire_days = -1;
+}
+
+/* A tenant's deletion mode: one commit moves what QUIT deletes. */
+static void deletes_to_trash(void **state)
+{
+	(void)state;
+	three_messages();
+	fake.trash = true;
+	assert_non_null(strstr(answer(LOGIN "DELE 1\r\nDELE 3\r\nQUIT\r\n"), "bye"));
+	assert_int_equal(fake.trashed, 2);
+	assert_int_equal(fake.account[1].count, 1);
+	(void)answer(LOGIN "DELE 1\r\nQUIT\r\n");
+	assert_int_equal(fake.trashed, 3);
+	assert_int_equal(fake.made_trash, 1); /* found the second time */
+	three_messages();
+	fake.err_expunge = ERR_LIMIT;
+	assert_non_null(strstr(answer(LOGIN "DELE 1\r\nQUIT\r\n"), "-ERR"));
+	fake.err_expunge = OK;
+	assert_int_equal(fake.account[1].count, 3);
+	fake.trash = false;
+	fake_check_clean();
+}
+
+/* A tenant that wants TLS: said at USER, before the password; with AUTH the name comes with the password. */
+static void tenant_wants_tls(void **state)
+{
+	(void)state;
+	three_messages();
+	fake.wants_tls = true;
+	const char *out = answer(LOGIN "STAT\r\n");
+	assert_null(strstr(strchr(out, '\n'), "+OK"));
+	out = answer("AUTH PLAIN AGJvYgBzZWNyZXQ=\r\n");
+	assert_null(strstr(strchr(out, '\n'), "+OK"));
+	fake.wants_tls = false;
+	assert_non_null(strstr(answer(LOGIN "STAT\r\n"), "+OK 3 "));
+}
+
 static void faults_at_login(void **state)
 {
 	(void)state;
@@ -1166,6 +1239,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(whole_session, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_quit_deletes_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(top, setup, teardown),
+		cmocka_unit_test_setup_teardown(retention, setup, teardown),
+		cmocka_unit_test_setup_teardown(deletes_to_trash, setup, teardown),
+		cmocka_unit_test_setup_teardown(tenant_wants_tls, setup, teardown),
 		cmocka_unit_test_setup_teardown(spaces_in_passwords, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_password_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(sasl, setup, teardown),

@@ -16,8 +16,8 @@ CXX := g++
 
 # ---- packages (Debian 12) -------------------------------------------------------------------------------------------
 DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev libyaml-dev libsqlite3-dev libxxhash-dev \
-        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev nettle-dev android-libboringssl-dev
-TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server \
+        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev libmicrohttpd-dev nettle-dev android-libboringssl-dev
+TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server python3-prometheus-client \
              curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl libnet-ssleay-perl
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
@@ -49,7 +49,7 @@ ifeq ($(SAN),)
 LIB_JEMALLOC := -ljemalloc
 CPPFLAGS += -DPENFOLD_JEMALLOC
 endif
-LIBS := $(BORINGSSL_LIBS) -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lnettle -ljansson $(LIB_JEMALLOC) -lpthread
+LIBS := $(BORINGSSL_LIBS) -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lnettle -ljansson -lmicrohttpd $(LIB_JEMALLOC) -lpthread
 
 # ---- sources: one static library per room, lower floors last --------------------------------------------------------
 ROOMS := net/server net/pop3 net/lmtp net storage tenancy core/run core/base

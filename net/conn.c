@@ -70,6 +70,7 @@ void conn_open(const struct proto *proto, struct listener *listener, int fd)
 	arena_init(&s->command, NET_COMMAND_ARENA_BYTES_MAX);
 	name_peer(s, fd);
 	c->fd = fd;
+	c->since_s = (uint32_t)(clock_now_ms() / 1000);
 	c->idle_ms_max = proto->idle_ms_max;
 	io_op_init(&c->recv, recv_done);
 	io_op_init(&c->send, send_done);
@@ -297,6 +298,13 @@ static void receive(struct net_private *c)
 	io_recv_into(&c->recv, c->fd, at, room);
 }
 
+void conn_count_in(struct net_private *c, size_t bytes)
+{
+	struct session *s = conn_session(c);
+	STAT_ADD(c->shard, bytes_in, bytes);
+	s->received_bytes = (uint32_t)min_u64((uint64_t)s->received_bytes + bytes, UINT32_MAX);
+}
+
 static void received(struct net_private *c, size_t bytes)
 {
 	/* More of a line that has begun is no sign of life: whoever never ends one is idle.  A whole line counts, in step_line. */
@@ -311,7 +319,7 @@ static void received(struct net_private *c, size_t bytes)
 	c->data_starved = false;
 	if (!c->sending && !amid_line)
 		c->active_ms = clock_now_ms();
-	STAT_ADD(c->shard, bytes_in, bytes);
+	conn_count_in(c, bytes);
 }
 
 static void recv_done(struct io_op *op)

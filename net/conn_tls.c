@@ -117,7 +117,7 @@ void conn_tls_received(struct net_private *c)
 	if (c->recv.result == 0) { /* without close_notify: whole lines have been worked on, half a line never is */
 		c->eof = true;
 	} else {
-		STAT_ADD(c->shard, bytes_in, (uint64_t)c->recv.result);
+		conn_count_in(c, (size_t)c->recv.result);
 		c->hot = c->recv.result >= (int64_t)IO_RECV_BYTES_MAX || c->recv.hot;
 		bool amid_line = c->next == NEXT_LINE && (input_len(&c->input) || c->frame.swallowed);
 		tls_feed(tls_of(c), c->recv.data);

@@ -22,6 +22,7 @@ struct listener {
 	bool plaintext;
 	struct tls_rules tls_rules;
 	unsigned fds_count;  /* one per shard, or one for all */
+	unsigned unix_mode;
 	int fd[SHARDS_MAX];
 };
 
@@ -30,6 +31,7 @@ struct listener_share {
 	struct io_op accept;
 	struct listener *listener;
 	struct net_shard *shard;
+	bool paused;
 };
 
 /* ---- binding ---- */
@@ -77,7 +79,7 @@ static int bind_next(struct listener *l)
 {
 	int r = l->fds_count ? 0 : socket_probe(&l->address);
 	if (r >= 0)
-		r = socket_listen(&l->address, true);
+		r = socket_listen(&l->address, true, l->unix_mode);
 	if (r < 0)
 		return r;
 	l->fd[l->fds_count++] = r;
@@ -105,6 +107,7 @@ static enum err bind_one(const struct listener_config *config, struct listener *
 	l->proto = config->proto;
 	l->tls = config->tls;
 	l->plaintext = config->plaintext;
+	l->unix_mode = config->unix_mode ? config->unix_mode : 0666;
 	l->tls_rules = (struct tls_rules){ config->tls13_only, config->proto->alpn };
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
 		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
@@ -164,11 +167,13 @@ static bool admitted(void)
 	return __atomic_load_n(&net_process.connections, __ATOMIC_RELAXED) < net_process.settings.connections_max;
 }
 
-static void accept_again(struct listener_share *share)
+static int fd_of(const struct listener_share *share)
 {
-	struct listener *l = share->listener;
-	io_accept(&share->accept, l->fd[l->fds_count == 1 ? 0 : share->shard->index]);
+	const struct listener *l = share->listener;
+	return l->fd[addr_is_unix(&l->address) ? 0 : share->shard->index];
 }
+
+static void accept_again(struct listener_share *share) { io_accept(&share->accept, fd_of(share)); }
 
 static void accept_failed(struct listener_share *share)
 {
@@ -229,7 +234,7 @@ static bool hand_over(struct listener *listener, int fd, unsigned to)
 
 static void accepted(struct listener_share *share, int fd)
 {
-	if (!admitted()) {
+	if (share->paused || !admitted()) {
 		STAT_ADD(share->shard, refused, 1);
 		io_close(fd);
 		return;
@@ -249,15 +254,47 @@ static void accept_done(struct io_op *op)
 		io_close((int)op->result);
 	else if (op->result >= 0)
 		accepted(share, (int)op->result);
-	else if (!sh->stopping)
+	else if (!sh->stopping && !share->paused)
 		accept_failed(share);
 	if (op->more)
 		return;
-	if (!sh->stopping)
-		accept_again(share);
-	else
+	if (sh->stopping)
 		waitq_wake_all(&sh->emptied);
+	else if (!share->paused || addr_is_unix(&share->listener->address))
+		accept_again(share);
 }
+
+/* ---- pausing ---- */
+
+static void pause_one(struct listener_share *share)
+{
+	share->paused = true;
+	if (!addr_is_unix(&share->listener->address))
+		(void)socket_listen_pause(fd_of(share));
+}
+
+static void resume_one(struct listener_share *share)
+{
+	int r = addr_is_unix(&share->listener->address) ? 0 : socket_listen_again(fd_of(share));
+	share->paused = false;
+	if (r < 0)
+		log_event(LOG_ALARM, "net.listen_again_failed", LOG_Z("protocol", share->listener->proto->name), LOG_ERRNO(r));
+	else if (!share->accept.pending) /* else its end is on its way, and begins again */
+		accept_again(share);
+}
+
+static void set_paused(bool paused)
+{
+	struct net_shard *sh = net_shard_here();
+	for (unsigned i = 0; !sh->stopping && i < net_process.listeners_count; i++) {
+		struct listener_share *share = &sh->shares[i];
+		if (share->paused != paused && share->listener->proto->describe)
+			(paused ? pause_one : resume_one)(share);
+	}
+}
+
+void listeners_pause(void) { set_paused(true); }
+void listeners_resume(void) { set_paused(false); }
 
 /* A session may move to any shard, so nothing is accepted before all of them can take one. */
 static bool all_ready(void)

@@ -22,6 +22,7 @@ struct listener_config {
 	bool plaintext;       /* logins without TLS are accepted from anywhere */
 	enum listen_tls tls;  /* not NONE: after tls_open_process */
 	bool tls13_only;
+	unsigned unix_mode;   /* of a unix socket's file; 0 = 0666: access is ruled by the folder, an MTA runs as a user of its own */
 };
 
 struct net_settings {
@@ -43,6 +44,11 @@ struct addr listeners_address(unsigned index);
 enum err listeners_start(void);
 /* Later: ends accepting, tells the sessions, gives them grace_ms to finish, then joins them all. */
 void listeners_stop(uint32_t grace_ms);
+
+/* This shard's share of all listeners but those of protocols that are not in the roster (the admin socket): refuses connections, and
+ * takes them again; a unix socket's are closed at once. Harmless twice. Now, on a fiber. */
+void listeners_pause(void);
+void listeners_resume(void);
 
 struct net_stats {
 	uint64_t accepted, refused, accept_errors, open, moved; /* moved: away from this shard */

@@ -137,6 +137,7 @@ struct net_private {
 	bool looked : 1;           /* acknowledged holds for this send */
 	bool want_timeout : 1, want_stop : 1;
 	struct frame frame;
+	uint32_t since_s; /* boot time of its birth; fills a hole */
 	struct input input;
 };
 static_assert_c(sizeof(struct net_private) % _Alignof(struct session) == 0, "the session follows at once");
@@ -156,6 +157,8 @@ uint32_t conn_stall_look_ms(void);
 void conn_end(struct net_private *c, enum session_end how, bool abort);
 /* Ends it now: nothing more is sent. */
 void conn_fail(struct net_private *c, enum session_end how);
+/* Bytes came from the client. */
+void conn_count_in(struct net_private *c, size_t bytes);
 void conn_timer_at_most(struct net_private *c, uint32_t delay_ms);
 void conn_arrived(struct post *p);
 

@@ -287,6 +287,8 @@ bool session_login_allowed(const struct session *s)
 	return conn_of(s)->tls || s->peer_is_local || listener_plaintext(s->listener);
 }
 
+bool session_peer_user(const struct session *s, uint32_t *uid_out) { return socket_peer_user(conn_of(s)->fd, uid_out); }
+
 struct slice session_peer_address(const struct session *s)
 {
 	struct slice peer = slice_str(s->peer);

@@ -58,6 +58,13 @@ enum session_end {
 	END_IO        /* a reply could not be completed */
 };
 
+/* What a protocol says of one of its sessions when asked (roster.h). Slices are its own, good until it next runs. */
+struct session_facts {
+	uint64_t account_id, tenant_id; /* 0: not logged in */
+	struct slice login, tenant;     /* canonical name of the account; name of the tenant */
+	const char *state;              /* a static word: "authorization" */
+};
+
 struct proto {
 	const char *name;          /* "pop3" */
 	size_t session_bytes;      /* of the struct that begins with struct session */
@@ -76,6 +83,8 @@ struct proto {
 	enum step (*timeout)(struct session *s);                    /* idle: last words, then it is closed whatever is returned; or NULL */
 	enum step (*stop)(struct session *s);                       /* the server stops: likewise; between commands, or within data */
 	void (*closed)(struct session *s, enum session_end how);
+	/* Between handlers or while one waits, on the session's shard; now. NULL: these sessions are not in the roster. */
+	void (*describe)(const struct session *s, struct session_facts *facts_out);
 };
 
 struct session {
@@ -87,6 +96,7 @@ struct session {
 	struct arena command;      /* reset before each line; at most NET_COMMAND_ARENA_BYTES_MAX */
 	char peer[48];             /* address and port of the client, text: the longest IPv6 form just fits */
 	bool peer_is_local;        /* loopback or unix socket */
+	uint32_t received_bytes;   /* over its life; stays at UINT32_MAX */
 };
 
 /* Milliseconds without a whole line (or, after STEP_DATA, without a byte) after which the session ends. */
@@ -108,6 +118,8 @@ bool session_tls_offered(const struct session *s);
 const char *session_tls_version(const struct session *s);
 /* A password may be asked for: there is TLS, or the client is on this machine, or the listener says plaintext. */
 bool session_login_allowed(const struct session *s);
+/* The user at the other end of a unix socket; false if it is none. */
+bool session_peer_user(const struct session *s, uint32_t *uid_out);
 /* The client's address without its port. */
 struct slice session_peer_address(const struct session *s);
 

@@ -24,6 +24,7 @@ METRIC_COUNTER(metric_changes, "store_changes_total", "Changes that were in them
 METRIC_COUNTER(metric_unsynced, "store_commits_unsynced_total", "Commits of flags, synced later");
 METRIC_COUNTER(metric_refused, "store_changes_late_total", "Changes refused because their deadline had passed");
 METRIC_COUNTER(metric_failed, "store_commits_failed_total", "Commits whose write or sync failed");
+METRIC_HISTOGRAM(metric_batch, "store_commit_changes", "Changes in one commit");
 METRIC_HISTOGRAM(metric_ns, "store_commit_ns", "Write, sync and look of a commit, in nanoseconds");
 
 static const char zeros[8];
@@ -450,6 +451,7 @@ static enum err commit_store(struct commit *c, bool sync)
 	}
 	metric_inc(sync ? &metric_commits : &metric_unsynced);
 	metric_add(&metric_changes, c->changes);
+	metric_record(&metric_batch, (uint64_t)c->changes);
 	metric_record(&metric_ns, clock_fresh_ns() - began_ns);
 	commit_apply(c, sync);
 	return OK;

@@ -276,10 +276,24 @@
 #define LMTP_SWALLOW_BYTES_MAX ((uint64_t)1 << 30) /* of refused data, to stay in step; who sends more is cut off */
 #define LMTP_PREFIX_BYTES_MAX 4096             /* three trace lines with two paths, each used twice, and two host names */
 
+/* ---- net: the roster ---- */
+#define ROSTER_NAME_BYTES_MAX ((size_t)256) /* of a login or tenant in a listing: longer ones are cut */
+#define ROSTER_ENTRIES_MAX 10000            /* of one listing: 7 MiB, and a shard looks through its part in about 3 ms */
+
 /* ---- net/server ---- */
 #define LOG_RING_LINES 2048                /* log lines that wait for a slow disk or pipe; more are dropped and counted */
 #define LOG_BURST_MS 2                     /* how long the log writer gathers lines, so that a burst is one write */
-#define ADMIN_LINE_BYTES_MAX 256           /* a request of the tools */
+#define ADMIN_LINE_BYTES_MAX 4096          /* a request of the tools: a few names of 255 bytes, escaped */
+#define DRAIN_TICK_MS 100                  /* how often a shard looks whether it is to drain, and ends some sessions */
+#define DRAIN_GRACE_MS 5000u               /* default; for load balancers to see that we are not ready */
+#define DRAIN_SPREAD_MS 30000u             /* default; over which sessions end */
+#define DRAIN_MS_MAX 86400000u             /* grace and spread of a drain */
+#define LOCKS_LISTED_MAX 10000             /* of one lock list */
+#define HTTP_CONNECTIONS_MAX 64            /* scrapers and probes: few, and each asks for a moment */
+#define HTTP_IDLE_S_MAX 15                 /* a scraper asks at once */
+#define PROBE_ASK_MS 5000                  /* between two questions to the directory ... */
+#define PROBE_ASK_S_MAX 20ull              /* ... and how old its last answer may be */
+#define HTTP_PULSE_MS 500                  /* how often a shard shows that it turns, and probes what it needs */
 #define ADMIN_IDLE_MS_MAX 10000            /* nobody types there */
 #define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */

@@ -159,4 +159,18 @@ void metrics_walk(void (*visit)(void *arg, const struct metric_value *v), void *
 	}
 }
 
+void metrics_each(void (*visit)(void *arg, const struct metric *m), void *arg)
+{
+	for (size_t i = 0; i < sorted_count; i++)
+		visit(arg, sorted[i]);
+}
+
+uint64_t metric_steps(const struct metric *m, uint64_t steps_out[HISTOGRAM_STEPS])
+{
+	ASSERT(m->kind == METRIC_KIND_HISTOGRAM);
+	for (unsigned i = 0; i < HISTOGRAM_STEPS; i++)
+		steps_out[i] = sum_of(m->cell + 1 + i);
+	return sum_of(m->cell);
+}
+
 size_t metrics_count(void) { return sorted_count; }

@@ -55,12 +55,16 @@ struct metric_value {
 struct metric_value metric_read(const struct metric *m);
 /* Every metric, in the order of names. */
 void metrics_walk(void (*visit)(void *arg, const struct metric_value *v), void *arg);
+/* The same, unread. */
+void metrics_each(void (*visit)(void *arg, const struct metric *m), void *arg);
 size_t metrics_count(void);
 
 /* The steps of a histogram, for who keeps one of his own (a load generator). */
 #define HISTOGRAM_STEPS 592 /* 16 + 36 * 16 */
 unsigned histogram_step(uint64_t value);
 uint64_t histogram_upper(unsigned step); /* the largest value that counts there */
+/* A histogram's counts by step; returns the sum of its values. */
+uint64_t metric_steps(const struct metric *m, uint64_t steps_out[HISTOGRAM_STEPS]);
 /* The value below or at which `permille` of `count` values lie. */
 uint64_t histogram_quantile(const uint64_t steps[HISTOGRAM_STEPS], uint64_t count, unsigned permille);
 

@@ -13,6 +13,8 @@
  */
 #include "core/run/shard_private.h"
 
+#include "core/base/metrics.h"
+
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -25,6 +27,8 @@ static bool shared_store; /* process-wide, set before the shards start */
 
 void file_set_shared(bool shared) { __atomic_store_n(&shared_store, shared, __ATOMIC_RELAXED); }
 bool file_shared(void) { return __atomic_load_n(&shared_store, __ATOMIC_RELAXED); }
+
+METRIC_HISTOGRAM(fdatasync_ns, "run_sync_ns", "a sync of a file, fdatasync for the most part");
 
 /* ---- which descriptors hold unsynced writes ---- */
 
@@ -149,14 +153,21 @@ int file_write(int fd, const struct iovec *iov, int count, uint64_t offset)
 	return n < 0 ? (int)n : write_rest(fd, iov, count, offset, (uint64_t)n);
 }
 
+static void count_sync(struct shard *s, uint64_t began_ns)
+{
+	uint64_t ns = clock_fresh_ns() - began_ns;
+	STAT_ADD(s->syncs, 1);
+	STAT_ADD(s->sync_ns, ns);
+	metric_record(&fdatasync_ns, ns);
+}
+
 static int sync_fd(int fd, uint8_t flags)
 {
 	struct shard *s = shard_current;
 	struct io_request r = { .kind = IO_SYNC, .flags = flags, .fd = fd };
 	uint64_t began_ns = clock_fresh_ns();
 	int result = (int)request_await(&r);
-	STAT_ADD(s->syncs, 1);
-	STAT_ADD(s->sync_ns, clock_fresh_ns() - began_ns);
+	count_sync(s, began_ns);
 	return result;
 }
 
@@ -179,8 +190,7 @@ int file_commit(int fd, const struct iovec *iov, int count, uint64_t offset)
 	if (count <= IOV_MAX && !dirty_get(s, fd)) {
 		uint64_t began_ns = clock_fresh_ns();
 		n = write_once(fd, iov, count, offset, IO_SYNC_DATA);
-		STAT_ADD(s->syncs, 1);
-		STAT_ADD(s->sync_ns, clock_fresh_ns() - began_ns);
+		count_sync(s, began_ns);
 		if (n < 0)
 			return (int)n;
 		if ((uint64_t)n == iov_bytes(iov, count))

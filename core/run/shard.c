@@ -9,8 +9,11 @@
 #include "core/run/shard_private.h"
 
 #include "core/base/log.h"
+#include "core/base/metrics.h"
 
 #include <stdlib.h>
+
+METRIC_HISTOGRAM(turn_ns, "run_lag_ns", "from one wait of a shard to the next: as long nobody else there is heard");
 
 _Thread_local struct shard *shard_current;
 
@@ -102,6 +105,7 @@ void shard_turn(struct shard *s, bool may_block)
 	uint64_t end_ns = s->backend->boot_ns(s->be), lag_ns = end_ns - s->now_ns;
 	if (lag_ns > s->lag_max_ns)
 		__atomic_store_n(&s->lag_max_ns, lag_ns, __ATOMIC_RELAXED);
+	metric_record(&turn_ns, lag_ns);
 	__atomic_store_n(&s->lag_ns, max_u64(lag_ns, s->lag_ns - s->lag_ns / 64), __ATOMIC_RELAXED);
 	s->now_ns = end_ns;
 	uint64_t timeout_ns = !may_block || s->ended || has_work(s) ? 0 : sleep_ns(s);

@@ -75,17 +75,37 @@ static int bound(const struct addr *a, bool shared)
 	return fd;
 }
 
-int socket_listen(const struct addr *address, bool shared)
+/* The file is made with the mode it is to have: set afterwards, it would be open to others for a moment. */
+static int bound_unix(const struct addr *a, mode_t mode)
 {
-	int fd = bound(address, shared);
+	mode_t before = umask(0777 & ~mode);
+	int fd = bound(a, false);
+	umask(before);
+	return fd;
+}
+
+int socket_listen(const struct addr *address, bool shared, unsigned unix_mode)
+{
+	int fd = addr_is_unix(address) ? bound_unix(address, (mode_t)unix_mode) : bound(address, shared);
 	if (fd < 0)
 		return fd;
-	/* Access is ruled by the folder: an MTA runs as a user of its own. */
-	if (addr_is_unix(address) && chmod(address->u.un.sun_path, 0666) < 0)
-		return give_up(fd, -errno);
 	if (listen(fd, SOCKET_BACKLOG) < 0)
 		return give_up(fd, -errno);
 	return fd;
+}
+
+int socket_listen_pause(int fd) { return shutdown(fd, SHUT_RDWR) < 0 ? -errno : 0; }
+
+int socket_listen_again(int fd) { return listen(fd, SOCKET_BACKLOG) < 0 ? -errno : 0; }
+
+bool socket_peer_user(int fd, uint32_t *uid_out)
+{
+	struct ucred who;
+	socklen_t bytes = sizeof(who);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &bytes) < 0)
+		return false;
+	*uid_out = who.uid;
+	return true;
 }
 
 int socket_probe(const struct addr *address)

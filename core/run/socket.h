@@ -13,8 +13,14 @@
 /* A listening stream socket.  For TCP: SO_REUSEADDR, IPv6 only when the address is IPv6, and what accepted connections
  * inherit: TCP_NODELAY, and keepalive that tells of a vanished peer after about two minutes.  `shared` sets SO_REUSEPORT, so that
  * several sockets may have the port.  A unix socket's file is made anew (a stale one is removed; -EADDRINUSE if
- * somebody listens on it) and everybody who reaches its folder may connect.  The port may be 0: see socket_local. */
-int socket_listen(const struct addr *address, bool shared);
+ * somebody listens on it) and has `unix_mode` from its first moment on (0666: everybody who reaches its folder may connect; on the main thread,
+ * because of the umask).  The port may be 0: see socket_local. */
+int socket_listen(const struct addr *address, bool shared, unsigned unix_mode);
+/* A TCP listener refuses connections, its port still ours (an accept under way ends with -EINVAL); and takes them again. 0 or -errno. */
+int socket_listen_pause(int fd);
+int socket_listen_again(int fd);
+/* Who is at the other end of a unix socket: false if the kernel does not say. */
+bool socket_peer_user(int fd, uint32_t *uid_out);
 /* 0 or -errno: could a process that shares its port with nobody listen here? */
 int socket_probe(const struct addr *address);
 

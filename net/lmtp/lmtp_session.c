@@ -79,6 +79,13 @@ static void closed(struct session *s, enum session_end how)
 	lmtp_workers_release();
 }
 
+/* A delivery is nobody's login: it may be for many accounts. */
+static void describe(const struct session *s, struct session_facts *out)
+{
+	const struct lmtp_session *l = CONTAINER_OF(s, const struct lmtp_session, s);
+	out->state = l->transfer != LMTP_COMMANDS ? "data" : l->answer ? "answering" : l->mail ? "envelope" : l->lhlo ? "ready" : "connected";
+}
+
 const struct proto lmtp_proto = {
 	.name = "lmtp",
 	.session_bytes = sizeof(struct lmtp_session),
@@ -93,4 +100,5 @@ const struct proto lmtp_proto = {
 	.timeout = timed_out,
 	.stop = stop,
 	.closed = closed,
+	.describe = describe,
 };

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 METRIC_COUNTER(logins, "pop3_logins_total", "POP3 sessions that entered TRANSACTION");
+METRIC_COUNTER(in_use, "pop3_in_use_total", "POP3 logins refused because another session holds the maildrop");
 METRIC_COUNTER(messages_deleted, "pop3_messages_deleted_total", "messages deleted by QUIT");
 METRIC_COUNTER(updates_failed, "pop3_updates_failed_total", "QUITs whose deletions could not be made durable");
 
@@ -76,6 +77,8 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 	uint32_t delay_s = p->subject->login_delay_s;
 	log_event(LOG_INFO, "pop3.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
 		  LOG_STR("user", p->subject->name), LOG_Z("why", too_soon ? "login-delay" : err_name(e)));
+	if (e == ERR_IN_USE)
+		metric_inc(&in_use);
 	pop3_leave(p);
 	if (too_soon)
 		pop3_say(p, POP3_W_LOGIN_DELAY, delay_s, 0);
@@ -241,6 +244,19 @@ static void closed(struct session *s, enum session_end how)
 	pop3_leave(p);
 }
 
+static void describe(const struct session *s, struct session_facts *out)
+{
+	static const char *const states[] = { [POP3_AUTHORIZATION] = "authorization", [POP3_TRANSACTION] = "transaction", [POP3_UPDATE] = "update" };
+	const struct pop3_session *p = CONTAINER_OF(s, const struct pop3_session, s);
+	out->state = p->send ? "sending" : states[p->state];
+	if (!p->subject)
+		return;
+	out->account_id = p->subject->account_id;
+	out->tenant_id = p->subject->tenant_id;
+	out->login = p->subject->name;
+	out->tenant = p->subject->tenant;
+}
+
 const struct proto pop3_proto = {
 	.name = "pop3",
 	.session_bytes = sizeof(struct pop3_session),
@@ -257,4 +273,5 @@ const struct proto pop3_proto = {
 	.timeout = timed_out,
 	.stop = stop,
 	.closed = closed,
+	.describe = describe,
 };

@@ -7,6 +7,7 @@
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
 #include "net/listen.h"
+#include "net/server/admin_verbs.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -23,6 +24,8 @@
 
 struct admin_session {
 	struct session session;
+	char *text; /* the answer */
+	size_t at, len;
 };
 
 /* ---- stats ---- */
@@ -76,7 +79,7 @@ static json_t *memory_json(void)
 #endif
 }
 
-static json_t *stats_json(void)
+json_t *admin_stats(void)
 {
 	json_t *metrics = json_object(), *shards = json_array();
 	metrics_walk(add_metric, metrics);
@@ -93,21 +96,39 @@ static enum step admin_open(struct session *s)
 	return STEP_NEXT;
 }
 
+/* Invariant 7: an answer is bounded by what its verb lists; it goes out in pieces as the tool takes them. */
+static enum step admin_resume(struct session *s)
+{
+	struct admin_session *a = CONTAINER_OF(s, struct admin_session, session);
+	while (a->at < a->len) {
+		if (reply_full(&s->reply))
+			return STEP_RESUME;
+		size_t n = min_size(a->len - a->at, REPLY_ROOM_BYTES);
+		reply_put(&s->reply, slice_of(a->text + a->at, n));
+		a->at += n;
+	}
+	return STEP_CLOSE;
+}
+
+static struct admin_asker asker(const struct session *s)
+{
+	struct admin_asker who = { .uid = UINT32_MAX };
+	if (session_peer_user(s, &who.uid))
+		who.may_change = who.uid == 0 || who.uid == geteuid();
+	return who;
+}
+
 static enum step admin_line(struct session *s, struct slice line)
 {
-	if (!slice_eq(line, SLICE_LIT("stats"))) {
-		REPLY_LIT(&s->reply, "{\"error\": \"unknown request\"}\n");
-		return STEP_CLOSE;
-	}
-	json_t *stats = stats_json();
-	char *text = json_dumps(stats, JSON_INDENT(2));
-	json_decref(stats);
-	if (!text)
+	struct admin_session *a = CONTAINER_OF(s, struct admin_session, session);
+	struct admin_asker who = asker(s);
+	json_t *answer = slice_eq(line, SLICE_LIT("stats")) ? admin_stats() : admin_answer(&who, line);
+	a->text = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
+	json_decref(answer);
+	if (!a->text)
 		return STEP_ABORT;
-	reply_put(&s->reply, slice_str(text));
-	free(text);
-	REPLY_LIT(&s->reply, "\n");
-	return STEP_CLOSE;
+	a->len = strlen(a->text);
+	return admin_resume(s);
 }
 
 static enum step admin_end(struct session *s)
@@ -118,8 +139,8 @@ static enum step admin_end(struct session *s)
 
 static void admin_closed(struct session *s, enum session_end how)
 {
-	(void)s;
 	(void)how;
+	free(CONTAINER_OF(s, struct admin_session, session)->text);
 }
 
 const struct proto admin_proto = {
@@ -130,6 +151,7 @@ const struct proto admin_proto = {
 	.lf_ends_line = true,
 	.open = admin_open,
 	.line = admin_line,
+	.resume = admin_resume,
 	.too_long = admin_end,
 	.timeout = admin_end,
 	.stop = admin_end,

@@ -2,8 +2,9 @@
 /*
  * admin.h - the admin socket: one line in, one JSON document out.
  *
- * A unix socket (mode 0600, so only the server's user and root) served like any listener by the shards.  The line "stats"
- * is answered by all metrics and per-shard figures, then the connection closes.  The tools' side is admin_ask.
+ * A unix socket (mode and group by the configuration; 0600 by default, so only the server's user and root) served like any listener
+ * by the shards.  The line is a request of admin_verbs.h, or the word "stats"; after the answer the connection closes.
+ * The tools' side is admin_ask.
  */
 #ifndef PENFOLD_NET_SERVER_ADMIN_H
 #define PENFOLD_NET_SERVER_ADMIN_H

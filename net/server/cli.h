@@ -46,6 +46,7 @@ int cli_print_json(json_t *document);
 
 /* The tables of verbs, each ended by a NULL name. */
 extern const struct verb server_verbs[]; /* cmd_server.c */
+extern const struct verb live_verbs[];   /* cmd_live.c */
 extern const struct verb fsck_verbs[];   /* cmd_fsck.c */
 extern const struct verb tenant_verbs[]; /* cmd_tenant.c */
 extern const struct verb domain_verbs[]; /* cmd_domain.c */

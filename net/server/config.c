@@ -12,6 +12,7 @@
 #include "core/base/settings.h"
 
 #include <cyaml/cyaml.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -25,7 +26,14 @@ struct raw_listener {
 struct raw {
 	char *data;
 	uint32_t shards;
-	char *default_domain, *hostname, *user, *admin_socket;
+	char *default_domain, *hostname, *user, *admin_socket, *node;
+	struct {
+		char *mode, *group;
+	} admin;
+	struct {
+		char *address;
+		uint32_t loop_s;
+	} http;
 	struct raw_listener *listeners;
 	unsigned listeners_count;
 	struct {
@@ -172,6 +180,9 @@ static const cyaml_schema_field_t tls_fields[] = { SUB_PATH("certificate", tls, 
 static const cyaml_schema_field_t net_fields[] = { SUB_INT("connections_max", net, connections_max), SUB_INT("stall_s", net, stall_s),
 						   SUB_INT("stop_grace_ms", net, stop_grace_ms), CYAML_FIELD_END };
 
+static const cyaml_schema_field_t admin_fields[] = { SUB_TEXT("mode", admin, mode), SUB_TEXT("group", admin, group), CYAML_FIELD_END };
+static const cyaml_schema_field_t http_fields[] = { SUB_TEXT("address", http, address), SUB_INT("loop_s", http, loop_s), CYAML_FIELD_END };
+
 static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_STRING_PTR("data", CYAML_FLAG_POINTER, struct raw, data, 1, 1024),
 	CYAML_FIELD_UINT("shards", OPT, struct raw, shards),
@@ -179,6 +190,8 @@ static const cyaml_schema_field_t top_fields[] = {
 	TEXT("hostname", struct raw, hostname),
 	TEXT("user", struct raw, user),
 	TEXT("admin_socket", struct raw, admin_socket),
+	TEXT("node", struct raw, node),
+	ROOM(admin, admin_fields), ROOM(http, http_fields),
 	CYAML_FIELD_SEQUENCE_COUNT("listeners", CYAML_FLAG_POINTER | OPT, struct raw, listeners, listeners_count, &listener_schema, 1,
 				   LISTENERS_MAX),
 	ROOM(log, log_fields), ROOM(io, io_fields), ROOM(store, store_fields), ROOM(directory, directory_fields),
@@ -203,6 +216,7 @@ struct key {
 
 static const struct key keys[] = {
 	{ "shards", KEY_U32, offsetof(struct raw, shards), offsetof(struct config, shards), 0, 1, SHARDS_MAX },
+	{ "http.loop_s", KEY_U32, offsetof(struct raw, http.loop_s), offsetof(struct config, http_loop_s), 5, 1, 600 },
 	B(io, splice_min_bytes, 0, 0, MIB(1024)),
 	N(io, offload_threads, 0, 1, 64),
 	N(io, offload_queue_max, 1024, 16, 1 << 20),
@@ -375,6 +389,39 @@ static enum err take_xmit(struct settings *s, const struct raw *raw, struct conf
 	return settings_refuse(s, "xmit.address", "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\" or \"unix:PATH\"; got \"%s\"", raw->xmit.address);
 }
 
+/* The admin socket's file: who may connect at all. */
+static enum err take_admin(struct settings *s, const struct raw *raw, struct config *config)
+{
+	config->admin.mode = 0600;
+	if (raw->admin.mode) {
+		char *end;
+		unsigned long mode = strtoul(raw->admin.mode, &end, 8);
+		if (*end || mode > 0666 || (mode & 0111) || (mode & 0600) != 0600)
+			return settings_refuse(s, "admin.mode", "expected an octal file mode from \"0600\" to \"0666\"; got \"%s\"", raw->admin.mode);
+		config->admin.mode = (uint32_t)mode;
+	}
+	if (!raw->admin.group)
+		return OK;
+	const struct group *group = getgrnam(raw->admin.group);
+	if (!group)
+		return settings_refuse(s, "admin.group", "expected a group of this system; got \"%s\"", raw->admin.group);
+	config->admin.group = group->gr_gid;
+	config->admin.group_set = true;
+	return OK;
+}
+
+static enum err take_http(struct settings *s, const struct raw *raw, struct config *config)
+{
+	struct addr a;
+	if (!raw->http.address)
+		return OK;
+	if (addr_parse(slice_str(raw->http.address), &a) != OK || addr_is_unix(&a))
+		return settings_refuse(s, "http.address", "expected \"HOST:PORT\" with a numeric HOST, or \"[IPV6]:PORT\"; got \"%s\"", raw->http.address);
+	config->http_address = xstrdup(raw->http.address);
+	config->where_http = place_of(s, config->path, "http.address");
+	return OK;
+}
+
 /* Host names and domains end up in protocol lines. */
 static bool host_like(const char *name)
 {
@@ -404,6 +451,7 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 	config->default_domain = take_text(raw->default_domain);
 	config->hostname = raw->hostname ? take_text(raw->hostname) : own_hostname();
 	config->user = take_text(raw->user);
+	config->node = xstrdup(raw->node ? raw->node : config->hostname);
 	if (raw->admin_socket) {
 		config->admin_socket = take_text(raw->admin_socket);
 	} else {
@@ -427,6 +475,10 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = take_listeners(s, raw, config);
 	if (e == OK)
 		e = take_xmit(s, raw, config);
+	if (e == OK)
+		e = take_admin(s, raw, config);
+	if (e == OK)
+		e = take_http(s, raw, config);
 	return e != OK ? e : check_names(s, config);
 }
 
@@ -471,6 +523,9 @@ void config_release(struct config *config)
 	free(config->hostname);
 	free(config->user);
 	free(config->admin_socket);
+	free(config->node);
+	free(config->http_address);
+	free(config->where_http);
 	free(config->io.backend);
 	free(config->tls.certificate);
 	free(config->tls.key);

@@ -29,6 +29,13 @@ struct config {
 	unsigned shards; /* 0 = one per core */
 	char *default_domain, *hostname, *user, *admin_socket;
 	char *where_data, *where_user, *where_admin_socket; /* "penfold.yaml:1: data" */
+	char *node;         /* this node's name in listings */
+	char *http_address, *where_http; /* NULL: no HTTP */
+	uint32_t http_loop_s; /* a shard that has not turned for so long is not alive */
+	struct {
+		uint32_t mode, group;
+		bool group_set;
+	} admin;
 	struct config_listener *listeners;
 	unsigned listeners_count;
 	enum log_level log_level;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct verb *const tables[] = { server_verbs, fsck_verbs, tenant_verbs, domain_verbs, account_verbs, sdps_verbs, certificate_verbs };
+static const struct verb *const tables[] = { server_verbs, live_verbs, fsck_verbs, tenant_verbs, domain_verbs, account_verbs, sdps_verbs, certificate_verbs };
 
 static void print_usage(FILE *to)
 {

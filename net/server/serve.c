@@ -9,6 +9,10 @@
 #include "net/lmtp/lmtp.h"
 #include "net/pop3/pop3.h"
 #include "net/server/admin.h"
+#include "net/server/admin_verbs.h"
+#include "net/server/drain.h"
+#include "net/server/http.h"
+#include "net/server/probe.h"
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
 #include "net/server/tls_watch.h"
@@ -28,10 +32,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#ifndef PENFOLD_VERSION
-#define PENFOLD_VERSION "0.1"
-#endif
 
 struct server {
 	const struct config *config;
@@ -215,8 +215,10 @@ static enum err bind_all(const struct config *c, unsigned shards, const struct p
 	configs[c->listeners_count].proto = &admin_proto;
 	configs[c->listeners_count].address = admin;
 	configs[c->listeners_count].where = c->where_admin_socket;
+	configs[c->listeners_count].unix_mode = c->admin.mode;
 	enum err e = listeners_bind(configs, c->listeners_count + 1, shards);
-	if (e == OK && (chmod(c->admin_socket, 0600) != 0 || (pw && chown(c->admin_socket, pw->pw_uid, pw->pw_gid) != 0)))
+	if (e == OK && (pw || c->admin.group_set) &&
+	    chown(c->admin_socket, pw ? pw->pw_uid : (uid_t)-1, c->admin.group_set ? c->admin.group : pw->pw_gid) != 0)
 		log_event(LOG_WARN, "server.admin_socket", LOG_Z("path", c->admin_socket), LOG_ERRNO(errno));
 	free(configs);
 	free(admin);
@@ -244,6 +246,8 @@ static enum err shard_begin(void *arg, unsigned index)
 	if (e == OK)
 		e = listeners_start();
 	if (e == OK) {
+		drain_start();
+		probe_start();
 		purge_start();
 		tls_watch_start();
 	} else {
@@ -257,6 +261,8 @@ static void shard_end(void *arg, unsigned index)
 {
 	struct server *server = arg;
 	(void)index;
+	probe_stop();
+	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
 	maildrop_lock_stop();
 	tls_watch_stop();
@@ -308,8 +314,14 @@ static enum err serve_shards(struct server *server, unsigned shards)
 	};
 	log_event(LOG_INFO, "server.start", LOG_Z("version", PENFOLD_VERSION), LOG_U64("shards", shards), LOG_Z("data", c->data),
 		  LOG_U64("listeners", c->listeners_count), LOG_U64("pid", (uint64_t)getpid()));
+	admin_configure(c->node);
 	log_writer_start();
-	enum err e = shards_run(&run);
+	struct http *http = NULL;
+	probe_open(shards, c->http_loop_s);
+	enum err e = c->http_address ? http_open(c, &http) : OK;
+	if (e == OK)
+		e = shards_run(&run);
+	http_close(http);
 	log_writer_stop();
 	log_event(e == OK ? LOG_INFO : LOG_ERROR, "server.end", LOG_ERR(e));
 	return e;

@@ -555,7 +555,7 @@ static void unix_socket(void **state)
 	assert_int_equal(bind(left, &a.u.sa, a.len), 0);
 	close(left);
 	struct toy_server *t = toy_start_at(2, address, NULL, &toy_proto);
-	assert_int_equal(socket_listen(&a, false), -EADDRINUSE);
+	assert_int_equal(socket_listen(&a, false, 0600), -EADDRINUSE);
 	for (int i = 0; i < 20; i++) {
 		int fd = client_open(t);
 		SEND(fd, "peer\r\nquit\r\n");

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* http.c - see http.h. */
+#include "net/server/http.h"
+
+#include "core/base/bytes.h"
+#include "core/base/limits.h"
+#include "net/server/openmetrics.h"
+#include "net/server/probe.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct http {
+	struct MHD_Daemon *daemon;
+};
+
+static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, const char *type, const char *text, size_t bytes)
+{
+	struct MHD_Response *r = MHD_create_response_from_buffer(bytes, slice_dup(slice_of(text, bytes)), MHD_RESPMEM_MUST_FREE);
+	if (!r)
+		return MHD_NO;
+	MHD_add_response_header(r, "Content-Type", type);
+	MHD_add_response_header(r, "Cache-Control", "no-store");
+	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(r, "Allow", "GET, HEAD");
+	enum MHD_Result queued = MHD_queue_response(c, status, r);
+	MHD_destroy_response(r);
+	return queued;
+}
+
+static enum MHD_Result plain(struct MHD_Connection *c, unsigned status, const char *text)
+{
+	char line[128];
+	int len = snprintf(line, sizeof line, "%s\n", text);
+	return send_text(c, status, "text/plain; charset=utf-8", line, (size_t)len);
+}
+
+static enum MHD_Result verdict(struct MHD_Connection *c, bool good, const char *why)
+{
+	return good ? plain(c, MHD_HTTP_OK, "ok") : plain(c, MHD_HTTP_SERVICE_UNAVAILABLE, why);
+}
+
+static enum MHD_Result metrics(struct MHD_Connection *c)
+{
+	struct buf out;
+	buf_init(&out, MIB(16));
+	openmetrics_write(&out);
+	struct slice text = buf_slice(&out);
+	enum MHD_Result sent = send_text(c, MHD_HTTP_OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.ptr, text.len);
+	buf_release(&out);
+	return sent;
+}
+
+static enum MHD_Result asked(void *arg, struct MHD_Connection *c, const char *url, const char *method, const char *version, const char *body,
+			     size_t *body_bytes, void **state)
+{
+	const char *why = "";
+	(void)arg, (void)version, (void)body, (void)state;
+	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+		*body_bytes = 0;
+		return plain(c, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD");
+	}
+	if (!strcmp(url, "/metrics"))
+		return metrics(c);
+	if (!strcmp(url, "/livez"))
+		return probe_alive(&why) ? plain(c, MHD_HTTP_OK, "ok") : verdict(c, false, why);
+	if (!strcmp(url, "/readyz"))
+		return probe_ready(&why) ? plain(c, MHD_HTTP_OK, "ok") : verdict(c, false, why);
+	if (!strcmp(url, "/startupz"))
+		return verdict(c, probe_started(), "starting");
+	return plain(c, MHD_HTTP_NOT_FOUND, "/metrics /livez /readyz /startupz");
+}
+
+static enum err refuse(const struct config *config, int error)
+{
+	log_event(LOG_ERROR, "http.listen_failed", LOG_Z("where", config->where_http), LOG_Z("address", config->http_address), LOG_ERRNO(error));
+	return error == EADDRINUSE ? ERR_IN_USE : error == EACCES ? ERR_DENIED : ERR_CONFIG;
+}
+
+enum err http_open(const struct config *config, struct http **http_out)
+{
+	struct addr a;
+	sigset_t all, before;
+	if (addr_parse(slice_str(config->http_address), &a) != OK)
+		return refuse(config, EINVAL);
+	struct http *h = xcalloc(1, sizeof *h);
+	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO | (a.u.sa.sa_family == AF_INET6 ? MHD_USE_IPv6 : 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are shard 0's */
+	errno = 0;
+	h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, asked, NULL, MHD_OPTION_SOCK_ADDR, &a.u.sa, MHD_OPTION_CONNECTION_LIMIT,
+				     HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, HTTP_IDLE_S_MAX, MHD_OPTION_END);
+	int error = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!h->daemon) {
+		free(h);
+		return refuse(config, error);
+	}
+	*http_out = h;
+	return OK;
+}
+
+void http_close(struct http *http)
+{
+	if (!http)
+		return;
+	MHD_stop_daemon(http->daemon);
+	free(http);
+}

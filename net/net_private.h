@@ -136,6 +136,7 @@ struct net_private {
 	bool hot : 1;              /* the last receive was full: more is there */
 	bool looked : 1;           /* acknowledged holds for this send */
 	bool want_timeout : 1, want_stop : 1;
+	bool withdrawn : 1;        /* want_stop for its account's sake */
 	struct frame frame;
 	uint32_t since_s; /* boot time of its birth; fills a hole */
 	struct input input;

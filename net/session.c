@@ -240,6 +240,12 @@ void session_set_idle(struct session *s, uint32_t idle_ms_max)
 
 void session_move_to(struct session *s, unsigned shard) { session_conn(s)->move_to = (uint16_t)shard; }
 
+bool session_withdrawn(const struct session *s)
+{
+	const struct net_private *c = (const struct net_private *)(const void *)s - 1;
+	return c->withdrawn;
+}
+
 bool session_dying(const struct session *s)
 {
 	const struct net_private *c = (const struct net_private *)(const void *)s - 1;

@@ -61,6 +61,7 @@ enum session_end {
 /* What a protocol says of one of its sessions when asked (roster.h). Slices are its own, good until it next runs. */
 struct session_facts {
 	uint64_t account_id, tenant_id; /* 0: not logged in */
+	uint64_t credential_version;    /* of the login */
 	struct slice login, tenant;     /* canonical name of the account; name of the tenant */
 	const char *state;              /* a static word: "authorization" */
 };
@@ -103,6 +104,8 @@ struct session {
 void session_set_idle(struct session *s, uint32_t idle_ms_max);
 /* For STEP_MOVE. */
 void session_move_to(struct session *s, unsigned shard);
+/* For proto->stop: not the server stops, but this account may not be here any more (suspended, removed, protocol off, password changed). */
+bool session_withdrawn(const struct session *s);
 /* The connection is going away: a handler should give up between commits. */
 bool session_dying(const struct session *s);
 /* Looks whether the client is still there, without taking bytes. Now. False if the connection was reset or has timed out, if the

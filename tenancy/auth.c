@@ -144,8 +144,14 @@ static bool protocol_allowed(const struct subject *s, enum auth_protocol protoco
 	UNREACHABLE();
 }
 
+static enum err refuse(void)
+{
+	count(&auth.stats.refused);
+	return ERR_AUTH;
+}
+
 /* The proof was right. */
-static enum err admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
+static enum err admit_as_of(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
 {
 	struct subject *s = &found->record->subject;
 	if (s->suspended || !protocol_allowed(s, request->protocol)) {
@@ -159,10 +165,20 @@ static enum err admit(const struct auth_request *request, const struct login_fou
 	return OK;
 }
 
-static enum err refuse(void)
+/* A hash takes its time, and its turn more: a suspension that was seen meanwhile has ended the sessions there were and must hold for this
+ * one too.  A proof is worth nothing for a name that now means another account or has another password. */
+static enum err admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
 {
-	count(&auth.stats.refused);
-	return ERR_AUTH;
+	if (found->changes == directory_changes())
+		return admit_as_of(request, found, subject_out);
+	const struct subject *then = &found->record->subject;
+	struct login_found now;
+	enum err e = directory_find(LOGIN_SESSION, request->login, &now);
+	if (e == OK && (now.record->subject.account_id != then->account_id || now.record->subject.credential_version != then->credential_version))
+		e = ERR_NOT_FOUND;
+	e = e == OK ? admit_as_of(request, &now, subject_out) : e == ERR_NOT_FOUND ? refuse() : e;
+	login_found_release(&now);
+	return e;
 }
 
 static enum err prove_password(const struct auth_request *request, const struct login_found *found, struct slice password, struct subject **subject_out)

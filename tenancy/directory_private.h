@@ -11,6 +11,9 @@ enum err directory_find(enum login_purpose purpose, struct slice login, struct l
 /* Some tenant keeps reversible secrets. Now. */
 bool directory_apop_offered(void);
 /* Some SDPS host is one maildrop. Now. */
+/* Changes seen so far. Who reads it before a question and again after its answer knows whether the answer may be older than a change that is
+ * already acted upon. */
+uint64_t directory_changes(void);
 bool directory_has_maildrops(void);
 
 #endif

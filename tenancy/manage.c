@@ -237,9 +237,9 @@ enum err manage_tenants(struct manage *m, const struct slice *only, bool (*each)
 	static const char sql[] = "SELECT t.id, t.name, t.created_s, (SELECT count(*) FROM domains d WHERE d.tenant_id = t.id),"
 				  " (SELECT count(*) FROM domains d JOIN accounts a ON a.domain_id = d.id WHERE d.tenant_id = t.id),"
 				  " t.suspended, t.pop3, t.imap, t.lmtp, t.quota_bytes, t.quota_messages, t.over_quota, t.login_delay_s, t.expire_days,"
-				  " t.subaddress_separator, t.plain_passwords, t.schemes, t.password_scheme, t.xtnd"
+				  " t.subaddress_separator, t.plain_passwords, t.schemes, t.password_scheme, t.xtnd, t.end_on_password_change"
 				  " FROM tenants t WHERE ?1 IS NULL OR t.id = ?1 ORDER BY t.name";
-	static_assert_c(SET_COUNT == 14, "the columns above");
+	static_assert_c(SET_COUNT == 15, "the columns above");
 	int64_t id = 0;
 	enum err e = only ? manage_tenant_id(m, *only, &id) : OK;
 	if (e)

@@ -103,6 +103,9 @@ static const char *const steps[] = {
 	" created_s INTEGER NOT NULL DEFAULT (unixepoch())"
 	") STRICT;"
 	"ALTER TABLE tenants ADD COLUMN xtnd INTEGER CHECK (xtnd BETWEEN 0 AND 3);", /* 1 XLST, 2 XMIT */
+
+	/* what a change of password does to open sessions */
+	"ALTER TABLE tenants ADD COLUMN end_on_password_change INTEGER CHECK (end_on_password_change IN (0, 1));",
 };
 
 enum err schema_err(int sqlite_result)

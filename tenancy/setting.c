@@ -23,6 +23,7 @@ static const struct setting settings[SET_COUNT] = {
 	[SET_SCHEMES] = { "schemes", SETTING_SCHEMES, false, 0, "all", "password schemes that may be stored" },
 	[SET_PASSWORD_SCHEME] = { "password_scheme", SETTING_SCHEME, false, 0, "YESCRYPT", "scheme of passwords set here" },
 	[SET_XTND] = { "xtnd", SETTING_XTND, false, 0, NULL, "POP3's XTND: xlst lists header fields, xmit sends mail" },
+	[SET_END_ON_PASSWORD_CHANGE] = { "end_on_password_change", SETTING_BOOL, false, 0, NULL, "a changed password ends the account's open sessions" },
 };
 
 const struct setting *setting_get(enum setting_id id)

@@ -167,6 +167,7 @@
 #define DIRECTORY_STEPS_MAX 2000000            /* virtual machine steps of one query, twice that at most; a look-up takes some hundred */
 #define VERIFIED_CACHE_BYTES MIB(32)           /* default; 32 bytes a login: a million */
 #define VERIFIED_TTL_S 900                     /* default; longer than the usual polling interval */
+#define DIRECTORY_STANDINGS_MAX 256            /* accounts looked up by id in one job: about a millisecond of a thread */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */
 #define HASH_WAIT_MS 10000                     /* default; a client gives up after some tens of seconds */
 #define LOCK_DELAY_ENTRIES 32768               /* last logins remembered per shard for LOGIN-DELAY: 768 KiB */
@@ -278,6 +279,10 @@
 
 /* ---- net: the roster ---- */
 #define ROSTER_NAME_BYTES_MAX ((size_t)256) /* of a login or tenant in a listing: longer ones are cut */
+#define WITHDRAW_LOOK_MS 100                /* has the directory changed? With its poll: ended within a second */
+#define WITHDRAW_AGAIN_MS 1000              /* the second round, for sessions that were moving between shards in the first */
+#define WITHDRAW_GRACE_MS 10000             /* who is told to end and still takes a reply is cut off then */
+#define ROSTER_WITHDRAW_MAX 128             /* sessions ended in one go: their last words take a shard some hundred microseconds */
 #define ROSTER_ENTRIES_MAX 10000            /* of one listing: 7 MiB, and a shard looks through its part in about 3 ms */
 
 /* ---- net/server ---- */

@@ -230,7 +230,7 @@ static enum step stop(struct session *s)
 {
 	struct pop3_session *p = pop3_of(s);
 	if (p->cursor == POP3_NOTHING) /* in the midst of a listing the words would be taken for a line of it */
-		pop3_word(p, POP3_W_STOPPING);
+		pop3_word(p, session_withdrawn(s) ? POP3_W_WITHDRAWN : POP3_W_STOPPING);
 	return STEP_CLOSE;
 }
 
@@ -253,6 +253,7 @@ static void describe(const struct session *s, struct session_facts *out)
 		return;
 	out->account_id = p->subject->account_id;
 	out->tenant_id = p->subject->tenant_id;
+	out->credential_version = p->subject->credential_version;
 	out->login = p->subject->name;
 	out->tenant = p->subject->tenant;
 }

@@ -171,10 +171,11 @@ const struct verb tenant_verbs[] = {
 	  "  schemes               password schemes that may be stored, e.g. \"YESCRYPT ARGON2ID\", or all\n"
 	  "  password_scheme       scheme of passwords set with account add and account password\n"
 	  "  xtnd                  POP3's XTND: xlst lists header fields, xmit sends mail (needs xmit in the configuration), all, off\n"
+	  "  end_on_password_change  yes: an account's open sessions end when its password changes\n"
 	  "All of the changes are made or none. A running server sees them within a second.",
 	  cmd_tenant_set },
 	{ "tenant suspend", "NAME", "nobody of it logs in and mail for it is refused, until it is resumed",
-	  "A running server sees it within a second. Sessions that are open stay open.", cmd_tenant_suspend },
+	  "A running server sees it within a second. Open sessions end, POP3 without update.", cmd_tenant_suspend },
 	{ "tenant resume", "NAME", "take a suspension back", NULL, cmd_tenant_resume },
 	{ NULL, NULL, NULL, NULL, NULL }
 };

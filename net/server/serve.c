@@ -16,6 +16,7 @@
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
 #include "net/server/tls_watch.h"
+#include "net/server/withdraw.h"
 #include "storage/store.h"
 #include "net/tls.h"
 #include "tenancy/auth.h"
@@ -249,6 +250,7 @@ static enum err shard_begin(void *arg, unsigned index)
 		drain_start();
 		probe_start();
 		purge_start();
+		withdraw_start();
 		tls_watch_start();
 	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
@@ -262,6 +264,7 @@ static void shard_end(void *arg, unsigned index)
 	struct server *server = arg;
 	(void)index;
 	probe_stop();
+	withdraw_stop();
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
 	maildrop_lock_stop();

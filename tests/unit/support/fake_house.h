@@ -76,7 +76,7 @@ static struct fake_house {
 	unsigned pin_count;
 	int sources, subjects, views, writers, bodies;
 	bool tls, tls_offered, clear_refused; /* of the one session there is */
-	bool dying, peer_gone, killed, dots_unknown, in_memory, apop;
+	bool dying, withdrawn, peer_gone, killed, dots_unknown, in_memory, apop;
 	int moved_to;
 	struct directory_extremes extremes;
 	uint8_t xtnd;
@@ -162,6 +162,7 @@ void session_move_to(struct session *s, unsigned shard)
 }
 bool session_dying(const struct session *s) { return (void)s, fake.dying; }
 bool session_peer_alive(struct session *s) { return (void)s, !fake.peer_gone; }
+bool session_withdrawn(const struct session *s) { return (void)s, fake.withdrawn; }
 void session_kill(struct session *s, enum session_end how)
 {
 	(void)s, (void)how;

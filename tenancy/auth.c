@@ -17,6 +17,7 @@
 #include "tenancy/cross_wait.h"
 #include "tenancy/directory_private.h"
 #include "tenancy/password.h"
+#include "tenancy/usage.h"
 #include "tenancy/verified.h"
 
 #include <nettle/base16.h>
@@ -144,9 +145,16 @@ static bool protocol_allowed(const struct subject *s, enum auth_protocol protoco
 	UNREACHABLE();
 }
 
-static enum err refuse(void)
+/* Whose login it would have been: the domain's, for a name that nobody has. */
+static void charge(const struct login_found *found, enum usage_counter counter)
+{
+	usage_add(found->record ? found->record->subject.tenant_id : found->domain ? found->domain->tenant_id : 0, counter, 1);
+}
+
+static enum err refuse(const struct login_found *found)
 {
 	count(&auth.stats.refused);
+	charge(found, USAGE_LOGINS_FAILED);
 	return ERR_AUTH;
 }
 
@@ -156,8 +164,10 @@ static enum err admit_as_of(const struct auth_request *request, const struct log
 	struct subject *s = &found->record->subject;
 	if (s->suspended || !protocol_allowed(s, request->protocol)) {
 		count(&auth.stats.denied);
+		charge(found, USAGE_LOGINS_FAILED);
 		return ERR_DENIED;
 	}
+	charge(found, USAGE_LOGINS);
 	if (found->user.len) /* one user of a host's maildrop */
 		*subject_out = &record_for_user(found->record, found->user)->subject;
 	else
@@ -176,7 +186,7 @@ static enum err admit(const struct auth_request *request, const struct login_fou
 	enum err e = directory_find(LOGIN_SESSION, request->login, &now);
 	if (e == OK && (now.record->subject.account_id != then->account_id || now.record->subject.credential_version != then->credential_version))
 		e = ERR_NOT_FOUND;
-	e = e == OK ? admit_as_of(request, &now, subject_out) : e == ERR_NOT_FOUND ? refuse() : e;
+	e = e == OK ? admit_as_of(request, &now, subject_out) : e == ERR_NOT_FOUND ? refuse(found) : e;
 	login_found_release(&now);
 	return e;
 }
@@ -203,7 +213,7 @@ static enum err prove_password(const struct auth_request *request, const struct 
 	if (e)
 		return e;
 	if (!c.right)
-		return refuse();
+		return refuse(found);
 	verified_put(auth.verified, mac, clock_now_ms());
 	return admit(request, found, subject_out);
 }
@@ -256,7 +266,7 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 			}
 		if (!any) /* the same work for nobody */
 			(void)apop_right(timestamp, none, digest);
-		e = right ? admit(request, &found, subject_out) : refuse();
+		e = right ? admit(request, &found, subject_out) : refuse(&found);
 	}
 	login_found_release(&found);
 	return e;

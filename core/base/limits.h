@@ -168,6 +168,8 @@
 #define VERIFIED_CACHE_BYTES MIB(32)           /* default; 32 bytes a login: a million */
 #define VERIFIED_TTL_S 900                     /* default; longer than the usual polling interval */
 #define DIRECTORY_STANDINGS_MAX 256            /* accounts looked up by id in one job: about a millisecond of a thread */
+#define USAGE_TENANTS_MAX 1024                 /* told apart between two writes, a shard: 150 KiB; those above are counted together */
+#define USAGE_WRITE_MS 10000                   /* figures a killed process loses at most */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */
 #define HASH_WAIT_MS 10000                     /* default; a client gives up after some tens of seconds */
 #define LOCK_DELAY_ENTRIES 32768               /* last logins remembered per shard for LOGIN-DELAY: 768 KiB */

@@ -10,6 +10,7 @@
 
 #include "core/base/log.h"
 #include "core/run/fiber.h"
+#include "tenancy/usage.h"
 
 #include <stdlib.h>
 
@@ -268,8 +269,10 @@ static const char *find_rcpt(struct lmtp_session *l, const struct lmtp_path *pat
 	if (e != OK)
 		return lmtp_words(e, OVER_QUOTA_TEMPORARY);
 	const char *refusal = account_refusal(l, *subject_out);
-	if (refusal)
+	if (refusal) {
+		usage_add((*subject_out)->tenant_id, USAGE_REFUSALS, 1);
 		subject_unref(*subject_out);
+	}
 	return refusal;
 }
 

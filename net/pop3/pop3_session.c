@@ -7,6 +7,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/clock.h"
+#include "tenancy/usage.h"
 
 #include <stdlib.h>
 
@@ -79,6 +80,7 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 		  LOG_STR("user", p->subject->name), LOG_Z("why", too_soon ? "login-delay" : err_name(e)));
 	if (e == ERR_IN_USE)
 		metric_inc(&in_use);
+	usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
 	pop3_leave(p);
 	if (too_soon)
 		pop3_say(p, POP3_W_LOGIN_DELAY, delay_s, 0);
@@ -93,6 +95,7 @@ enum step pop3_enter(struct pop3_session *p)
 	if (e != OK)
 		return turn_away(p, e, e == ERR_BUSY && !p->lock.held);
 	p->state = POP3_TRANSACTION;
+	usage_add(p->subject->tenant_id, USAGE_SESSIONS, 1);
 	session_set_idle(&p->s, pop3_settings.idle_ms_max);
 	p->name = slice_of(NULL, 0);
 	arena_release(&p->s.arena); /* a parked session is its struct */
@@ -103,8 +106,18 @@ enum step pop3_enter(struct pop3_session *p)
 	return STEP_NEXT;
 }
 
+/* What is still in the output is as good as sent, but for a client that breaks off. */
+static void charge_bytes(const struct pop3_session *p)
+{
+	if (!p->subject || p->state == POP3_AUTHORIZATION)
+		return;
+	usage_add(p->subject->tenant_id, USAGE_BYTES_IN, p->s.received_bytes);
+	usage_add(p->subject->tenant_id, USAGE_BYTES_OUT, p->s.reply.sent_bytes + p->s.reply.queued_bytes);
+}
+
 void pop3_leave(struct pop3_session *p)
 {
+	charge_bytes(p);
 	pop3_send_drop(p);
 	pop3_xmit_drop(p);
 	if (p->view)

@@ -22,6 +22,7 @@
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
 #include "tenancy/maildrop_lock.h"
+#include "tenancy/usage.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -251,6 +252,7 @@ static enum err shard_begin(void *arg, unsigned index)
 		probe_start();
 		purge_start();
 		withdraw_start();
+		usage_start();
 		tls_watch_start();
 	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
@@ -265,6 +267,7 @@ static void shard_end(void *arg, unsigned index)
 	(void)index;
 	probe_stop();
 	withdraw_stop();
+	usage_stop();
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
 	maildrop_lock_stop();
@@ -349,7 +352,10 @@ static enum err serve_locked(struct server *server, unsigned shards)
 		return e;
 	e = auth_open(&auth);
 	if (e == OK) {
-		e = serve_shards(server, shards);
+		e = usage_open(c->data, shards);
+		if (e == OK)
+			e = serve_shards(server, shards);
+		usage_close();
 		auth_close();
 	}
 	directory_close();

@@ -4,7 +4,7 @@
  * all at once, so that a protocol's handlers can be driven in process by unit tests and fuzz targets.
  *
  * To be included by exactly one file of a program; it defines the functions of the faces net/session.h, net/reply.h,
- * storage/store.h, tenancy/(directory, auth, maildrop_lock).h and the few of core/run that the protocols call, so that the
+ * storage/store.h, tenancy/(directory, auth, maildrop_lock, usage).h and the few of core/run that the protocols call, so that the
  * linker takes none of them from the libraries.  Lines are cut by the real net/frame.c.
  *
  * What it keeps honest: a message source is counted until it is closed, a range is released only when "sent"
@@ -26,6 +26,7 @@
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
 #include "tenancy/maildrop_lock.h"
+#include "tenancy/usage.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -79,6 +80,7 @@ static struct fake_house {
 	bool dying, withdrawn, peer_gone, killed, dots_unknown, in_memory, apop;
 	int moved_to;
 	struct directory_extremes extremes;
+	uint64_t used[USAGE_COUNTERS]; /* of all tenants together */
 	uint8_t xtnd;
 	uint32_t login_delay_s, many; /* many: views pretend to hold so many messages, all like the first */
 	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
@@ -162,6 +164,7 @@ void session_move_to(struct session *s, unsigned shard)
 }
 bool session_dying(const struct session *s) { return (void)s, fake.dying; }
 bool session_peer_alive(struct session *s) { return (void)s, !fake.peer_gone; }
+void usage_add(uint64_t tenant_id, enum usage_counter counter, uint64_t n) { (void)tenant_id, fake.used[counter] += n; }
 bool session_withdrawn(const struct session *s) { return (void)s, fake.withdrawn; }
 void session_kill(struct session *s, enum session_end how)
 {

@@ -13,6 +13,8 @@
 #include "core/base/log.h"
 #include "core/run/socket.h"
 
+#include "core/base/hash.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -34,6 +36,20 @@ static void name_peer(struct session *s, int fd)
 	s->peer[len] = '\0';
 	struct slice host = session_peer_address(s);
 	s->peer_is_local = addr_is_unix(&peer) || slice_starts_nocase(host, SLICE_LIT("127.")) || slice_eq(host, SLICE_LIT("::1"));
+}
+
+/* Before it is known whose work it is, a session is its network's: /24, or /64. */
+fair_class_t conn_class_of(const struct session *s)
+{
+	struct addr peer;
+	struct slice net = slice_str(s->peer); /* a local socket: all of them */
+	if (!s->proto->describe)
+		return 0; /* the admin socket is the house's own */
+	if (addr_parse(net, &peer) == OK && peer.u.sa.sa_family == AF_INET)
+		net = slice_of(&peer.u.in.sin_addr, 3);
+	else if (addr_parse(net, &peer) == OK && peer.u.sa.sa_family == AF_INET6)
+		net = slice_of(&peer.u.in6.sin6_addr, 8);
+	return fair_class(hash64(net, net_process.class_seed));
 }
 
 static void join_shard(struct net_private *c, struct net_shard *sh)
@@ -69,6 +85,7 @@ void conn_open(const struct proto *proto, struct listener *listener, int fd)
 	arena_init(&s->arena, NET_SESSION_ARENA_BYTES_MAX);
 	arena_init(&s->command, NET_COMMAND_ARENA_BYTES_MAX);
 	name_peer(s, fd);
+	c->class = conn_class_of(s);
 	c->fd = fd;
 	c->since_s = (uint32_t)(clock_now_ms() / 1000);
 	c->idle_ms_max = proto->idle_ms_max;

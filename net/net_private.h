@@ -81,6 +81,7 @@ struct net_process {
 	uint32_t moving;                     /* atomic: posted and not yet arrived */
 	uint32_t stopping;                   /* atomic: no more moves */
 	uint32_t ready;                      /* atomic: shards that can take sessions */
+	uint64_t class_seed;                 /* nobody can choose a network that shares a tenant's class */
 };
 extern struct net_process net_process;
 
@@ -122,6 +123,7 @@ struct net_private {
 		uint32_t linger_bytes; /* nothing is in flight then */
 	};
 	uint16_t move_to;
+	fair_class_t class;
 	uint8_t phase, next, end;
 	bool into;                 /* the receive goes into the input's own buffer */
 	bool ended : 1;            /* `end` is decided */
@@ -150,6 +152,7 @@ static inline struct net_private *session_conn(struct session *s) { return (stru
 void conn_open(const struct proto *proto, struct listener *listener, int fd);
 /* Starts whatever the state asks for; frees the session at the end of its life, or sends it away. Not while running. */
 void conn_settle(struct net_private *c);
+fair_class_t conn_class_of(const struct session *s);
 void conn_send(struct net_private *c);
 /* The send in flight is over, with its result in c->send. */
 void conn_send_over(struct net_private *c);

@@ -40,6 +40,7 @@
 #include "core/base/arena.h"
 #include "core/base/bytes.h"
 #include "core/base/err.h"
+#include "core/base/fair.h"
 #include "core/base/list.h"
 #include "core/run/clock.h"
 #include "net/reply.h"
@@ -102,6 +103,10 @@ struct session {
 
 /* Milliseconds without a whole line (or, after STEP_DATA, without a byte) after which the session ends. */
 void session_set_idle(struct session *s, uint32_t idle_ms_max);
+/* Whose work this session is from now on (core/base/fair.h); a new session's class is that of the network it comes from, /24 or /64. On the
+ * session's fiber. */
+void session_set_class(struct session *s, fair_class_t class);
+void session_class_of_peer(struct session *s);
 /* For STEP_MOVE. */
 void session_move_to(struct session *s, unsigned shard);
 /* For proto->stop: not the server stops, but this account may not be here any more (suspended, removed, protocol off, password changed). */

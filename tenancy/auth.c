@@ -6,8 +6,11 @@
  * a hash, then the offload pool.  Whoever is not found walks the same road with a hash of the same cost that cannot match
  * (invariant 11): that of a neighbour in the domain, or one of the default scheme.
  *
- * The turns: at most hash_parallel_max hashes run at once, at most hash_queue_max logins wait, first come first served
- * over all shards, each until its deadline (invariants 7 and 12).
+ * The turns: at most hash_parallel_max hashes run at once, at most hash_queue_max logins wait, over all shards, each until its deadline
+ * (invariants 7 and 12).  Who waits stands in the line of the tenant whose login it is, or, for a name in nobody's domain, of the
+ * network it comes from; the lines are served in turn (core/base/fair.h).  The last quarter of the places
+ * is for tenants and networks that have less than a quarter of all themselves, so that guessing at one tenant leaves room for the others, and
+ * guessing from one network for the tenant's own users.
  */
 #include "tenancy/auth.h"
 
@@ -17,6 +20,7 @@
 #include "tenancy/cross_wait.h"
 #include "tenancy/directory_private.h"
 #include "tenancy/password.h"
+#include "tenancy/tenant_class.h"
 #include "tenancy/usage.h"
 #include "tenancy/verified.h"
 
@@ -29,15 +33,24 @@ static struct {
 	struct verified *verified;
 	char dummy[STORED_PASSWORD_BYTES_MAX]; /* what unknown names are checked against; nobody knows its password */
 	pthread_mutex_t lock;                  /* of what follows */
-	struct list waiting;                   /* struct cross_wait */
-	uint32_t running, queued;
+	struct fair waiting;                   /* struct cross_wait */
+	uint32_t from[FAIR_CLASSES];           /* of them, by the class of the fiber that waits: before login, its network */
+	uint32_t running;
 	struct auth_stats stats;
 } auth;
 
 /* ---- turns ---- */
 
-static enum err turn_take(uint64_t deadline_ms)
+static bool has_place(fair_class_t class, fair_class_t from)
 {
+	uint32_t max = auth.config.hash_queue_max, share = (uint32_t)max_u64(max / 4, HASH_SHARE_MIN);
+	bool modest = auth.waiting.line[class].count < share && auth.from[from] < share;
+	return auth.waiting.count < (modest ? max : max - max / 4);
+}
+
+static enum err turn_take(fair_class_t class, uint64_t deadline_ms)
+{
+	fair_class_t from = fiber_class();
 	struct cross_wait w;
 	pthread_mutex_lock(&auth.lock);
 	if (auth.running < auth.config.hash_parallel_max) {
@@ -45,36 +58,32 @@ static enum err turn_take(uint64_t deadline_ms)
 		pthread_mutex_unlock(&auth.lock);
 		return OK;
 	}
-	if (auth.queued >= auth.config.hash_queue_max) {
+	if (!has_place(class, from)) {
 		auth.stats.shed++;
 		pthread_mutex_unlock(&auth.lock);
 		return ERR_BUSY;
 	}
 	cross_wait_init(&w);
-	list_push_back(&auth.waiting, &w.link);
-	auth.queued++;
+	fair_push(&auth.waiting, class, &w.link);
+	auth.from[from]++;
 	pthread_mutex_unlock(&auth.lock);
-	enum err e = cross_wait(&w, &auth.lock, deadline_ms);
-	if (e) {
-		pthread_mutex_lock(&auth.lock);
-		auth.queued--;
-		auth.stats.shed++;
-		pthread_mutex_unlock(&auth.lock);
-	}
+	enum err e = cross_wait_fair(&w, &auth.waiting, class, &auth.lock, deadline_ms);
+	pthread_mutex_lock(&auth.lock);
+	auth.from[from]--;
+	auth.stats.shed += e != OK;
+	pthread_mutex_unlock(&auth.lock);
 	return e;
 }
 
-/* The turn passes to the first who waits. */
+/* The turn passes to the first of the line whose turn it is. */
 static void turn_give(void)
 {
 	pthread_mutex_lock(&auth.lock);
-	struct link *next = list_pop_front(&auth.waiting);
-	if (next) {
-		auth.queued--;
+	struct link *next = fair_pop(&auth.waiting);
+	if (next)
 		cross_wake(CONTAINER_OF(next, struct cross_wait, link));
-	} else {
+	else
 		auth.running--;
-	}
 	pthread_mutex_unlock(&auth.lock);
 }
 
@@ -86,6 +95,7 @@ static void count(uint64_t *counter)
 /* ---- the hash ---- */
 
 struct check {
+	fair_class_t class; /* in whose line it waits */
 	const struct record *record; /* NULL: nobody */
 	struct slice dummy;
 	struct slice password;
@@ -120,7 +130,7 @@ static uint32_t hashes_min(struct slice login, const struct login_found *found)
 static enum err hash(struct check *c)
 {
 	uint64_t deadline_ms = clock_now_ms() + auth.config.hash_wait_ms_max;
-	enum err e = turn_take(deadline_ms);
+	enum err e = turn_take(c->class, deadline_ms);
 	if (e)
 		return e;
 	uint64_t now_ms = clock_now_ms();
@@ -204,6 +214,7 @@ static enum err prove_password(const struct auth_request *request, const struct 
 	}
 	bool sample = found->domain && found->domain->sample.len;
 	struct check c = {
+		.class = found->domain ? tenant_class(found->domain->tenant_id) : fiber_class(),
 		.record = found->record,
 		.dummy = sample ? found->domain->sample : slice_str(auth.dummy),
 		.password = password,
@@ -304,8 +315,9 @@ enum err auth_open(const struct auth_config *config)
 		return e;
 	}
 	pthread_mutex_init(&auth.lock, NULL);
-	list_init(&auth.waiting);
-	auth.running = auth.queued = 0;
+	fair_init(&auth.waiting);
+	memset(auth.from, 0, sizeof(auth.from));
+	auth.running = 0;
 	auth.stats = (struct auth_stats){ 0 };
 	auth.verified = verified_open(auth.config.cache_bytes_max, auth.config.cache_ttl_s);
 	return OK;
@@ -315,7 +327,7 @@ void auth_close(void)
 {
 	if (!auth.verified)
 		return;
-	ASSERT(list_empty(&auth.waiting));
+	ASSERT(fair_empty(&auth.waiting));
 	verified_close(auth.verified);
 	auth.verified = NULL;
 	pthread_mutex_destroy(&auth.lock);
@@ -326,6 +338,6 @@ void auth_stats(struct auth_stats *stats_out)
 	pthread_mutex_lock(&auth.lock);
 	*stats_out = auth.stats;
 	stats_out->hashing = auth.running;
-	stats_out->waiting = auth.queued;
+	stats_out->waiting = auth.waiting.count;
 	pthread_mutex_unlock(&auth.lock);
 }

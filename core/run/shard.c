@@ -83,7 +83,7 @@ static void deferred_run(struct shard *s)
 static bool has_work(const struct shard *s)
 {
 	const struct fibers *fs = &s->fibers;
-	return !list_empty(&fs->ready) || !list_empty(&s->deferred) || (fs->queue_count && fs->running < FIBERS_PER_SHARD_MAX);
+	return fibers_waiting(fs) || !list_empty(&s->deferred);
 }
 
 static uint64_t sleep_ns(struct shard *s)

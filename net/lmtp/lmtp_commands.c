@@ -10,6 +10,7 @@
 
 #include "core/base/log.h"
 #include "core/run/fiber.h"
+#include "tenancy/tenant_class.h"
 #include "tenancy/usage.h"
 
 #include <stdlib.h>
@@ -29,6 +30,7 @@ void lmtp_reset(struct lmtp_session *l)
 	l->answer = NULL;
 	l->size_declared = l->data_bytes = 0;
 	arena_reset(&l->s.arena);
+	session_class_of_peer(&l->s);
 }
 
 /* ---- LHLO ---- */
@@ -326,6 +328,7 @@ static enum step rcpt_command(struct lmtp_session *l, struct slice args)
 		subject_unref(subject);
 		return refuse_rcpt(l, path.wire, "452 4.5.3 too many recipients");
 	}
+	session_set_class(&l->s, tenant_class(l->first_rcpt->subject->tenant_id)); /* of several tenants, the first's */
 	LMTP_SAY(l, "250 2.1.5 recipient taken");
 	return STEP_NEXT;
 }

@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/shard.h"
+#include "tenancy/tenant_class.h"
 
 METRIC_COUNTER(logins_refused, "pop3_logins_refused_total", "POP3 logins refused for a wrong name or password");
 
@@ -41,6 +42,7 @@ static enum step finish(struct pop3_session *p, struct slice name, const char *h
 		return next;
 	}
 	p->subject = subject;
+	session_set_class(&p->s, tenant_class(subject->tenant_id));
 	unsigned shard = store_shard_of(subject->account_id);
 	if (shard == shard_index())
 		return pop3_enter(p);

@@ -82,6 +82,7 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 		metric_inc(&in_use);
 	usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
 	pop3_leave(p);
+	session_class_of_peer(&p->s);
 	if (too_soon)
 		pop3_say(p, POP3_W_LOGIN_DELAY, delay_s, 0);
 	else

@@ -165,6 +165,8 @@ void session_move_to(struct session *s, unsigned shard)
 bool session_dying(const struct session *s) { return (void)s, fake.dying; }
 bool session_peer_alive(struct session *s) { return (void)s, !fake.peer_gone; }
 void usage_add(uint64_t tenant_id, enum usage_counter counter, uint64_t n) { (void)tenant_id, fake.used[counter] += n; }
+void session_set_class(struct session *s, fair_class_t class) { (void)s, (void)class; }
+void session_class_of_peer(struct session *s) { (void)s; }
 bool session_withdrawn(const struct session *s) { return (void)s, fake.withdrawn; }
 void session_kill(struct session *s, enum session_end how)
 {

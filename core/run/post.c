@@ -103,9 +103,11 @@ static void call_body(void *arg)
 static void call_arrived(struct post *p)
 {
 	struct call *c = CONTAINER_OF(p, struct call, post);
-	c->result = fiber_run(c->what, call_body, c);
-	if (c->result != OK)
-		go_back(c);
+	enum err e = fiber_run(c->what, call_body, c);
+	if (e == OK)
+		return; /* it may have run to its end: the caller has gone on, and *c, which lies on its stack, is no more */
+	c->result = e;
+	go_back(c);
 }
 
 enum err shard_call(unsigned shard, const char *what, void (*fn)(void *arg), void *arg)

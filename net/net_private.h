@@ -122,9 +122,10 @@ struct net_private {
 		uint32_t acknowledged; /* of the send in flight, by the client: at the last look, low bits */
 		uint32_t linger_bytes; /* nothing is in flight then */
 	};
-	uint16_t move_to;
 	fair_class_t class;
-	uint8_t phase, next, end;
+	uint8_t move_to;
+	uint8_t phase : 4, next : 4; /* with their neighbours they fill eight octets: a parked session must not grow */
+	uint8_t end;
 	bool into;                 /* the receive goes into the input's own buffer */
 	bool ended : 1;            /* `end` is decided */
 	bool aborted : 1;          /* no output any more */
@@ -143,6 +144,8 @@ struct net_private {
 	uint32_t since_s; /* boot time of its birth; fills a hole */
 	struct input input;
 };
+static_assert_c(SHARDS_MAX <= UINT8_MAX + 1, "move_to holds a shard");
+static_assert_c(sizeof(struct net_private) <= 280, "a parked session grew");
 static_assert_c(sizeof(struct net_private) % _Alignof(struct session) == 0, "the session follows at once");
 
 static inline struct session *conn_session(struct net_private *c) { return (struct session *)(void *)(c + 1); }

@@ -247,7 +247,7 @@ void session_set_class(struct session *s, fair_class_t class)
 
 void session_class_of_peer(struct session *s) { session_set_class(s, conn_class_of(s)); }
 
-void session_move_to(struct session *s, unsigned shard) { session_conn(s)->move_to = (uint16_t)shard; }
+void session_move_to(struct session *s, unsigned shard) { session_conn(s)->move_to = (uint8_t)shard; }
 
 bool session_withdrawn(const struct session *s)
 {

@@ -13,6 +13,8 @@
 #include "core/base/log.h"
 #include "core/run/socket.h"
 
+#include "core/base/hash.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -23,6 +25,20 @@ static void timer_fired(struct timer *t);
 /* ---- birth ---- */
 
 static size_t whole_bytes(const struct proto *proto) { return sizeof(struct net_private) + proto->session_bytes; }
+
+/* Before it is known whose work it is, a session is its network's: /24, or /64. */
+fair_class_t conn_class_of(const struct session *s)
+{
+	struct addr peer;
+	struct slice net = slice_str(s->peer); /* a local socket: all of them */
+	if (!s->proto->describe)
+		return 0; /* the admin socket is the house's own */
+	if (addr_parse(net, &peer) == OK && peer.u.sa.sa_family == AF_INET)
+		net = slice_of(&peer.u.in.sin_addr, 3);
+	else if (addr_parse(net, &peer) == OK && peer.u.sa.sa_family == AF_INET6)
+		net = slice_of(&peer.u.in6.sin6_addr, 8);
+	return fair_class(hash64(net, net_process.class_seed));
+}
 
 static void join_shard(struct net_private *c, struct net_shard *sh)
 {

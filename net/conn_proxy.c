@@ -38,6 +38,7 @@ enum limit conn_admit(struct net_private *c, const struct addr *peer, bool count
 	struct session *s = conn_session(c);
 	uint32_t count = 0;
 	name_peer(s, peer);
+	c->class = conn_class_of(s);
 	if (!counted || !s->proto->refused)
 		return LIMIT_NONE;
 	enum limit limit = source_open(peer, s->proto->logs_in, &s->source, &count);

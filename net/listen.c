@@ -137,6 +137,7 @@ enum err listeners_bind(const struct listener_config *configs, unsigned count, u
 	ASSERT(!net_process.listeners && shards && shards <= SHARDS_MAX);
 	net_process.listeners = xcalloc(count ? count : 1, sizeof(struct listener));
 	net_process.listeners_count = count;
+	random_bytes(&net_process.class_seed, sizeof net_process.class_seed);
 	__atomic_store_n(&net_process.stopping, 0, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&net_process.ready, 0, __ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < count; i++) {

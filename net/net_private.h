@@ -84,6 +84,7 @@ struct net_process {
 	uint32_t moving;                     /* atomic: posted and not yet arrived */
 	uint32_t stopping;                   /* atomic: no more moves */
 	uint32_t ready;                      /* atomic: shards that can take sessions */
+	uint64_t class_seed;                 /* nobody can choose a network that shares a tenant's class */
 };
 extern struct net_process net_process;
 
@@ -125,9 +126,11 @@ struct net_private {
 		uint32_t acknowledged; /* of the send in flight, by the client: at the last look, low bits */
 		uint32_t linger_bytes; /* nothing is in flight then */
 	};
-	uint16_t move_to;
-	uint8_t phase, next, end;
-	bool into : 1;                 /* the receive goes into the input's own buffer */
+	fair_class_t class;
+	uint8_t move_to;
+	uint8_t phase : 4, next : 4; /* with their neighbours they fill eight octets: a parked session must not grow */
+	uint8_t end;
+	bool into : 1;             /* the receive goes into the input's own buffer */
 	bool ended : 1;            /* `end` is decided */
 	bool aborted : 1;          /* no output any more */
 	bool told : 1;             /* proto->closed has been called */
@@ -147,10 +150,12 @@ struct net_private {
 	bool becomes : 1;          /* STEP_BECOME: conn_successor */
 	bool held : 1;             /* session_hold */
 	bool shut_next : 1;        /* our sending ends when the output has left */
+	bool withdrawn : 1;        /* want_stop for its account's sake */
 	struct frame frame;
 	uint32_t since_s; /* boot time of its birth; fills a hole */
 	struct input input;
 };
+static_assert_c(SHARDS_MAX <= UINT8_MAX + 1, "move_to holds a shard");
 static_assert_c(sizeof(struct net_private) % _Alignof(struct session) == 0, "the session follows at once");
 static_assert_c(sizeof(struct net_private) <= 280, "with a POP3 session 768 octets, a size class of the allocator: 896 is the next");
 
@@ -164,6 +169,7 @@ static inline struct net_private **conn_successor(struct net_private *c) { retur
 struct session *conn_open(const struct proto *proto, struct listener *listener, int fd);
 /* Starts whatever the state asks for; frees the session at the end of its life, or sends it away. Not while running. */
 void conn_settle(struct net_private *c);
+fair_class_t conn_class_of(const struct session *s);
 void conn_send(struct net_private *c);
 /* The send in flight is over, with its result in c->send. */
 void conn_send_over(struct net_private *c);

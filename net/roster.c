@@ -173,6 +173,82 @@ enum err roster_end(const struct roster_filter *filter, const char *reason, bool
 	return e;
 }
 
+/* ---- withdrawn accounts ---- */
+
+struct withdrawal {
+	struct roster_login *logins; /* listing */
+	size_t count, room;
+	const uint64_t *sessions; /* ending; in order */
+	const char *reason;
+	bool now;
+	uint64_t ended;
+};
+
+static void logins_here(void *arg)
+{
+	struct withdrawal *w = arg;
+	if (!shard_local(SHARD_SLOT_NET))
+		return;
+	LIST_FOREACH(&net_shard_here()->sessions, l) {
+		struct net_private *c = CONTAINER_OF(l, struct net_private, link);
+		struct session *s = conn_session(c);
+		if (!listed(c, s))
+			continue;
+		struct session_facts facts = facts_of(s);
+		if (!facts.account_id)
+			continue;
+		if (w->count == w->room) {
+			w->room = w->room ? 2 * w->room : 64;
+			w->logins = xrealloc(w->logins, w->room * sizeof(*w->logins));
+		}
+		w->logins[w->count++] = (struct roster_login){ s->id, facts.account_id, facts.credential_version, s->proto->name };
+	}
+}
+
+enum err roster_logins(unsigned shard, struct roster_login **logins_out, size_t *count_out)
+{
+	struct withdrawal w = { 0 };
+	enum err e = shard_call(shard, "roster", logins_here, &w);
+	*logins_out = w.logins;
+	*count_out = w.count;
+	return e;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void withdraw_here(void *arg)
+{
+	struct withdrawal *w = arg;
+	if (!shard_local(SHARD_SLOT_NET))
+		return;
+	LIST_FOREACH(&net_shard_here()->sessions, l) {
+		struct net_private *c = CONTAINER_OF(l, struct net_private, link);
+		struct session *s = conn_session(c);
+		if (!listed(c, s) || c->aborted || (c->want_stop && !w->now) || !bsearch(&s->id, w->sessions, w->count, sizeof(s->id), by_number))
+			continue;
+		struct session_facts facts = facts_of(s);
+		c->withdrawn = true;
+		end_one(c, &facts, w->reason, w->now);
+		w->ended++;
+	}
+}
+
+enum err roster_withdraw(unsigned shard, const uint64_t *sessions, size_t count, const char *reason, bool now, uint64_t *ended_out)
+{
+	uint64_t sorted[ROSTER_WITHDRAW_MAX];
+	ASSERT(count <= ROSTER_WITHDRAW_MAX);
+	memcpy(sorted, sessions, count * sizeof(*sorted));
+	qsort(sorted, count, sizeof(*sorted), by_number);
+	struct withdrawal w = { .sessions = sorted, .count = count, .reason = reason, .now = now };
+	enum err e = shard_call(shard, "roster", withdraw_here, &w);
+	*ended_out = w.ended;
+	return e;
+}
+
 size_t roster_end_oldest(size_t count_max, const char *reason)
 {
 	ASSERT(fiber_self()); /* else a session could end, and leave the list, under our hands */

@@ -63,6 +63,18 @@ void roster_free(struct roster *r);
  * have been): ask again. */
 enum err roster_end(const struct roster_filter *filter, const char *reason, bool now, uint64_t *ended_out);
 
+/* ---- ending those whose account may not be here any more (net/server/withdraw.h) ---- */
+
+struct roster_login {
+	uint64_t session, account_id, credential_version;
+	const char *protocol;
+};
+/* All logged-in sessions of one shard, in no order of meaning; *logins_out is the caller's to free. Later. */
+enum err roster_logins(unsigned shard, struct roster_login **logins_out, size_t *count_out);
+/* Ends these sessions of one shard, if they are still there: proto->stop finds session_withdrawn(). `count` is at most
+ * ROSTER_WITHDRAW_MAX, so that the shard is not held for long. Later. */
+enum err roster_withdraw(unsigned shard, const uint64_t *sessions, size_t count, const char *reason, bool now, uint64_t *ended_out);
+
 /* Of this shard only: ends the `count_max` oldest that have not been told yet; returns how many. For who spreads it over time. Now. */
 size_t roster_end_oldest(size_t count_max, const char *reason);
 /* How many are here, and how many of them have been told to end. Now. */

@@ -134,7 +134,7 @@ struct slice sasl_login(const struct sasl *x)
 
 struct sasl_peer sasl_peer_of(const struct session *s, enum auth_protocol protocol)
 {
-	struct sasl_peer peer = { .protocol = protocol, .address = session_peer_address(s), .in_clear = !session_tls_version(s) };
+	struct sasl_peer peer = { .protocol = protocol, .address = session_peer_address(s), .in_clear = !session_client_tls(s) };
 	peer.bindings[SASL_TLS_EXPORTER].len = session_tls_exporter(s, peer.bindings[SASL_TLS_EXPORTER].bytes) ? 32 : 0;
 	peer.bindings[SASL_TLS_SERVER_END_POINT].len = session_tls_end_point(s, peer.bindings[SASL_TLS_SERVER_END_POINT].bytes);
 	peer.bindings[SASL_TLS_UNIQUE].len = session_tls_unique(s, peer.bindings[SASL_TLS_UNIQUE].bytes);

@@ -171,7 +171,7 @@ static enum err run(struct sasl *x, const struct sasl_peer *peer, void (*job)(vo
 {
 	struct gss_job j = { .g = x->gss, .in = in };
 	OM_uint32 minor;
-	enum err e = offload_call(job, &j, HASH_WAIT_MS);
+	enum err e = auth_in_turn(job, &j);
 	if (e)
 		return e;
 	e = j.e;

@@ -199,6 +199,7 @@ static void session_fiber(void *arg)
 	struct net_private *c = arg;
 	struct net_shard *sh = c->shard;
 	while (c) {
+		fiber_set_class(c->class);
 		work(c);
 		c->running = false;
 		conn_settle(c); /* c may be gone now, or on another shard */
@@ -216,7 +217,7 @@ static void find_fiber(struct net_private *c)
 {
 	struct net_shard *sh = c->shard;
 	sh->fiber_ended = false;
-	if (fiber_run(conn_session(c)->proto->name, session_fiber, c) != OK) {
+	if (fiber_run_for(c->class, conn_session(c)->proto->name, session_fiber, c) != OK) {
 		list_push_back(&sh->runnable, &c->queue.runnable);
 		if (!timer_is_set(&sh->retry))
 			timer_set(&sh->retry, NET_RETRY_MS);
@@ -324,7 +325,21 @@ void session_set_idle(struct session *s, uint32_t idle_ms_max)
 	conn_timer_at_most(c, idle_ms_max);
 }
 
-void session_move_to(struct session *s, unsigned shard) { session_conn(s)->move_to = (uint16_t)shard; }
+void session_set_class(struct session *s, fair_class_t class)
+{
+	session_conn(s)->class = class;
+	fiber_set_class(class);
+}
+
+void session_class_of_peer(struct session *s) { session_set_class(s, conn_class_of(s)); }
+
+void session_move_to(struct session *s, unsigned shard) { session_conn(s)->move_to = (uint8_t)shard; }
+
+bool session_withdrawn(const struct session *s)
+{
+	const struct net_private *c = (const struct net_private *)(const void *)s - 1;
+	return c->withdrawn;
+}
 
 void session_pause(struct session *s, uint32_t delay_ms) { session_conn(s)->queue.pause_until_ms = clock_now_ms() + delay_ms; }
 

@@ -47,6 +47,7 @@
 #include "core/base/bytes.h"
 #include "core/base/err.h"
 #include "core/base/limits.h"
+#include "core/base/fair.h"
 #include "core/base/list.h"
 #include "core/run/clock.h"
 #include "net/reply.h"
@@ -70,6 +71,7 @@ enum session_end {
 /* What a protocol says of one of its sessions when asked (roster.h). Slices are its own, good until it next runs. */
 struct session_facts {
 	uint64_t account_id, tenant_id; /* 0: not logged in */
+	uint64_t credential_version;    /* of the login */
 	struct slice login, tenant;     /* canonical name of the account; name of the tenant */
 	const char *state;              /* a static word: "authorization" */
 };
@@ -146,12 +148,18 @@ bool session_client_tls(const struct session *s);
 
 /* Milliseconds without a whole line (or, after STEP_DATA, without a byte) after which the session ends. */
 void session_set_idle(struct session *s, uint32_t idle_ms_max);
+/* Whose work this session is from now on (core/base/fair.h); a new session's class is that of the network it comes from, /24 or /64. On the
+ * session's fiber. */
+void session_set_class(struct session *s, fair_class_t whose);
+void session_class_of_peer(struct session *s);
 /* For STEP_MOVE. */
 void session_move_to(struct session *s, unsigned shard);
 /* For STEP_PAUSE. */
 void session_pause(struct session *s, uint32_t delay_ms);
 /* The client has logged in: no longer bounded among strangers. Once. */
 void session_entered(struct session *s);
+/* For proto->stop: not the server stops, but this account may not be here any more (suspended, removed, protocol off, password changed). */
+bool session_withdrawn(const struct session *s);
 /* The connection is going away: a handler should give up between commits. */
 bool session_dying(const struct session *s);
 /* Looks whether the client is still there, without taking bytes. Now. False if the connection was reset or has timed out, if the

@@ -6,8 +6,11 @@
  * a hash, then the offload pool.  Whoever is not found walks the same road with a hash of the same cost that cannot match
  * (invariant 11): that of a neighbour in the domain, or one of the default scheme.
  *
- * The turns: at most hash_parallel_max hashes run at once, at most hash_queue_max logins wait, first come first served
- * over all shards, each until its deadline (invariants 7 and 12).
+ * The turns: at most hash_parallel_max hashes run at once, at most hash_queue_max logins wait, over all shards, each until its deadline
+ * (invariants 7 and 12).  Who waits stands in the line of the tenant whose login it is, or, for a name in nobody's domain, of the
+ * network it comes from; the lines are served in turn (core/base/fair.h).  The last quarter of the places
+ * is for tenants and networks that have less than a quarter of all themselves, so that guessing at one tenant leaves room for the others, and
+ * guessing from one network for the tenant's own users.
  */
 #include "tenancy/auth_private.h"
 
@@ -20,6 +23,8 @@
 #include "tenancy/password.h"
 #include "tenancy/saslprep.h"
 #include "tenancy/scram.h"
+#include "tenancy/tenant_class.h"
+#include "tenancy/usage.h"
 #include "tenancy/verified.h"
 
 #include <nettle/base16.h>
@@ -36,15 +41,29 @@ static struct {
 	char dummy[STORED_PASSWORD_BYTES_MAX]; /* what unknown names are checked against; nobody knows its password */
 	char fast_dummy[STORED_PASSWORD_BYTES_MAX]; /* as application passwords are kept */
 	pthread_mutex_t lock;                  /* of what follows */
-	struct list waiting;                   /* struct cross_wait */
-	uint32_t running, queued;
+	struct fair waiting;                   /* struct cross_wait */
+	uint32_t from[FAIR_CLASSES];           /* of them, by the class of the fiber that waits: before login, its network */
+	uint32_t running;
 	struct auth_stats stats;
 } auth;
 
 /* ---- turns ---- */
 
-static enum err turn_take(uint64_t deadline_ms)
+static void count(uint64_t *counter)
 {
+	__atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+}
+
+static bool has_place(fair_class_t class, fair_class_t from)
+{
+	uint32_t max = auth.config.hash_queue_max, share = (uint32_t)max_u64(max / 4, HASH_SHARE_MIN);
+	bool modest = auth.waiting.line[class].count < share && auth.from[from] < share;
+	return auth.waiting.count < (modest ? max : max - max / 4);
+}
+
+static enum err turn_take(fair_class_t class, uint64_t deadline_ms)
+{
+	fair_class_t from = fiber_class();
 	struct cross_wait w;
 	pthread_mutex_lock(&auth.lock);
 	if (auth.running < auth.config.hash_parallel_max) {
@@ -52,38 +71,52 @@ static enum err turn_take(uint64_t deadline_ms)
 		pthread_mutex_unlock(&auth.lock);
 		return OK;
 	}
-	if (auth.queued >= auth.config.hash_queue_max) {
+	if (!has_place(class, from)) {
 		auth.stats.shed++;
 		pthread_mutex_unlock(&auth.lock);
 		return ERR_BUSY;
 	}
 	cross_wait_init(&w);
-	list_push_back(&auth.waiting, &w.link);
-	auth.queued++;
+	fair_push(&auth.waiting, class, &w.link);
+	auth.from[from]++;
 	pthread_mutex_unlock(&auth.lock);
-	enum err e = cross_wait(&w, &auth.lock, deadline_ms);
-	if (e) {
-		pthread_mutex_lock(&auth.lock);
-		auth.queued--;
-		auth.stats.shed++;
-		pthread_mutex_unlock(&auth.lock);
-	}
+	enum err e = cross_wait_fair(&w, &auth.waiting, class, &auth.lock, deadline_ms);
+	pthread_mutex_lock(&auth.lock);
+	auth.from[from]--;
+	auth.stats.shed += e != OK;
+	pthread_mutex_unlock(&auth.lock);
 	return e;
 }
 
-/* The turn passes to the first who waits. */
+/* The turn passes to the first of the line whose turn it is. */
 static void turn_give(void)
 {
 	pthread_mutex_lock(&auth.lock);
-	struct link *next = list_pop_front(&auth.waiting);
-	if (next) {
-		auth.queued--;
+	struct link *next = fair_pop(&auth.waiting);
+	if (next)
 		cross_wake(CONTAINER_OF(next, struct cross_wait, link));
-	} else {
+	else
 		auth.running--;
-	}
 	pthread_mutex_unlock(&auth.lock);
 }
+
+/* The job on the offload pool, when its turn has come; both within the deadline. */
+static enum err in_turn(fair_class_t class, void (*job)(void *), void *arg)
+{
+	uint64_t deadline_ms = clock_now_ms() + auth.config.hash_wait_ms_max;
+	enum err e = turn_take(class, deadline_ms);
+	if (e)
+		return e;
+	uint64_t now_ms = clock_now_ms();
+	count(&auth.stats.hashes);
+	e = offload_call(job, arg, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
+	turn_give();
+	return e;
+}
+
+enum err auth_in_turn(void (*job)(void *), void *arg) { return in_turn(fiber_class(), job, arg); }
+
+static fair_class_t class_of(const struct login_found *found) { return found->domain ? tenant_class(found->domain->tenant_id) : fiber_class(); }
 
 /* The name as it was sent, then in the form of RFC 4013. */
 static enum err find_either(struct slice login, struct login_found *found_out)
@@ -97,14 +130,10 @@ static enum err find_either(struct slice login, struct login_found *found_out)
 	return directory_find(LOGIN_SESSION, form, found_out);
 }
 
-static void count(uint64_t *counter)
-{
-	__atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
-}
-
 /* ---- the hash ---- */
 
 struct check {
+	fair_class_t class; /* in whose line it waits */
 	const struct record *record; /* NULL: nobody */
 	struct slice dummy;
 	struct slice password;
@@ -162,18 +191,6 @@ static uint32_t hashes_min(struct slice login, const struct login_found *found)
 	return short_host ? SDPS_PASSWORDS_MAX : 1;
 }
 
-static enum err hash(struct check *c)
-{
-	uint64_t deadline_ms = clock_now_ms() + auth.config.hash_wait_ms_max;
-	enum err e = turn_take(deadline_ms);
-	if (e)
-		return e;
-	uint64_t now_ms = clock_now_ms();
-	count(&auth.stats.hashes);
-	e = offload_call(check_job, c, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
-	turn_give();
-	return e;
-}
 
 /* ---- the answer ---- */
 
@@ -190,18 +207,32 @@ static bool protocol_allowed(const struct subject *s, enum auth_protocol protoco
 	UNREACHABLE();
 }
 
+/* Whose login it would have been: the domain's, for a name that nobody has. NULL: no name was looked for. */
+static void charge(const struct login_found *found, enum usage_counter counter)
+{
+	usage_add(!found ? 0 : found->record ? found->record->subject.tenant_id : found->domain ? found->domain->tenant_id : 0, counter, 1);
+}
+
+enum err auth_refuse(const struct login_found *found)
+{
+	count(&auth.stats.refused);
+	charge(found, USAGE_LOGINS_FAILED);
+	return ERR_AUTH;
+}
+
 /* The proof was right. */
-enum err auth_admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
+static enum err admit_as_of(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
 {
 	struct subject *s = &found->record->subject;
 	if (request->authzid.len && !slice_eq(request->authzid, request->login) && !slice_eq_nocase(request->authzid, s->name)) {
-		count(&auth.stats.refused);
-		return ERR_AUTH; /* acting for somebody else takes a master's password: by_master() */
+		return auth_refuse(found); /* acting for somebody else takes a master's password: by_master() */
 	}
 	if (s->suspended || !protocol_allowed(s, request->protocol)) {
 		count(&auth.stats.denied);
+		charge(found, USAGE_LOGINS_FAILED);
 		return ERR_DENIED;
 	}
+	charge(found, USAGE_LOGINS);
 	if (found->user.len) /* one user of a host's maildrop */
 		*subject_out = &record_for_user(found->record, found->user)->subject;
 	else
@@ -223,10 +254,20 @@ enum err auth_in_clear(struct slice login)
 	return directory_wants_tls(login) ? ERR_DENIED : OK;
 }
 
-enum err auth_refuse(void)
+/* A hash takes its time, and its turn more: a suspension that was seen meanwhile has ended the sessions there were and must hold for this
+ * one too.  A proof is worth nothing for a name that now means another account or has another password. */
+enum err auth_admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out)
 {
-	count(&auth.stats.refused);
-	return ERR_AUTH;
+	if (found->changes == directory_changes())
+		return admit_as_of(request, found, subject_out);
+	const struct subject *then = &found->record->subject;
+	struct login_found now;
+	enum err e = find_either(request->login, &now);
+	if (e == OK && (now.record->subject.account_id != then->account_id || now.record->subject.credential_version != then->credential_version))
+		e = ERR_NOT_FOUND;
+	e = e == OK ? admit_as_of(request, &now, subject_out) : e == ERR_NOT_FOUND ? auth_refuse(found) : e;
+	login_found_release(&now);
+	return e;
 }
 
 /* Whoever proves: OK or ERR_AUTH, or ask again. Nothing is counted as refused. */
@@ -244,6 +285,7 @@ static enum err prove_password(const struct auth_request *request, struct slice 
 	}
 	bool sample = found->domain && found->domain->sample.len;
 	struct check c = {
+		.class = class_of(found),
 		.record = found->record,
 		.dummy = sample ? found->domain->sample : slice_str(auth.dummy),
 		.password = password,
@@ -251,7 +293,7 @@ static enum err prove_password(const struct auth_request *request, struct slice 
 		.protocol = request->protocol,
 		.as_master = as_master,
 	};
-	enum err e = hash(&c);
+	enum err e = in_turn(c.class, check_job, &c);
 	if (e)
 		return e;
 	if (!c.right)
@@ -290,7 +332,7 @@ static enum err by_master(const struct auth_request *request, struct slice user,
 	if (right)
 		e = auth_admit(&itself, &whom, subject_out);
 	else if (e == OK || e == ERR_AUTH)
-		e = auth_refuse();
+		e = auth_refuse(&whom);
 	if (e == OK)
 		log_event(LOG_INFO, "auth.master", LOG_STR("peer", request->peer), LOG_STR("user", user), LOG_STR("master", master));
 	else
@@ -328,7 +370,7 @@ enum err auth_password(const struct auth_request *request, struct slice password
 	if (e == OK)
 		e = auth_admit(request, &found, subject_out);
 	else if (e == ERR_AUTH)
-		e = auth_refuse();
+		e = auth_refuse(&found);
 	login_found_release(&found);
 	return e;
 }
@@ -370,7 +412,7 @@ enum err auth_apop(const struct auth_request *request, struct slice timestamp, s
 			}
 		if (!any) /* the same work for nobody */
 			(void)apop_right(timestamp, none, digest);
-		e = right ? auth_admit(request, &found, subject_out) : auth_refuse();
+		e = right ? auth_admit(request, &found, subject_out) : auth_refuse(&found);
 	}
 	login_found_release(&found);
 	return e;
@@ -411,7 +453,7 @@ enum err auth_cram_md5(const struct auth_request *request, struct slice challeng
 			}
 		if (!any) /* the same work for nobody */
 			(void)cram_right(challenge, slice_str(auth.dummy), digest);
-		e = right ? auth_admit(request, &found, subject_out) : auth_refuse();
+		e = right ? auth_admit(request, &found, subject_out) : auth_refuse(&found);
 	}
 	login_found_release(&found);
 	return e;
@@ -519,20 +561,6 @@ static void scram_job(void *arg)
 	explicit_bzero(&room, sizeof(room));
 }
 
-/* A turn at the pool, as a password's hash takes one. */
-static enum err scram_derive_later(struct scram_job *j)
-{
-	uint64_t deadline_ms = clock_now_ms() + auth.config.hash_wait_ms_max;
-	enum err e = turn_take(deadline_ms);
-	if (e)
-		return e;
-	uint64_t now_ms = clock_now_ms();
-	count(&auth.stats.hashes);
-	e = offload_call(scram_job, j, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
-	turn_give();
-	return e;
-}
-
 static enum err scram_prove(const struct auth_request *request, const struct login_found *found, enum auth_hash hash, struct slice auth_message,
 			    struct slice proof, uint8_t *signature_out, struct subject **subject_out)
 {
@@ -541,7 +569,7 @@ static enum err scram_prove(const struct auth_request *request, const struct log
 	struct scram_job j = { hash, scram.stored ? slice_str(auth.dummy) : scram.secret, scram.keys };
 	bool right = scram.stored && scram_proof_right(hash, &scram.keys, auth_message, proof);
 	if (!right) { /* invariant 11: wrong costs what unknown costs */
-		enum err e = scram_derive_later(&j);
+		enum err e = in_turn(class_of(found), scram_job, &j);
 		if (e)
 			return e;
 		/* keys that stand for nobody, or for a secret that is not wanted here, prove nothing */
@@ -551,7 +579,7 @@ static enum err scram_prove(const struct auth_request *request, const struct log
 	scram_signature(hash, &j.keys, auth_message, signature_out);
 	explicit_bzero(&j, sizeof(j));
 	explicit_bzero(&scram, sizeof(scram));
-	return right ? auth_admit(request, found, subject_out) : auth_refuse();
+	return right ? auth_admit(request, found, subject_out) : auth_refuse(found);
 }
 
 enum err auth_scram_proof(const struct auth_request *request, enum auth_hash hash, struct slice auth_message, struct slice proof,
@@ -627,8 +655,9 @@ enum err auth_open(const struct auth_config *config)
 		return e;
 	}
 	pthread_mutex_init(&auth.lock, NULL);
-	list_init(&auth.waiting);
-	auth.running = auth.queued = 0;
+	fair_init(&auth.waiting);
+	memset(auth.from, 0, sizeof(auth.from));
+	auth.running = 0;
 	auth.stats = (struct auth_stats){ 0 };
 	auth.verified = verified_open(auth.config.cache_bytes_max, auth.config.cache_ttl_s);
 	return OK;
@@ -638,7 +667,7 @@ void auth_close(void)
 {
 	if (!auth.verified)
 		return;
-	ASSERT(list_empty(&auth.waiting));
+	ASSERT(fair_empty(&auth.waiting));
 	verified_close(auth.verified);
 	auth.verified = NULL;
 	auth_oauth_close();
@@ -650,6 +679,6 @@ void auth_stats(struct auth_stats *stats_out)
 	pthread_mutex_lock(&auth.lock);
 	*stats_out = auth.stats;
 	stats_out->hashing = auth.running;
-	stats_out->waiting = auth.queued;
+	stats_out->waiting = auth.waiting.count;
 	pthread_mutex_unlock(&auth.lock);
 }

@@ -38,6 +38,10 @@ struct auth_request {
  * all names of it (invariant 11). Later. ERR_DENIED, or OK, also where nothing is known: with the proof it is judged again. */
 enum err auth_in_clear(struct slice login);
 
+/* A proof's work that is no password's (a token's signature, a ticket), on the offload pool: it waits in the same lines as hashes do, its network's.
+ * Later. ERR_BUSY: shed, or out of time. */
+enum err auth_in_turn(void (*job)(void *), void *arg);
+
 /* USER/PASS, AUTH PLAIN. Later. */
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **subject_out);
 

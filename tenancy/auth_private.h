@@ -11,8 +11,8 @@
 enum err auth_find(const struct auth_request *request, struct slice login, struct login_found *found_out);
 /* The proof was right: may they? Gives the subject. */
 enum err auth_admit(const struct auth_request *request, const struct login_found *found, struct subject **subject_out);
-/* It was not: counted, ERR_AUTH. */
-enum err auth_refuse(void);
+/* It was not: counted, also to whose login it would have been, ERR_AUTH. */
+enum err auth_refuse(const struct login_found *found);
 
 /* The key file of bearer tokens. */
 enum err auth_oauth_open(const struct auth_oauth *oauth);

@@ -48,7 +48,7 @@ enum err auth_proved(const struct auth_request *request, struct subject **subjec
 	if (e == OK && same && found.record)
 		e = auth_admit(&admitted, &found, subject_out);
 	else if (e == OK || e == ERR_NOT_FOUND || e == ERR_SYNTAX || e == ERR_LIMIT)
-		e = auth_refuse();
+		e = auth_refuse(&found);
 	login_found_release(&found);
 	return e;
 }
@@ -147,13 +147,13 @@ enum err auth_bearer(const struct auth_request *request, struct slice token, str
 	struct bearer_job j = { .token = token, .now_s = clock_wall_s() };
 	*subject_out = NULL;
 	if (!auth_bearer_offered())
-		return auth_refuse();
-	enum err e = offload_call(bearer_job, &j, HASH_WAIT_MS);
+		return auth_refuse(NULL);
+	enum err e = auth_in_turn(bearer_job, &j);
 	if (e)
 		return e;
 	if (j.e) {
 		log_event(LOG_INFO, "auth.token_refused", LOG_STR("peer", request->peer), LOG_STR("user", request->login), LOG_Z("why", j.why));
-		return auth_refuse();
+		return auth_refuse(NULL);
 	}
 	struct auth_request proved = *request;
 	proved.login = slice_str(j.name);

@@ -42,6 +42,8 @@ struct directory_backend {
 	/* local is empty for an SDPS host's maildrop; domain is canonical (no alias). ERR_AGAIN: ask Redis first, then again with its answer. */
 	enum err (*account)(void *self, struct slice local, struct slice domain, const struct directory_fetched *fetched, struct record **record_out);
 	enum err (*host)(void *self, struct slice host, struct host_facts **facts_out);
+	/* Fills in how each account stands, found by its id; NULL where ids cannot be asked for. */
+	enum err (*standings)(void *self, struct standing *standings, size_t count);
 	/* A number that differs after every change by anybody; never called from two threads at once. The overview is fresh whenever it differs
 	 * from the one before. */
 	enum err (*changes)(void *self, uint64_t *version_out, struct directory_overview *overview_out);

@@ -18,20 +18,28 @@ void cross_wait_init(struct cross_wait *w)
 	w->done = false;
 }
 
-enum err cross_wait(struct cross_wait *w, pthread_mutex_t *lock, uint64_t deadline_ms)
+enum err cross_wait_fair(struct cross_wait *w, struct fair *queue, fair_class_t class, pthread_mutex_t *lock, uint64_t deadline_ms)
 {
 	while (!w->done) {
 		if (waitq_wait(&w->queue, deadline_ms) != ERR_TIMEOUT || w->done)
 			continue;
 		pthread_mutex_lock(lock);
 		bool gave_up = link_linked(&w->link);
-		link_remove(&w->link);
+		if (gave_up && queue)
+			fair_remove(queue, class, &w->link);
+		else
+			link_remove(&w->link);
 		pthread_mutex_unlock(lock);
 		if (gave_up)
 			return ERR_TIMEOUT;
 		deadline_ms = 0; /* the wake is on its way and writes into *w: it must be met */
 	}
 	return OK;
+}
+
+enum err cross_wait(struct cross_wait *w, pthread_mutex_t *lock, uint64_t deadline_ms)
+{
+	return cross_wait_fair(w, NULL, 0, lock, deadline_ms);
 }
 
 void cross_wake(struct cross_wait *w)

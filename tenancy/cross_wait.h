@@ -10,6 +10,7 @@
 #define PENFOLD_TENANCY_CROSS_WAIT_H
 
 #include "core/base/err.h"
+#include "core/base/fair.h"
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
 
@@ -27,6 +28,8 @@ struct cross_wait {
 void cross_wait_init(struct cross_wait *w);
 /* Later. OK: it was woken. ERR_TIMEOUT: the deadline (clock_now_ms() based) passed, and it is out of the list. `lock` guards the list. */
 enum err cross_wait(struct cross_wait *w, pthread_mutex_t *lock, uint64_t deadline_ms);
+/* As cross_wait, for one that stands in the line of a class. */
+enum err cross_wait_fair(struct cross_wait *w, struct fair *queue, fair_class_t whose, pthread_mutex_t *lock, uint64_t deadline_ms);
 /* From any shard, once, after taking it out of the list. *w may be gone when this returns. */
 void cross_wake(struct cross_wait *w);
 

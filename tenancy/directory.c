@@ -111,6 +111,11 @@ static enum err ask_host(void *arg, struct slice name, struct host_facts **facts
 	return e;
 }
 
+uint64_t directory_changes(void)
+{
+	return __atomic_load_n(&directory.changes, __ATOMIC_ACQUIRE);
+}
+
 enum err directory_find(enum login_purpose purpose, struct slice login, struct login_found *found_out)
 {
 	struct login_ask ask = {
@@ -120,7 +125,10 @@ enum err directory_find(enum login_purpose purpose, struct slice login, struct l
 		.arg = directory.cache,
 		.default_domain = directory.default_domain_name,
 	};
-	return login_resolve(&ask, purpose, login, found_out);
+	uint64_t changes = directory_changes();
+	enum err e = login_resolve(&ask, purpose, login, found_out);
+	found_out->changes = changes;
+	return e;
 }
 
 enum err directory_rcpt(struct slice address, struct subject **subject_out)
@@ -221,8 +229,9 @@ static enum err look_for_changes(void)
 	__atomic_store_n(&directory.expire_days_min, overview.expire_days_min, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.tls_only, overview.tls_only, __ATOMIC_RELAXED);
 	__atomic_store_n(&directory.sdps_maildrops, overview.sdps_maildrops, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&directory.changes, 1, __ATOMIC_RELAXED);
+	/* In this order: who has seen the new count finds nothing older than the change. */
 	directory_cache_drop(directory.cache);
+	__atomic_add_fetch(&directory.changes, 1, __ATOMIC_RELEASE);
 	return OK;
 }
 
@@ -336,6 +345,30 @@ enum err directory_expire_next(uint64_t after, struct directory_expiry *out, siz
 	enum err e = offload_call(expire_job, &x, directory.config.ask_ms_max);
 	*count_out = x.count;
 	return e ? e : x.result;
+}
+
+/* ---- how accounts stand ---- */
+
+struct standings {
+	struct standing *of;
+	size_t count;
+	enum err result;
+};
+
+static void standings_job(void *arg)
+{
+	struct standings *s = arg;
+	s->result = directory.backend->standings(directory.self, s->of, s->count);
+}
+
+enum err directory_standings(struct standing *standings, size_t count)
+{
+	struct standings s = { standings, count, OK };
+	ASSERT(count <= DIRECTORY_STANDINGS_MAX);
+	if (!directory.backend->standings)
+		return ERR_NOT_FOUND;
+	enum err e = offload_call(standings_job, &s, directory.config.ask_ms_max);
+	return e ? e : s.result;
 }
 
 /* ---- life ---- */

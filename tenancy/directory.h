@@ -87,6 +87,19 @@ enum err directory_rcpt(struct slice address, struct subject **subject_out);
 /* Tells whether a domain is served at all (for the words of a refusal). Later. */
 enum err directory_domain(struct slice domain, bool *served_out);
 
+/* How an account stands now, for whoever must end its sessions when that has changed. */
+struct standing {
+	uint64_t account_id;         /* in */
+	bool found;                  /* else it was removed */
+	bool suspended;              /* it or its tenant */
+	bool pop3, imap;             /* protocols allowed */
+	bool end_on_password_change; /* the tenant wants sessions of an older credential_version ended */
+	uint64_t credential_version;
+};
+/* Asks the directory itself, not the cache, for `count` accounts in one job: at most DIRECTORY_STANDINGS_MAX. Later. ERR_NOT_FOUND: this kind
+ * of directory cannot be asked by id; ERR_TEMP, ERR_BUSY, ERR_TIMEOUT: not now. Nothing is decided then. */
+enum err directory_standings(struct standing *standings, size_t count);
+
 /* The largest and smallest of all tenants' policies, for those who must announce them before they know whose client it is
  * (RFC 2449 sections 6.5 and 6.7). Now. */
 struct directory_extremes {

@@ -16,6 +16,9 @@ bool directory_apop_offered(void);
 /* Does the tenant whose domain this login names, as far as its text tells, want TLS? Asks nothing about the account. Later. */
 bool directory_wants_tls(struct slice login);
 /* Some SDPS host is one maildrop. Now. */
+/* Changes seen so far. Who reads it before a question and again after its answer knows whether the answer may be older than a change that is
+ * already acted upon. */
+uint64_t directory_changes(void);
 bool directory_has_maildrops(void);
 
 #endif

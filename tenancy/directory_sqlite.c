@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, ST_HOST, ST_PURGE, ST_EXPIRE, ST_COUNT };
+enum statement { ST_DOMAIN, ST_ACCOUNT, ST_PASSWORDS, ST_VERSION, ST_OVERVIEW, ST_HOST, ST_PURGE, ST_EXPIRE, ST_STANDING, ST_COUNT };
 
 static const char *const sql[ST_COUNT] = {
 	[ST_DOMAIN] = "SELECT coalesce(p.name, d.name), t.id, t.subaddress_separator,"
@@ -54,6 +54,9 @@ static const char *const sql[ST_COUNT] = {
 	/* everybody, that a question costs the same wherever the few with a retention lie */
 	[ST_EXPIRE] = "SELECT a.id, coalesce(t.expire_days, -1) FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id"
 		      " WHERE a.id > ?1 ORDER BY a.id LIMIT ?2",
+	[ST_STANDING] = "SELECT a.credential_version, max(coalesce(a.suspended, 0), coalesce(t.suspended, 0)),"
+			" coalesce(a.pop3, t.pop3), coalesce(a.imap, t.imap), t.end_on_password_change"
+			" FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id WHERE a.id = ?1",
 };
 
 struct conn {
@@ -456,6 +459,38 @@ enum err directory_sqlite_adopt(void *sqlite, const struct directory_source *sou
 	return e;
 }
 
+/* ---- how accounts stand ---- */
+
+static enum err standing(struct conn *c, struct standing *s)
+{
+	sqlite3_stmt *st = c->statements[ST_STANDING];
+	c->ticks = 0; /* of each query */
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)s->account_id);
+	enum err e = first_row(st);
+	s->found = e == OK;
+	if (s->found) {
+		s->credential_version = (uint64_t)sqlite3_column_int64(st, 0);
+		s->suspended = sqlite3_column_int64(st, 1) != 0;
+		s->pop3 = number(st, 2, SET_POP3) != 0;
+		s->imap = number(st, 3, SET_IMAP) != 0;
+		s->end_on_password_change = number(st, 4, SET_END_ON_PASSWORD_CHANGE) != 0;
+	}
+	done(st);
+	return e == ERR_NOT_FOUND ? OK : e;
+}
+
+static enum err ask_standings(void *self, struct standing *standings, size_t count)
+{
+	struct sqlite_directory *d = self;
+	struct conn *c = conn_take(d);
+	if (!c)
+		return ERR_TEMP;
+	enum err e = OK;
+	for (size_t i = 0; i < count && !e; i++)
+		e = standing(c, &standings[i]);
+	return conn_give(d, c, e);
+}
+
 /* ---- removed accounts ---- */
 
 static enum err purge_next(void *self, uint64_t after, uint64_t *account_id_out)
@@ -591,6 +626,7 @@ static const struct directory_backend backend = {
 	.domain = ask_domain,
 	.account = ask_account,
 	.host = ask_host,
+	.standings = ask_standings,
 	.changes = changes,
 	.expire_next = expire_next,
 	.purge_next = purge_next,

@@ -41,6 +41,7 @@ struct login_found {
 	struct record *record;       /* NULL unless OK */
 	struct domain_facts *domain; /* the last served domain that was tried, also when nobody was found; NULL if none */
 	enum login_reading reading;
+	uint64_t changes; /* directory_changes() when the question was asked */
 	/* LOGIN_SDPS_USER in a host maildrop: only mail for this local part. */
 	char user_bytes[LOGIN_BYTES_MAX];
 	struct slice user;

@@ -20,6 +20,7 @@
 #include "core/base/err.h"
 #include "tenancy/directory.h"
 #include "tenancy/setting.h"
+#include "tenancy/usage.h"
 
 #define MANAGE_WHY_BYTES 512
 
@@ -125,6 +126,16 @@ enum err manage_account_remove(struct manage *m, struct slice name, bool purge, 
 /* By name; tenant and domain may be empty. `only` (may be empty) is one account's name: ERR_NOT_FOUND without it. */
 enum err manage_accounts(struct manage *m, struct slice tenant, struct slice domain, struct slice only,
 			 bool (*each)(void *arg, const struct manage_account *a), void *arg);
+
+/* ---- what tenants used ---- */
+
+struct manage_usage {
+	int64_t tenant_id;   /* 0: of no tenant, or of more tenants than are counted apart */
+	struct slice tenant; /* empty: removed, or tenant_id is 0 */
+	uint64_t counters[USAGE_COUNTERS];
+};
+/* As last written (usage.h), by tenant's name, those without one last; `only` (may be NULL) is one tenant. */
+enum err manage_usage(struct manage *m, const struct slice *only, bool (*each)(void *arg, const struct manage_usage *u), void *arg);
 
 /* ---- removed accounts whose mail is still there ---- */
 

@@ -123,6 +123,9 @@ static const char *const steps[] = {
 	/* 5: logins without TLS (0: never), where POP3 puts what it deletes (0 gone, 1 Trash). */
 	"ALTER TABLE tenants ADD COLUMN plaintext_login INTEGER CHECK (plaintext_login IN (0, 1));"
 	"ALTER TABLE tenants ADD COLUMN deletion INTEGER CHECK (deletion IN (0, 1));",
+
+	/* 6: what a change of password does to open sessions. */
+	"ALTER TABLE tenants ADD COLUMN end_on_password_change INTEGER CHECK (end_on_password_change IN (0, 1));",
 };
 
 enum err schema_err(int sqlite_result)

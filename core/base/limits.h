@@ -28,6 +28,9 @@
 #define FIBER_STACK_BYTES KIB(64)          /* a command's depth is ours, not the client's: parsers are iterative */
 #define FIBERS_PER_SHARD_MAX 512           /* 32 MiB of stacks; commands above it queue */
 #define FIBER_QUEUE_MAX 16384              /* starts waiting for a stack: one a connection of a busy shard, 24 B each */
+#define FIBERS_PER_CLASS_MAX 128           /* stacks of one class (tenant, network) at once: a quarter, so that a flood leaves some */
+#define FIBERS_TURN_NS 500000              /* of a loop's turn for fibers; then the ring is looked at again: who comes now waits that long */
+#define FAIR_CLASSES 1024                  /* lines served in turn; tenants and networks share them by hash; 40 KiB a queue */
 #define FIBER_SLICE_NS 500000              /* CPU a fiber may hold the shard for before fiber_breathe yields (invariant 8) */
 #define SHARDS_MAX 256                     /* cores of the largest machine we have heard of, with room */
 #define SHARD_TURN_COMPLETIONS_MAX 256     /* completions and fibers per loop turn, so that timers and posts get their turn */
@@ -217,7 +220,11 @@
 #define PASSWD_FILE_LOOK_MS 1000               /* between two looks whether it has changed */
 #define VERIFIED_CACHE_BYTES MIB(32)           /* default; 32 bytes a login: a million */
 #define VERIFIED_TTL_S 900                     /* default; longer than the usual polling interval */
+#define DIRECTORY_STANDINGS_MAX 256            /* accounts looked up by id in one job: about a millisecond of a thread */
+#define USAGE_TENANTS_MAX 1024                 /* told apart between two writes, a shard: 150 KiB; those above are counted together */
+#define USAGE_WRITE_MS 10000                   /* figures a killed process loses at most */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */
+#define HASH_SHARE_MIN 16                      /* places of the queue that one tenant or network has at least, however short it is */
 #define HASH_WAIT_MS 10000                     /* default; a client gives up after some tens of seconds */
 #define LOCK_DELAY_ENTRIES 32768               /* last logins remembered per shard for LOGIN-DELAY: 768 KiB */
 #define LOCK_USERS_MAX 1024                    /* users of one SDPS host logged in at once: their locks are one chain */
@@ -403,6 +410,10 @@
 
 /* ---- net: the roster ---- */
 #define ROSTER_NAME_BYTES_MAX ((size_t)256) /* of a login or tenant in a listing: longer ones are cut */
+#define WITHDRAW_LOOK_MS 100                /* has the directory changed? With its poll: ended within a second */
+#define WITHDRAW_AGAIN_MS 1000              /* the second round, for sessions that were moving between shards in the first */
+#define WITHDRAW_GRACE_MS 10000             /* who is told to end and still takes a reply is cut off then */
+#define ROSTER_WITHDRAW_MAX 128             /* sessions ended in one go: their last words take a shard some hundred microseconds */
 #define ROSTER_ENTRIES_MAX 10000            /* of one listing: 7 MiB, and a shard looks through its part in about 3 ms */
 
 /* ---- net/server ---- */

@@ -32,7 +32,8 @@ void fiber_enter(void);
 
 struct fiber {
 	void *sp;
-	struct link link; /* in the ready queue or a wait queue */
+	struct link link; /* in the ready queue */
+	fair_class_t class;
 	const char *what;
 	void (*fn)(void *arg);
 	void *arg;
@@ -153,7 +154,17 @@ static struct fiber *make_fiber(struct fibers *fs)
 void fibers_init(struct fibers *fs)
 {
 	*fs = (struct fibers){ 0 };
-	list_init(&fs->ready);
+	fair_init(&fs->ready);
+	fair_init(&fs->starts);
+	list_init(&fs->entries_free);
+	for (size_t i = 0; i < FAIR_CLASSES; i++)
+		list_init(&fs->beyond[i]);
+}
+
+static void free_entries(struct list *entries)
+{
+	for (struct link *l; (l = list_pop_front(entries));)
+		free(CONTAINER_OF(l, struct fiber_start_entry, link));
 }
 
 void fibers_release(struct fibers *fs)
@@ -171,7 +182,11 @@ void fibers_release(struct fibers *fs)
 		munmap(f->stack - GUARD_BYTES, GUARD_BYTES + STACK_BYTES);
 		free(f);
 	}
-	free(fs->queue);
+	for (size_t i = 0; i < FAIR_CLASSES; i++)
+		free_entries(&fs->beyond[i]);
+	for (struct link *l; (l = fair_pop(&fs->starts));)
+		free(CONTAINER_OF(l, struct fiber_start_entry, link));
+	free_entries(&fs->entries_free);
 	fibers_init(fs);
 }
 
@@ -191,31 +206,46 @@ static struct fiber *take_fiber(struct fibers *fs)
 	return f;
 }
 
-static bool queue_push(struct fibers *fs, const struct fiber_start_entry *e)
+/* ---- starts ---- */
+
+static bool has_room(const struct fibers *fs, fair_class_t class) { return !class || fs->admitted[class] < FIBERS_PER_CLASS_MAX; }
+
+static enum err queue_push(struct fibers *fs, const struct fiber_start_entry *e)
 {
 	if (fs->queue_count == FIBER_QUEUE_MAX)
-		return false;
-	if (fs->queue_count == fs->queue_cap) {
-		uint32_t cap = fs->queue_cap ? fs->queue_cap * 2 : 64;
-		struct fiber_start_entry *queue = xmalloc(cap * sizeof(*queue));
-		for (uint32_t i = 0; i < fs->queue_count; i++)
-			queue[i] = fs->queue[(fs->queue_at + i) % fs->queue_cap];
-		free(fs->queue);
-		fs->queue = queue;
-		fs->queue_at = 0;
-		fs->queue_cap = cap;
+		return ERR_BUSY;
+	struct link *l = list_pop_front(&fs->entries_free);
+	struct fiber_start_entry *kept = l ? CONTAINER_OF(l, struct fiber_start_entry, link) : xmalloc(sizeof(*kept));
+	*kept = *e;
+	link_init(&kept->link);
+	fs->queue_count++;
+	if (!has_room(fs, e->class)) {
+		list_push_back(&fs->beyond[e->class], &kept->link);
+		return OK;
 	}
-	fs->queue[(fs->queue_at + fs->queue_count++) % fs->queue_cap] = *e;
-	return true;
+	fs->admitted[e->class]++;
+	fair_push(&fs->starts, e->class, &kept->link);
+	return OK;
+}
+
+/* A class has one stack less: one of its starts that was beyond its share may now wait for a stack. */
+static void leave_class(struct fibers *fs, fair_class_t class)
+{
+	fs->admitted[class]--;
+	struct link *l = has_room(fs, class) ? list_pop_front(&fs->beyond[class]) : NULL;
+	if (!l)
+		return;
+	fs->admitted[class]++;
+	fair_push(&fs->starts, class, l);
 }
 
 /* Runs a fiber from the loop until it parks or ends; then its stack goes to the next start that waits for one. */
-static void run(struct shard *s, struct fiber *f)
+static void run(struct shard *s, struct fiber *f, uint64_t now_ns)
 {
 	struct fibers *fs = &s->fibers;
 	ASSERT(!fs->current);
 	fs->current = f;
-	f->since_ns = s->backend->boot_ns(s->be);
+	f->since_ns = now_ns;
 	from_loop(fs, f);
 	fs->current = NULL;
 	if (!f->finished)
@@ -223,6 +253,7 @@ static void run(struct shard *s, struct fiber *f)
 	fs->running--;
 	f->next_free = fs->free;
 	fs->free = f;
+	leave_class(fs, f->class);
 }
 
 static void start(struct fiber *f, const struct fiber_start_entry *e)
@@ -230,53 +261,113 @@ static void start(struct fiber *f, const struct fiber_start_entry *e)
 	f->what = e->what;
 	f->fn = e->fn;
 	f->arg = e->arg;
+	f->class = e->class;
+}
+
+/* A stack for a start that need not wait for one. */
+static struct fiber *begin(struct fibers *fs, const struct fiber_start_entry *e)
+{
+	struct fiber *f = fair_empty(&fs->starts) && has_room(fs, e->class) ? take_fiber(fs) : NULL;
+	if (!f)
+		return NULL;
+	fs->admitted[e->class]++;
+	start(f, e);
+	return f;
+}
+
+static enum err start_soon(const struct fiber_start_entry *e)
+{
+	struct fibers *fs = &shard_current->fibers;
+	struct fiber *f = begin(fs, e);
+	if (!f)
+		return queue_push(fs, e);
+	fair_push(&fs->ready, f->class, &f->link);
+	return OK;
 }
 
 enum err fiber_start(const char *what, void (*fn)(void *arg), void *arg)
 {
-	struct fibers *fs = &shard_current->fibers;
-	struct fiber_start_entry e = { what, fn, arg };
-	struct fiber *f = fs->queue_count ? NULL : take_fiber(fs);
+	return start_soon(&(struct fiber_start_entry){ .what = what, .fn = fn, .arg = arg });
+}
+
+/* Turns are given by fibers_run; to begin at once is to jump the queue, which is fair only while there is none. */
+static bool may_jump(const struct shard *s, fair_class_t class, uint64_t now_ns)
+{
+	return !s->fibers.current && (!class || (!s->fibers.ready.line[class].count && now_ns - s->now_ns < FIBERS_TURN_NS));
+}
+
+enum err fiber_run_for(fair_class_t class, const char *what, void (*fn)(void *arg), void *arg)
+{
+	struct shard *s = shard_current;
+	struct fiber_start_entry e = { .class = class, .what = what, .fn = fn, .arg = arg };
+	uint64_t now_ns = s->backend->boot_ns(s->be);
+	struct fiber *f = may_jump(s, class, now_ns) ? begin(&s->fibers, &e) : NULL;
 	if (!f)
-		return queue_push(fs, &e) ? OK : ERR_BUSY;
-	start(f, &e);
-	list_push_back(&fs->ready, &f->link);
+		return start_soon(&e);
+	run(s, f, now_ns);
 	return OK;
 }
 
-enum err fiber_run(const char *what, void (*fn)(void *arg), void *arg)
+enum err fiber_run(const char *what, void (*fn)(void *arg), void *arg) { return fiber_run_for(0, what, fn, arg); }
+
+bool fibers_waiting(const struct fibers *fs)
 {
-	struct shard *s = shard_current;
-	struct fiber_start_entry e = { what, fn, arg };
-	struct fiber *f = s->fibers.current || s->fibers.queue_count ? NULL : take_fiber(&s->fibers);
-	if (!f)
-		return fiber_start(what, fn, arg);
-	start(f, &e);
-	run(s, f);
-	return OK;
+	return !fair_empty(&fs->ready) || (!fair_empty(&fs->starts) && fs->running < FIBERS_PER_SHARD_MAX);
+}
+
+/* A stack for the start whose class has its turn. */
+static struct fiber *next_start(struct fibers *fs)
+{
+	struct fiber *f = fair_empty(&fs->starts) ? NULL : take_fiber(fs);
+	struct link *l = f ? fair_pop(&fs->starts) : NULL;
+	if (!l)
+		return NULL;
+	struct fiber_start_entry *e = CONTAINER_OF(l, struct fiber_start_entry, link);
+	start(f, e);
+	fs->queue_count--;
+	list_push_front(&fs->entries_free, &e->link);
+	return f;
 }
 
 void fibers_run(struct shard *s, unsigned max)
 {
 	struct fibers *fs = &s->fibers;
-	for (unsigned i = 0; i < max; i++) {
-		struct fiber *f;
-		if (!list_empty(&fs->ready)) {
-			f = CONTAINER_OF(list_pop_front(&fs->ready), struct fiber, link);
-		} else if (fs->queue_count && (f = take_fiber(fs))) {
-			start(f, &fs->queue[fs->queue_at]);
-			fs->queue_at = (fs->queue_at + 1) % fs->queue_cap;
-			fs->queue_count--;
-		} else {
+	uint64_t began_ns = 0;
+	for (unsigned i = 0; i < max && fibers_waiting(fs); i++) {
+		struct link *l = fair_pop(&fs->ready);
+		struct fiber *f = l ? CONTAINER_OF(l, struct fiber, link) : next_start(fs);
+		if (!f)
 			return;
-		}
-		run(s, f);
+		uint64_t now_ns = s->backend->boot_ns(s->be);
+		began_ns = began_ns ? began_ns : now_ns;
+		run(s, f, now_ns);
+		if (now_ns - began_ns >= FIBERS_TURN_NS)
+			return; /* what has come meanwhile has a right to its turn */
 	}
 }
 
 /* ---- what a fiber may do ---- */
 
 struct fiber *fiber_self(void) { return shard_current ? shard_current->fibers.current : NULL; }
+
+fair_class_t fiber_class(void)
+{
+	const struct fiber *f = fiber_self();
+	return f ? f->class : 0;
+}
+
+void fiber_set_class(fair_class_t class)
+{
+	struct fibers *fs = &shard_current->fibers;
+	struct fiber *f = fs->current;
+	ASSERT(f && class < FAIR_CLASSES);
+	if (f->class == class)
+		return;
+	fair_class_t before = f->class;
+	f->class = class;
+	fs->admitted[class]++;
+	leave_class(fs, before);
+}
 
 void fiber_park(void)
 {
@@ -298,7 +389,7 @@ void fiber_wake(struct fiber *f)
 		return;
 	}
 	f->parked = false;
-	list_push_back(&shard_current->fibers.ready, &f->link);
+	fair_push(&shard_current->fibers.ready, f->class, &f->link);
 }
 
 void fiber_yield(void)
@@ -306,7 +397,7 @@ void fiber_yield(void)
 	struct fibers *fs = &shard_current->fibers;
 	struct fiber *f = fs->current;
 	ASSERT(f);
-	list_push_back(&fs->ready, &f->link);
+	fair_push(&fs->ready, f->class, &f->link);
 	to_loop(fs, f);
 }
 

@@ -7,6 +7,10 @@
  * a deadline of our own (disk, directory, Redis, offload), never for a client (DESIGN section 1).
  *
  * Between two waits nothing else runs on the shard: state checked before a wait must be checked again after it.
+ * A fiber has a class (core/base/fair.h): whoever it works for.  Fibers that are ready, and starts that wait for a stack, stand in one line a
+ * class, and the lines are served in turn; a class has at most FIBERS_PER_CLASS_MAX stacks.  Class 0, the house's own work, has no such
+ * bound.  While nobody waits none of it costs anything.
+ *
  * Stacks are FIBER_STACK_BYTES with a guard page below; sanitizers are told of every switch.
  */
 #ifndef PENFOLD_CORE_RUN_FIBER_H
@@ -16,14 +20,20 @@
 #include "core/base/list.h"
 
 #include "core/base/err.h"
+#include "core/base/fair.h"
 
 struct fiber;
 
 /* Starts fn(arg) on a stack of this shard's pool, soon (from the loop, not inside this call). With no free stack the start is queued,
- * first come first served, at most FIBER_QUEUE_MAX: ERR_BUSY above. `what` is a static string for the log and the debugger. */
+ * at most FIBER_QUEUE_MAX of all classes: ERR_BUSY above. Class 0. `what` is a static string for the log and the debugger. */
 enum err fiber_start(const char *what, void (*fn)(void *arg), void *arg);
 /* As fiber_start but runs fn at once up to its first wait when a stack is free and the caller is not itself a fiber. */
 enum err fiber_run(const char *what, void (*fn)(void *arg), void *arg);
+/* As fiber_run, for a class. It begins at once only if nothing of its class waits and this turn of the loop is young. */
+enum err fiber_run_for(fair_class_t whose, const char *what, void (*fn)(void *arg), void *arg);
+/* The calling fiber goes on in another class; it keeps its stack even where that class has its share. */
+void fiber_set_class(fair_class_t whose);
+fair_class_t fiber_class(void); /* of the calling fiber; 0 on the loop */
 
 /* The calling fiber, or NULL on the loop itself. */
 struct fiber *fiber_self(void);

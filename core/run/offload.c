@@ -19,6 +19,7 @@ struct job {
 	void (*fn)(void *arg);
 	void *arg;
 	unsigned shard;
+	fair_class_t class;
 	struct fiber *fiber;
 	bool begun; /* under the lock */
 	bool done, late;
@@ -27,7 +28,7 @@ struct job {
 struct offload {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
-	struct list queue;
+	struct fair queue; /* a line a class, as the fibers have that ask */
 	unsigned queued, queue_max;
 	bool closing;
 	unsigned threads;
@@ -46,7 +47,7 @@ static void *worker(void *arg)
 	struct offload *o = arg;
 	pthread_mutex_lock(&o->lock);
 	for (;;) {
-		struct link *l = list_pop_front(&o->queue);
+		struct link *l = fair_pop(&o->queue);
 		if (!l && o->closing)
 			break;
 		if (!l) {
@@ -71,7 +72,7 @@ struct offload *offload_open(unsigned threads, unsigned queue_max)
 	sigset_t all, before;
 	pthread_mutex_init(&o->lock, NULL);
 	pthread_cond_init(&o->work, NULL);
-	list_init(&o->queue);
+	fair_init(&o->queue);
 	o->queue_max = queue_max ? queue_max : OFFLOAD_QUEUE_DEFAULT;
 	threads = threads ? threads : OFFLOAD_THREADS_DEFAULT;
 	sigfillset(&all);
@@ -106,9 +107,10 @@ static bool enqueue(struct offload *o, struct job *j)
 {
 	bool room;
 	pthread_mutex_lock(&o->lock);
-	room = o->queued < o->queue_max;
+	/* half of the places for one class: the other half is for all others */
+	room = o->queued < o->queue_max && (!j->class || o->queue.line[j->class].count < max_u64(1, o->queue_max / 2));
 	if (room) {
-		list_push_back(&o->queue, &j->link);
+		fair_push(&o->queue, j->class, &j->link);
 		__atomic_store_n(&o->queued, o->queued + 1, __ATOMIC_RELAXED);
 		pthread_cond_signal(&o->work);
 	}
@@ -124,7 +126,7 @@ static void job_late(struct timer *t)
 	pthread_mutex_lock(&o->lock);
 	j->late = !j->begun;
 	if (j->late) {
-		link_remove(&j->link);
+		fair_remove(&o->queue, j->class, &j->link);
 		__atomic_store_n(&o->queued, o->queued - 1, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&o->lock);
@@ -152,7 +154,7 @@ static void run_by_backend(struct shard *s, struct job *j)
 enum err offload_call(void (*fn)(void *arg), void *arg, uint64_t wait_ms_max)
 {
 	struct shard *s = shard_current;
-	struct job j = { .post.run = job_returned, .fn = fn, .arg = arg, .shard = s->index, .fiber = fiber_self() };
+	struct job j = { .post.run = job_returned, .fn = fn, .arg = arg, .shard = s->index, .class = fiber_class(), .fiber = fiber_self() };
 	ASSERT(j.fiber);
 	link_init(&j.link);
 	if (s->backend->offload) {

@@ -92,7 +92,7 @@ static void deferred_run(struct list *list)
 static bool has_work(const struct shard *s)
 {
 	const struct fibers *fs = &s->fibers;
-	return !list_empty(&fs->ready) || !list_empty(&s->deferred) || !list_empty(&s->deferred_late) || (fs->queue_count && fs->running < FIBERS_PER_SHARD_MAX);
+	return fibers_waiting(fs) || !list_empty(&s->deferred) || !list_empty(&s->deferred_late);
 }
 
 static uint64_t sleep_ns(struct shard *s)

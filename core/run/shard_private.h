@@ -79,6 +79,8 @@ uint64_t wheel_next(struct wheel *w);                 /* when to look again; UIN
 /* ---- fibers ---- */
 
 struct fiber_start_entry {
+	struct link link;
+	fair_class_t class;
 	const char *what;
 	void (*fn)(void *arg);
 	void *arg;
@@ -87,10 +89,13 @@ struct fibers {
 	struct fiber *current;
 	struct fiber *free; /* newest first: its stack is warm */
 	struct fiber *all;
-	struct list ready;
+	struct fair ready;
 	uint32_t made, running, high_water;
-	struct fiber_start_entry *queue; /* a ring */
-	uint32_t queue_at, queue_count, queue_cap;
+	struct fair starts;                     /* wait for a stack */
+	struct list beyond[FAIR_CLASSES];       /* and for their class to have fewer */
+	uint32_t admitted[FAIR_CLASSES];        /* running, and in `starts` */
+	uint32_t queue_count;                   /* in both */
+	struct list entries_free;               /* struct fiber_start_entry, not in use */
 	/* the loop's own context while a fiber runs */
 	void *loop_sp;
 	void *loop_asan_fake, *loop_tsan;
@@ -100,6 +105,7 @@ struct fibers {
 void fibers_init(struct fibers *f);
 void fibers_release(struct fibers *f);
 void fibers_run(struct shard *s, unsigned max);
+bool fibers_waiting(const struct fibers *f); /* something could run now */
 
 /* ---- sends ---- */
 

@@ -11,10 +11,11 @@
 #include "core/base/metrics.h"
 #include "core/run/shard.h"
 #include "net/sasl.h"
+#include "tenancy/tenant_class.h"
 
 METRIC_COUNTER(logins_refused, "imap_logins_refused_total", "IMAP logins refused for a wrong name or password");
 
-static bool in_clear(const struct imap_session *p) { return !session_tls_version(&p->s); }
+static bool in_clear(const struct imap_session *p) { return !session_client_tls(&p->s); }
 
 static enum step not_in_the_clear(struct imap_session *p)
 {
@@ -49,6 +50,7 @@ static enum step tell(struct imap_session *p, struct slice name, const char *how
 	if (e != OK)
 		return refuse(p, name, how, e, repeated, failures);
 	p->subject = subject;
+	session_set_class(&p->s, tenant_class(subject->tenant_id));
 	unsigned shard = store_shard_of(subject->account_id);
 	if (shard == shard_index())
 		return imap_enter(p);

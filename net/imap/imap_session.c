@@ -6,6 +6,7 @@
 
 #include "core/base/log.h"
 #include "core/base/metrics.h"
+#include "tenancy/usage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,7 +74,9 @@ static enum step no_seat(struct imap_session *p, enum limit limit)
 	log_event(LOG_INFO, "imap.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
 		  LOG_STR("user", p->subject->name), LOG_Z("limit", limit_word(limit)));
 	imap_note(p, DECISION_REFUSED, limit_word(limit), p->subject->name, 0, 0);
+	usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
 	imap_leave(p);
+	session_class_of_peer(&p->s);
 	return imap_no(p, "LIMIT", limit == LIMIT_ACCOUNT ? "this account has too many sessions (limit account), please wait and try again"
 							  : "too many sessions (limit tenant), please wait and try again");
 }
@@ -89,11 +92,14 @@ enum step imap_enter(struct imap_session *p)
 		imap_note(p, DECISION_REFUSED, err_name(e), p->subject->name, 0, 0);
 		log_event(LOG_INFO, "imap.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", p->subject->name),
 			  LOG_ERR(e));
+		usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
 		imap_leave(p);
+		session_class_of_peer(&p->s);
 		return imap_fail(p, e);
 	}
 	p->state = IMAP_AUTHENTICATED;
 	session_entered(&p->s);
+	usage_add(p->subject->tenant_id, USAGE_SESSIONS, 1);
 	imap_note(p, DECISION_ACCEPTED, "login", p->subject->name, 0, 0);
 	session_set_idle(&p->s, imap_settings.idle_ms_max);
 	metric_inc(&logins);
@@ -118,8 +124,18 @@ void imap_leave_folder(struct imap_session *p)
 		p->state = IMAP_AUTHENTICATED;
 }
 
+/* What is still in the output is as good as sent, but for a client that breaks off. */
+static void charge_bytes(const struct imap_session *p)
+{
+	if (!p->subject || p->state == IMAP_NOT_AUTHENTICATED)
+		return;
+	usage_add(p->subject->tenant_id, USAGE_BYTES_IN, p->s.received_bytes);
+	usage_add(p->subject->tenant_id, USAGE_BYTES_OUT, p->s.reply.sent_bytes + p->s.reply.queued_bytes);
+}
+
 void imap_leave(struct imap_session *p)
 {
+	charge_bytes(p);
 	imap_idle_leave(p);
 	imap_leave_folder(p);
 	if (p->account)
@@ -206,11 +222,20 @@ static enum step timed_out(struct session *s)
 	return STEP_CLOSE;
 }
 
+static struct slice stop_words(const struct imap_session *p)
+{
+	if (session_withdrawn(&p->s)) /* RFC 5530: suspended, removed, another password */
+		return SLICE_LIT("* BYE [AUTHORIZATIONFAILED] this account may not be used here any more\r\n");
+	if (p->lost)
+		return SLICE_LIT("* BYE [UNAVAILABLE] the account has moved, please connect again\r\n");
+	return SLICE_LIT("* BYE the server is stopping, please connect again\r\n");
+}
+
 static enum step stop(struct session *s)
 {
 	const struct imap_session *p = imap_of(s);
 	if (!p->cmd || !p->cmd->resume) /* in the midst of an answer the words would be taken for a part of it */
-		reply_printf(&s->reply, "* BYE %s, please connect again\r\n", p->lost ? "[UNAVAILABLE] the account has moved" : "the server is stopping");
+		reply_put(&s->reply, stop_words(p));
 	return STEP_CLOSE;
 }
 
@@ -246,6 +271,7 @@ static void describe(const struct session *s, struct session_facts *out)
 	out->tenant_id = p->subject->tenant_id;
 	out->login = p->subject->name;
 	out->tenant = p->subject->tenant;
+	out->credential_version = p->subject->credential_version;
 }
 
 const struct proto imap_proto = {

@@ -11,6 +11,8 @@
 #include "core/base/log.h"
 #include "core/run/fiber.h"
 #include "net/fleet/owner.h"
+#include "tenancy/tenant_class.h"
+#include "tenancy/usage.h"
 
 #include <stdlib.h>
 
@@ -29,6 +31,7 @@ void lmtp_reset(struct lmtp_session *l)
 	l->answer = NULL;
 	l->size_declared = l->data_bytes = 0;
 	arena_reset(&l->s.arena);
+	session_class_of_peer(&l->s);
 }
 
 /* ---- LHLO ---- */
@@ -278,8 +281,10 @@ static const char *find_rcpt(struct lmtp_session *l, const struct lmtp_path *pat
 	if (e != OK)
 		return lmtp_words(e, OVER_QUOTA_TEMPORARY);
 	const char *refusal = account_refusal(l, *subject_out);
-	if (refusal)
+	if (refusal) {
+		usage_add((*subject_out)->tenant_id, USAGE_REFUSALS, 1);
 		subject_unref(*subject_out);
+	}
 	return refusal;
 }
 
@@ -333,6 +338,7 @@ static enum step rcpt_command(struct lmtp_session *l, struct slice args)
 		subject_unref(subject);
 		return refuse_rcpt(l, path.wire, "452 4.5.3 too many recipients");
 	}
+	session_set_class(&l->s, tenant_class(l->first_rcpt->subject->tenant_id)); /* of several tenants, the first's */
 	LMTP_SAY(l, "250 2.1.5 recipient taken");
 	return STEP_NEXT;
 }

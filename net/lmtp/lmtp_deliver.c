@@ -20,6 +20,7 @@
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
 #include "net/fleet/owner.h"
+#include "tenancy/usage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,6 +177,8 @@ static void note(struct lmtp_session *l, struct lmtp_rcpt *rcpt, const char *ref
 	rcpt->refusal = refusal;
 	*(refusal ? &l->refused : &l->delivered) += 1;
 	metric_inc(refusal ? &copies_refused : &copies_stored);
+	usage_add(rcpt->subject->tenant_id, refusal ? USAGE_REFUSALS : USAGE_DELIVERIES, 1);
+	usage_add(rcpt->subject->tenant_id, USAGE_BYTES_IN, bytes);
 	log_event(LOG_INFO, "lmtp.delivery", LOG_U64("session", l->s.id), LOG_STR("tenant", rcpt->subject->tenant), LOG_STR("id", l->id),
 		  LOG_STR("from", l->from), LOG_STR("rcpt", rcpt->wire), LOG_STR("user", rcpt->subject->name), LOG_U64("bytes", bytes),
 		  LOG_Z("result", refusal ? refusal : "stored"), LOG_U64("uid", uid));

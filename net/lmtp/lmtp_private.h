@@ -132,6 +132,7 @@ struct lmtp_task {
 	void (*done)(struct lmtp_task *t); /* here again; may be on the loop */
 	enum err err;                      /* OK, or ERR_BUSY: it did not run */
 	unsigned home, shard;
+	fair_class_t class; /* of the fiber that began it */
 	struct post post;
 	struct link link;
 };

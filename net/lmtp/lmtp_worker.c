@@ -19,7 +19,7 @@
 #include <stdlib.h>
 
 struct workers {
-	struct list tasks;
+	struct fair tasks;   /* a line for each tenant that has mail under way */
 	struct fiber *idle; /* the worker that waits for tasks */
 	uint32_t sessions, started, running;
 };
@@ -29,7 +29,7 @@ static struct workers *here(void)
 	struct workers *w = shard_local(SHARD_SLOT_LMTP);
 	if (!w) {
 		w = xcalloc(1, sizeof *w);
-		list_init(&w->tasks);
+		fair_init(&w->tasks);
 		shard_set_local(SHARD_SLOT_LMTP, w);
 	}
 	return w;
@@ -37,7 +37,7 @@ static struct workers *here(void)
 
 static void drop_if_unused(struct workers *w)
 {
-	if (w->sessions || w->started || !list_empty(&w->tasks))
+	if (w->sessions || w->started || !fair_empty(&w->tasks))
 		return;
 	shard_set_local(SHARD_SLOT_LMTP, NULL);
 	free(w);
@@ -82,10 +82,12 @@ static void work(void *arg)
 	struct workers *w = arg;
 	w->running++;
 	for (;;) {
-		struct link *l = list_pop_front(&w->tasks);
+		struct link *l = fair_pop(&w->tasks);
 		if (l) {
 			struct lmtp_task *t = CONTAINER_OF(l, struct lmtp_task, link);
+			fiber_set_class(t->class);
 			t->run(t);
+			fiber_set_class(0);
 			go_home(t); /* t may be gone */
 			fiber_breathe();
 		} else if (w->running > 1 || !w->sessions) {
@@ -118,13 +120,13 @@ static bool stacks_to_spare(void)
 static void add(struct lmtp_task *t)
 {
 	struct workers *w = here();
-	list_push_back(&w->tasks, &t->link);
+	fair_push(&w->tasks, t->class, &t->link);
 	if (w->idle) {
 		wake_idle(w);
 	} else if (!w->started) {
 		if (start_worker(w))
 			return;
-		link_remove(&t->link);
+		fair_remove(&w->tasks, t->class, &t->link);
 		t->err = ERR_BUSY;
 		drop_if_unused(w);
 		go_home(t);
@@ -139,6 +141,7 @@ void lmtp_task_begin(struct lmtp_task *t, unsigned shard)
 {
 	t->err = OK;
 	t->home = shard_index();
+	t->class = fiber_class();
 	t->shard = shard;
 	if (shard == t->home) {
 		add(t);

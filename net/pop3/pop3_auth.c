@@ -12,12 +12,13 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/shard.h"
+#include "tenancy/tenant_class.h"
 
 #include <stdlib.h>
 
 METRIC_COUNTER(logins_refused, "pop3_logins_refused_total", "POP3 logins refused for a wrong name or password");
 
-static bool in_clear(const struct pop3_session *p) { return !session_tls_version(&p->s); }
+static bool in_clear(const struct pop3_session *p) { return !session_client_tls(&p->s); }
 
 /* Said before a password is asked for: what a client sends in the clear is known to others. */
 static enum step not_in_the_clear(struct pop3_session *p)
@@ -54,6 +55,7 @@ static enum step tell(struct pop3_session *p, struct slice name, const char *how
 		return next;
 	}
 	p->subject = subject;
+	session_set_class(&p->s, tenant_class(subject->tenant_id));
 	unsigned shard = store_shard_of(subject->account_id);
 	if (shard == shard_index())
 		return pop3_enter(p);

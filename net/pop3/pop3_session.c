@@ -10,6 +10,7 @@
 #include "net/fleet/owner.h"
 #include "net/peer/carry.h"
 #include "storage/folder.h"
+#include "tenancy/usage.h"
 
 #include <stdlib.h>
 
@@ -117,7 +118,9 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 		  LOG_STR("user", p->subject->name), LOG_Z("why", too_soon ? "login-delay" : err_name(e)));
 	if (e == ERR_IN_USE)
 		metric_inc(&in_use);
+	usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
 	pop3_leave(p);
+	session_class_of_peer(&p->s);
 	if (too_soon)
 		pop3_say(p, POP3_W_LOGIN_DELAY, delay_s, 0);
 	else
@@ -133,7 +136,9 @@ static enum step no_seat(struct pop3_session *p, enum limit limit)
 	log_event(LOG_INFO, "pop3.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
 		  LOG_STR("user", p->subject->name), LOG_Z("limit", limit_word(limit)));
 	pop3_note(p, DECISION_REFUSED, limit_word(limit), p->name, p->subject->name, 0, 0);
+	usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
 	pop3_leave(p);
+	session_class_of_peer(&p->s);
 	pop3_word(p, limit == LIMIT_ACCOUNT ? POP3_W_SESSIONS_ACCOUNT : POP3_W_SESSIONS_TENANT);
 	return refused(p);
 }
@@ -160,6 +165,7 @@ enum step pop3_enter(struct pop3_session *p)
 	p->state = POP3_TRANSACTION;
 	session_entered(&p->s);
 	pop3_note(p, DECISION_ACCEPTED, "login", p->name, p->subject->name, 0, 0);
+	usage_add(p->subject->tenant_id, USAGE_SESSIONS, 1);
 	session_set_idle(&p->s, pop3_settings.idle_ms_max);
 	p->name = slice_of(NULL, 0);
 	arena_release(&p->s.arena); /* a parked session is its struct */
@@ -170,9 +176,19 @@ enum step pop3_enter(struct pop3_session *p)
 	return STEP_NEXT;
 }
 
+/* What is still in the output is as good as sent, but for a client that breaks off. */
+static void charge_bytes(const struct pop3_session *p)
+{
+	if (!p->subject || p->state == POP3_AUTHORIZATION)
+		return;
+	usage_add(p->subject->tenant_id, USAGE_BYTES_IN, p->s.received_bytes);
+	usage_add(p->subject->tenant_id, USAGE_BYTES_OUT, p->s.reply.sent_bytes + p->s.reply.queued_bytes);
+}
+
 void pop3_leave(struct pop3_session *p)
 {
 	pop3_exchange_drop(p);
+	charge_bytes(p);
 	pop3_send_drop(p);
 	pop3_xmit_drop(p);
 	if (p->view)
@@ -384,7 +400,7 @@ static enum step stop(struct session *s)
 {
 	struct pop3_session *p = pop3_of(s);
 	if (p->cursor == POP3_NOTHING || p->cursor == POP3_PROVING) /* in the midst of a listing the words would be taken for a line of it */
-		pop3_word(p, POP3_W_STOPPING);
+		pop3_word(p, session_withdrawn(s) ? POP3_W_WITHDRAWN : POP3_W_STOPPING);
 	return STEP_CLOSE;
 }
 
@@ -408,6 +424,7 @@ static void describe(const struct session *s, struct session_facts *out)
 		return;
 	out->account_id = p->subject->account_id;
 	out->tenant_id = p->subject->tenant_id;
+	out->credential_version = p->subject->credential_version;
 	out->login = p->subject->name;
 	out->tenant = p->subject->tenant;
 }

@@ -71,6 +71,7 @@ static const struct phrase phrases[] = {
 	[POP3_W_NEEDS_UTF8] = { "-ERR [UTF8] ", { "this message needs UTF8 mode", "diese Nachricht braucht den UTF8-Modus" } },
 	[POP3_W_TOO_BIG] = { BAD, { "that does not fit a line", "das passt in keine Zeile" } },
 	[POP3_W_STOPPING] = { TEMP, { "server stops, please wait and try again", "Server hält an, bitte später wieder versuchen" } },
+	[POP3_W_WITHDRAWN] = { "-ERR [AUTH] ", { "this account may not be used any more, nothing was deleted", "dieses Konto darf nicht mehr benutzt werden, nichts wurde gelöscht" } },
 	[POP3_W_NOT_DELETED] = { TEMP, { "messages could not be deleted, please wait and try again",
 					 "Nachrichten ließen sich nicht löschen, bitte später wieder versuchen" } },
 	[POP3_W_LOST] = { "-ERR [IN-USE] ", { "the maildrop has passed to another session, nothing was deleted",

@@ -9,6 +9,7 @@
 #include "net/roster.h"
 #include "net/server/drain.h"
 #include "tenancy/maildrop_lock.h"
+#include "tenancy/usage.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -285,6 +286,15 @@ static json_t *verb_stats(const struct admin_asker *who, json_t *request)
 	return admin_stats();
 }
 
+/* What was counted up to now goes to the file, where the asker reads it. */
+static json_t *verb_usage(const struct admin_asker *who, json_t *request)
+{
+	(void)who;
+	(void)request;
+	enum err e = usage_flush();
+	return e == OK ? json_pack("{s:b}", "written", 1) : refuse("temporary", "the figures could not be written to usage.db");
+}
+
 /* ---- which ---- */
 
 static const struct {
@@ -297,6 +307,7 @@ static const struct {
 	{ "lock break", true, verb_lock_break }, { "drain", true, verb_drain },
 	{ "drain status", false, verb_drain_status }, { "undrain", true, verb_undrain },
 	{ "node list", false, verb_node_list },
+	{ "usage", false, verb_usage },
 };
 
 static json_t *answer_verb(const struct admin_asker *who, json_t *request)

@@ -180,10 +180,11 @@ const struct verb tenant_verbs[] = {
 	  "  trusted_networks      no delay behind failed logins from there: \"192.0.2.0/24 2001:db8::/48\", or none\n"
 	  "  plaintext_login       no: nobody logs in without TLS, not even from this machine; yes: as the listener says\n"
 	  "  deletion              expunge: what POP3 deletes is gone; trash: it goes to the folder Trash\n"
+	  "  end_on_password_change  yes: an account's open sessions end when its password changes\n"
 	  "All of the changes are made or none. A running server sees them within a second.",
 	  cmd_tenant_set },
 	{ "tenant suspend", "NAME", "nobody of it logs in and mail for it is refused, until it is resumed",
-	  "A running server sees it within a second. Sessions that are open stay open.", cmd_tenant_suspend },
+	  "A running server sees it within a second. Open sessions end, POP3 without update.", cmd_tenant_suspend },
 	{ "tenant resume", "NAME", "take a suspension back", NULL, cmd_tenant_resume },
 	{ NULL, NULL, NULL, NULL, NULL }
 };

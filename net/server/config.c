@@ -328,7 +328,7 @@ static const struct key keys[] = {
 	N(directory, ask_ms_max, 5000, 10, 60000),
 	B(auth, cache_bytes_max, MIB(32), 0, MIB(1 << 16)),
 	N(auth, cache_ttl_s, 600, 1, 900),
-	N(auth, hash_queue_max, 256, 1, 1 << 20),
+	N(auth, hash_queue_max, 512, 1, 1 << 20),
 	N(auth, hash_wait_ms_max, 10000, 10, 60000),
 	N(oauth, leeway_s, 60, 0, 3600),
 	N(expire, day_s, EXPIRE_DAY_S, 1, EXPIRE_DAY_S),

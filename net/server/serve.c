@@ -21,6 +21,7 @@
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
 #include "net/server/tls_watch.h"
+#include "net/server/withdraw.h"
 #include "storage/store.h"
 #include "net/tls.h"
 #include "net/tls_filter.h"
@@ -29,6 +30,7 @@
 #include "tenancy/limit.h"
 #include "tenancy/maildrop_lock.h"
 #include "tenancy/source.h"
+#include "tenancy/usage.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -419,6 +421,8 @@ static enum err shard_begin(void *arg, unsigned index)
 		probe_start();
 		purge_start();
 		expire_start();
+		withdraw_start();
+		usage_start();
 		tls_watch_start();
 	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
@@ -432,6 +436,8 @@ static void shard_end(void *arg, unsigned index)
 	struct server *server = arg;
 	(void)index;
 	probe_stop();
+	withdraw_stop();
+	usage_stop();
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
 	tls_watch_stop();
@@ -532,7 +538,10 @@ static enum err serve_locked(struct server *server, unsigned shards)
 		source_open_process(c->limits.cache_bytes_max);
 		e = sasl_gssapi_open(&gssapi);
 		if (e == OK)
+			e = usage_open(c->data, shards);
+		if (e == OK)
 			e = serve_shards(server, shards);
+		usage_close();
 		sasl_gssapi_close();
 		source_close_process();
 		auth_close();

@@ -4,7 +4,7 @@
  * all at once, so that a protocol's handlers can be driven in process by unit tests and fuzz targets.
  *
  * To be included by exactly one file of a program; it defines the functions of the faces net/session.h, net/reply.h,
- * storage/store.h, tenancy/(directory, auth, maildrop_lock).h and the few of core/run that the protocols call, so that the
+ * storage/store.h, tenancy/(directory, auth, maildrop_lock, usage).h and the few of core/run that the protocols call, so that the
  * linker takes none of them from the libraries.  Lines are cut by the real net/frame.c.
  *
  * What it keeps honest: a message source is counted until it is closed, a range is released only when "sent"
@@ -31,6 +31,7 @@
 #include "tenancy/maildrop_lock.h"
 #include "net/fleet/owner.h"
 #include "tenancy/source.h"
+#include "tenancy/usage.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -83,9 +84,10 @@ static struct fake_house {
 	const char *certificate; /* the name in the client's */
 	bool exporter; /* there is TLS 1.3, with a channel binding of 32 times 7 */
 	bool tls, tls_offered, clear_refused; /* of the one session there is */
-	bool dying, peer_gone, killed, dots_unknown, in_memory, apop, bearer;
+	bool dying, withdrawn, peer_gone, killed, dots_unknown, in_memory, apop, bearer;
 	int moved_to;
 	struct directory_extremes extremes;
+	uint64_t used[USAGE_COUNTERS]; /* of all tenants together */
 	uint8_t xtnd;
 	uint32_t login_delay_s, many; /* many: views pretend to hold so many messages, all like the first */
 	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
@@ -188,6 +190,10 @@ void session_move_to(struct session *s, unsigned shard)
 }
 bool session_dying(const struct session *s) { return (void)s, fake.dying; }
 bool session_peer_alive(struct session *s) { return (void)s, !fake.peer_gone; }
+void usage_add(uint64_t tenant_id, enum usage_counter counter, uint64_t n) { (void)tenant_id, fake.used[counter] += n; }
+void session_set_class(struct session *s, fair_class_t class) { (void)s, (void)class; }
+void session_class_of_peer(struct session *s) { (void)s; }
+bool session_withdrawn(const struct session *s) { return (void)s, fake.withdrawn; }
 void session_kill(struct session *s, enum session_end how)
 {
 	(void)s, (void)how;
@@ -621,6 +627,7 @@ void seats_give(const struct subject *subject, bool shared)
 	fake.seats--;
 }
 enum err auth_in_clear(struct slice login) { return (void)login, fake.wants_tls ? ERR_DENIED : OK; }
+enum err auth_in_turn(void (*job)(void *), void *arg) { return job(arg), OK; }
 enum err auth_password(const struct auth_request *request, struct slice password, struct subject **out)
 {
 	const struct fake_person *p = fake_find(request->login);

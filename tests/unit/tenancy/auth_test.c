@@ -353,6 +353,49 @@ FIBER_TEST(a_full_queue_sheds)
 	end();
 }
 
+static unsigned place;
+static void honest(void *arg)
+{
+	(void)arg;
+	assert_string_equal(try_login("mona@plain.example", "pass word"), "mona@plain.example");
+	place = ended + 1; /* it may be the first */
+}
+
+/* Sixty guesses at one tenant stand in its line; the other tenant's user, who came last, is served second or third. */
+FIBER_TEST(tenants_have_their_turns_at_a_hash)
+{
+	begin((struct auth_config){ .hash_queue_max = 1000, .hash_parallel_max = 1 });
+	set("plain", SET_PASSWORD_SCHEME, "SHA512-CRYPT");
+	add("mona@plain.example", "SHA512-CRYPT", "pass word");
+	fiber_sleep(300); /* the change is seen */
+	ended = place = 0;
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(fiber_start("guess", guess, wrong), OK);
+	assert_int_equal(fiber_start("honest", honest, NULL), OK);
+	while (ended < 60 || !place)
+		fiber_sleep(1);
+	assert_true(place > 0 && place < 10);
+	end();
+}
+
+/* The last quarter of the places is not for who has most of them. */
+FIBER_TEST(a_flooded_queue_has_a_place_for_others)
+{
+	begin((struct auth_config){ .hash_queue_max = 100, .hash_parallel_max = 1 });
+	add("mona@plain.example", "SHA512-CRYPT", "pass word");
+	fiber_sleep(300);
+	ended = busy = refused = place = 0;
+	for (unsigned i = 0; i < 150; i++)
+		assert_int_equal(fiber_start("guess", guess, wrong), OK);
+	while (!busy)
+		fiber_yield();
+	assert_in_range(stats().waiting, 60, 75); /* few have hashed to the end meanwhile */
+	assert_int_equal(fiber_run_for(7, "honest", honest, NULL), OK);
+	while (ended < 150 || !place)
+		fiber_sleep(1);
+	end();
+}
+
 FIBER_TEST(who_waits_too_long_goes)
 {
 	begin((struct auth_config){ .hash_queue_max = 1000, .hash_wait_ms_max = 20, .hash_parallel_max = 1 });
@@ -814,6 +857,8 @@ int main(void)
 		cmocka_unit_test(they_are_forgotten_in_time),
 		cmocka_unit_test(apop),
 		cmocka_unit_test(a_full_queue_sheds),
+		cmocka_unit_test(tenants_have_their_turns_at_a_hash),
+		cmocka_unit_test(a_flooded_queue_has_a_place_for_others),
 		cmocka_unit_test(who_waits_too_long_goes),
 		cmocka_unit_test(unknown_names_take_as_long),
 		cmocka_unit_test(a_warm_login_is_cheap),

@@ -201,7 +201,7 @@ FIBER_TEST(an_older_file_is_brought_up_to_date)
 	    "ALTER TABLE accounts DROP COLUMN master; ALTER TABLE accounts DROP COLUMN source;"
 	    " ALTER TABLE tenants DROP COLUMN sessions_max; ALTER TABLE tenants DROP COLUMN account_sessions_max;"
 	    " ALTER TABLE tenants DROP COLUMN guess_delay_max_s; ALTER TABLE tenants DROP COLUMN trusted_networks;"
-	    "ALTER TABLE tenants DROP COLUMN plaintext_login; ALTER TABLE tenants DROP COLUMN deletion; PRAGMA user_version = 1");
+	    "ALTER TABLE tenants DROP COLUMN plaintext_login; ALTER TABLE tenants DROP COLUMN deletion; ALTER TABLE tenants DROP COLUMN end_on_password_change; PRAGMA user_version = 1");
 	assert_int_equal(manage_open(data, &m, why), OK);
 	struct manage_new_host host = { .name = S("new.example.net"), .tenant = S("demo"), .mode = SDPS_MAILDROP };
 	made(manage_host_add(m, &host), m);
@@ -305,6 +305,28 @@ FIBER_TEST(credential_version_follows_every_change)
 		version = s->credential_version;
 		subject_unref(s);
 	}
+	close_directory();
+}
+
+/* As the file has it now, whatever the cache says. */
+FIBER_TEST(accounts_asked_for_by_id)
+{
+	struct subject *s;
+	sample();
+	open_directory(MIB(1));
+	assert_int_equal(directory_rcpt(S("anna@demo.example"), &s), OK);
+	struct standing two[2] = { { .account_id = s->account_id }, { .account_id = 999999 } };
+	assert_int_equal(directory_standings(two, 2), OK);
+	assert_true(two[0].found && !two[0].suspended && two[0].pop3 && two[0].imap && !two[0].end_on_password_change);
+	assert_int_equal(two[0].credential_version, s->credential_version);
+	assert_false(two[1].found);
+	sql("UPDATE tenants SET suspended = 1, imap = 0, end_on_password_change = 1");
+	assert_int_equal(directory_standings(two, 2), OK);
+	assert_true(two[0].found && two[0].suspended && two[0].pop3 && !two[0].imap && two[0].end_on_password_change);
+	sql("UPDATE tenants SET suspended = 0; UPDATE accounts SET suspended = 1, imap = 1");
+	assert_int_equal(directory_standings(two, 1), OK);
+	assert_true(two[0].suspended && two[0].imap);
+	subject_unref(s);
 	close_directory();
 }
 
@@ -488,6 +510,7 @@ int main(void)
 		cmocka_unit_test(a_change_is_seen_within_a_second),
 		cmocka_unit_test(extremes_of_all_tenants),
 		cmocka_unit_test(an_older_file_is_brought_up_to_date), cmocka_unit_test(hosts_take_their_mail), cmocka_unit_test(credential_version_follows_every_change),
+		cmocka_unit_test(accounts_asked_for_by_id),
 		cmocka_unit_test(stale_answers_serve_when_it_fails),
 		cmocka_unit_test(one_query_for_many_askers),
 		cmocka_unit_test(bytes_are_bounded),

@@ -117,6 +117,95 @@ FIBER_TEST(starts_queue_when_no_stack_is_left)
 	assert_int_equal(st.high_water, FIBERS_PER_SHARD_MAX);
 }
 
+/* ---- classes ---- */
+
+static bool over;
+static unsigned turns[3];
+static void take_turns(void *arg)
+{
+	unsigned *mine = arg;
+	while (!over) {
+		++*mine;
+		fiber_yield();
+	}
+	ended++;
+}
+
+/* A hundred against one: the hundred get half of the turns, not a hundred times as many. */
+FIBER_TEST(classes_take_turns)
+{
+	enum { MANY = 100, TURNS = 500 };
+	over = false;
+	ended = 0;
+	memset(turns, 0, sizeof(turns));
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(fiber_run_for(5, "many", take_turns, &turns[0]), OK);
+	assert_int_equal(fiber_run_for(6, "one", take_turns, &turns[1]), OK);
+	while (turns[1] < TURNS)
+		fiber_sleep(1);
+	over = true;
+	assert_true(turns[0] <= turns[1] + MANY && turns[0] + MANY >= turns[1]);
+	while (ended < MANY + 1)
+		fiber_sleep(1);
+}
+
+FIBER_TEST(a_class_has_a_share_of_the_stacks)
+{
+	enum { MANY = 3 * FIBERS_PER_CLASS_MAX };
+	struct fiber_stats st;
+	waitq_init(&queue);
+	ended = 0;
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(fiber_run_for(5, "many", park_until, &queue), OK);
+	fiber_yield();
+	fiber_stats(&st);
+	assert_int_equal(st.running, 1 + FIBERS_PER_CLASS_MAX);
+	assert_int_equal(st.queued, MANY - FIBERS_PER_CLASS_MAX);
+	turns[2] = 0;
+	over = true; /* it ends at once */
+	assert_int_equal(fiber_run_for(6, "other", take_turns, &turns[2]), OK);
+	fiber_yield();
+	assert_int_equal(ended, 1);
+	fiber_set_class(5); /* one more of it, although it has all it may */
+	assert_int_equal(fiber_class(), 5);
+	fiber_set_class(0);
+	while (ended < MANY + 1) {
+		waitq_wake_all(&queue);
+		fiber_sleep(1);
+		fiber_stats(&st);
+		assert_true(st.running <= 1 + FIBERS_PER_CLASS_MAX);
+	}
+	fiber_stats(&st);
+	assert_true(st.running == 1 && st.queued == 0);
+}
+
+static char order[FIBERS_PER_SHARD_MAX + 64];
+static void note_order(void *arg) { order[ended++] = *(const char *)arg; }
+
+/* No stack is left; a class with many starts waiting and one with a single one, which came last. */
+FIBER_TEST(starts_take_turns)
+{
+	static char many[] = "m", one[] = "1";
+	unsigned parked = 0;
+	struct fiber_stats st;
+	waitq_init(&queue);
+	ended = 0;
+	for (fiber_stats(&st); st.running < FIBERS_PER_SHARD_MAX; fiber_stats(&st), parked++)
+		assert_int_equal(fiber_start("park", park_until, &queue), OK);
+	fiber_yield();
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(fiber_run_for(5, "many", note_order, many), OK);
+	assert_int_equal(fiber_run_for(6, "one", note_order, one), OK);
+	waitq_wake_one(&queue);
+	while (ended < 22)
+		fiber_sleep(1);
+	assert_true(memchr(order, '1', 4) != NULL); /* one of them is the end of who was parked */
+	while (ended < (int)parked + 21) {
+		waitq_wake_all(&queue);
+		fiber_sleep(1);
+	}
+}
+
 static unsigned deep(volatile char *above, unsigned levels)
 {
 	volatile char here[1024];
@@ -233,6 +322,9 @@ int main(void)
 		cmocka_unit_test(waits_end_at_their_deadline),
 		cmocka_unit_test(a_wake_that_came_before_is_not_lost),
 		cmocka_unit_test(starts_queue_when_no_stack_is_left),
+		cmocka_unit_test(classes_take_turns),
+		cmocka_unit_test(a_class_has_a_share_of_the_stacks),
+		cmocka_unit_test(starts_take_turns),
 		cmocka_unit_test(stacks_keep_what_is_on_them),
 		cmocka_unit_test(breathing_lets_others_run_after_the_slice),
 		cmocka_unit_test(run_from_the_loop_is_at_once),

@@ -132,6 +132,11 @@ struct slice sasl_login(const struct sasl *x)
 	return x->login;
 }
 
+struct slice sasl_authzid(const struct sasl *x)
+{
+	return x->authzid;
+}
+
 struct sasl_peer sasl_peer_of(const struct session *s, enum auth_protocol protocol)
 {
 	struct sasl_peer peer = { .protocol = protocol, .address = session_peer_address(s), .in_clear = !session_client_tls(s) };
@@ -178,8 +183,15 @@ enum err sasl_saslname(struct sasl *x, struct slice text, struct slice *name_out
 	return len && sasl_keep(x, slice_of(name, len), name_out) ? OK : ERR_SYNTAX;
 }
 
+static enum err given(struct sasl *x, struct slice password, struct slice *password_out)
+{
+	x->has_password = true;
+	*password_out = password;
+	return OK;
+}
+
 /* authzid NUL authcid NUL password */
-static enum err plain(struct sasl *x, const struct sasl_peer *peer, struct slice message)
+static enum err plain(struct sasl *x, struct slice message, struct slice *password_out)
 {
 	size_t first = slice_find(message, '\0');
 	if (first == SIZE_MAX)
@@ -193,11 +205,10 @@ static enum err plain(struct sasl *x, const struct sasl_peer *peer, struct slice
 		return ERR_SYNTAX;
 	if (!sasl_keep(x, slice_upto(rest, second), &x->login) || !sasl_keep(x, slice_upto(message, first), &x->authzid))
 		return ERR_LIMIT;
-	struct auth_request request = sasl_request(x, peer);
-	return auth_password(&request, password, &x->subject);
+	return given(x, password, password_out);
 }
 
-static enum err login(struct sasl *x, const struct sasl_peer *peer, struct slice message, struct slice *challenge_out)
+static enum err login(struct sasl *x, struct slice message, struct slice *challenge_out)
 {
 	if (x->at == 0) {
 		if (!message.len || slice_find(message, '\0') != SIZE_MAX)
@@ -208,8 +219,7 @@ static enum err login(struct sasl *x, const struct sasl_peer *peer, struct slice
 		*challenge_out = SLICE_LIT("Password:");
 		return ERR_AGAIN;
 	}
-	struct auth_request request = sasl_request(x, peer);
-	return auth_password(&request, message, &x->subject);
+	return given(x, message, challenge_out);
 }
 
 static enum err cram_md5(struct sasl *x, const struct sasl_peer *peer, struct slice message)
@@ -263,14 +273,14 @@ enum err sasl_first(struct sasl *x, struct arena *command, struct slice *challen
 	return sasl_encode(command, challenge, challenge_out) ? OK : ERR_LIMIT;
 }
 
-/* OK: proved; ERR_AGAIN: a challenge is to be sent. */
+/* OK: proved, or has_password; ERR_AGAIN: a challenge is to be sent. */
 static enum err take(struct sasl *x, const struct sasl_peer *peer, struct arena *command, struct slice message, struct slice *challenge_out)
 {
 	switch ((enum sasl_mechanism)x->mechanism) {
 	case SASL_PLAIN:
-		return plain(x, peer, message);
+		return plain(x, message, challenge_out);
 	case SASL_LOGIN:
-		return login(x, peer, message, challenge_out);
+		return login(x, message, challenge_out);
 	case SASL_CRAM_MD5:
 		return cram_md5(x, peer, message);
 	case SASL_SCRAM_SHA_1:
@@ -321,6 +331,10 @@ enum sasl_outcome sasl_step(struct sasl *x, const struct sasl_peer *peer, struct
 		*why_out = ERR_TEMP;
 	if (*why_out != OK)
 		return SASL_FAILED;
+	if (x->has_password) {
+		*challenge_out = challenge;
+		return SASL_PASSWORD;
+	}
 	*subject_out = x->subject;
 	x->subject = NULL;
 	return SASL_DONE;

@@ -56,6 +56,7 @@ struct sasl_peer sasl_peer_of(const struct session *s, enum auth_protocol protoc
 enum sasl_outcome {
 	SASL_CONTINUE, /* the challenge is to be sent */
 	SASL_DONE,     /* the subject is given: the caller's to unref */
+	SASL_PASSWORD, /* PLAIN, LOGIN: what was to be a challenge is a password, for sasl_login() and sasl_authzid(): the caller proves it */
 	SASL_FAILED    /* *why_out: ERR_CLOSED cancelled by the client, ERR_SYNTAX not base64 or not what the mechanism wants, else auth.h's */
 };
 
@@ -78,6 +79,7 @@ struct sasl *sasl_begin(struct arena *arena, enum sasl_mechanism m); /* NULL: th
 void sasl_end(struct sasl *x);                                      /* NULL is harmless */
 /* The login it is about, as far as it is known; for the log. */
 struct slice sasl_login(const struct sasl *x);
+struct slice sasl_authzid(const struct sasl *x);
 
 /* The first challenge, in base64. Now. */
 enum err sasl_first(struct sasl *x, struct arena *command, struct slice *challenge_out);

@@ -12,6 +12,7 @@ struct sasl {
 	uint8_t mechanism, at;   /* at: which message comes next */
 	uint8_t binding;         /* enum sasl_binding_kind, with -PLUS */
 	bool refused;            /* the client is being told; then it fails */
+	bool has_password;       /* SASL_PASSWORD comes of it */
 	struct slice login, authzid;
 	struct slice server_first; /* CRAM-MD5's challenge, SCRAM's first message */
 	struct slice gs2, client_first, nonce; /* SCRAM; client_first is the bare one */

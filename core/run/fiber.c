@@ -219,12 +219,12 @@ static enum err queue_push(struct fibers *fs, const struct fiber_start_entry *e)
 	*kept = *e;
 	link_init(&kept->link);
 	fs->queue_count++;
-	if (!has_room(fs, e->class)) {
-		list_push_back(&fs->beyond[e->class], &kept->link);
+	if (!has_room(fs, e->whose)) {
+		list_push_back(&fs->beyond[e->whose], &kept->link);
 		return OK;
 	}
-	fs->admitted[e->class]++;
-	fair_push(&fs->starts, e->class, &kept->link);
+	fs->admitted[e->whose]++;
+	fair_push(&fs->starts, e->whose, &kept->link);
 	return OK;
 }
 
@@ -261,16 +261,16 @@ static void start(struct fiber *f, const struct fiber_start_entry *e)
 	f->what = e->what;
 	f->fn = e->fn;
 	f->arg = e->arg;
-	f->class = e->class;
+	f->class = e->whose;
 }
 
 /* A stack for a start that need not wait for one. */
 static struct fiber *begin(struct fibers *fs, const struct fiber_start_entry *e)
 {
-	struct fiber *f = fair_empty(&fs->starts) && has_room(fs, e->class) ? take_fiber(fs) : NULL;
+	struct fiber *f = fair_empty(&fs->starts) && has_room(fs, e->whose) ? take_fiber(fs) : NULL;
 	if (!f)
 		return NULL;
-	fs->admitted[e->class]++;
+	fs->admitted[e->whose]++;
 	start(f, e);
 	return f;
 }
@@ -299,7 +299,7 @@ static bool may_jump(const struct shard *s, fair_class_t class, uint64_t now_ns)
 enum err fiber_run_for(fair_class_t class, const char *what, void (*fn)(void *arg), void *arg)
 {
 	struct shard *s = shard_current;
-	struct fiber_start_entry e = { .class = class, .what = what, .fn = fn, .arg = arg };
+	struct fiber_start_entry e = { .whose = class, .what = what, .fn = fn, .arg = arg };
 	uint64_t now_ns = s->backend->boot_ns(s->be);
 	struct fiber *f = may_jump(s, class, now_ns) ? begin(&s->fibers, &e) : NULL;
 	if (!f)

@@ -80,7 +80,7 @@ uint64_t wheel_next(struct wheel *w);                 /* when to look again; UIN
 
 struct fiber_start_entry {
 	struct link link;
-	fair_class_t class;
+	fair_class_t whose;
 	const char *what;
 	void (*fn)(void *arg);
 	void *arg;

@@ -2,7 +2,7 @@
 /*
  * imap_cmd_login.c - LOGIN and AUTHENTICATE (RFC 9051 sections 6.2.2 and 6.2.3), with an initial response (RFC 4959).
  *
- * The exchanges are net/sasl.h's; one under way belongs to its command.  All end in tell(), once guard.h lets them: a right proof takes the session to the account's shard (imap_enter), a wrong one is counted and answered in the
+ * The exchanges are net/sasl.h's; one under way belongs to its command.  All are an attempt (net/attempt.h) and end in tell(): a right proof takes the session to the account's shard (imap_enter), a wrong one is counted and answered in the
  * same words whatever was wrong (invariant 11).  A fault of ours is not counted.
  */
 #include "net/imap/imap_private.h"
@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/shard.h"
+#include "net/attempt.h"
 #include "net/sasl.h"
 #include "tenancy/tenant_class.h"
 
@@ -22,17 +23,18 @@ static enum step not_in_the_clear(struct imap_session *p)
 	return imap_no(p, "PRIVACYREQUIRED", session_tls_offered(&p->s) ? "STARTTLS first" : "not without TLS");
 }
 
-/* ---- proof decided ---- */
+/* ---- the outcome ---- */
 
-static enum step refuse(struct imap_session *p, struct slice name, const char *how, enum err e, bool repeated, uint32_t failures)
+static enum step refuse(struct imap_session *p, const struct attempt *a)
 {
-	const char *reason = e == ERR_AUTH ? repeated ? "wrong-password-repeated" : "wrong-password" : err_name(e);
-	log_event(LOG_INFO, "imap.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
-		  LOG_ERR(e), LOG_Z("reason", reason), LOG_U64("failures", failures));
-	imap_note(p, DECISION_REFUSED, reason, name, 0, failures);
+	enum err e = a->outcome;
+	const char *reason = e == ERR_AUTH ? a->pass.repeated ? "wrong-password-repeated" : "wrong-password" : err_name(e);
+	log_event(LOG_INFO, "imap.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", a->name), LOG_Z("how", a->how),
+		  LOG_ERR(e), LOG_Z("reason", reason), LOG_U64("failures", a->failures));
+	imap_note(p, DECISION_REFUSED, reason, a->name, 0, a->failures);
 	if (e == ERR_AUTH || e == ERR_DENIED)
 		metric_inc(&logins_refused);
-	if (e == ERR_DENIED && in_clear(p) && auth_in_clear(name) == ERR_DENIED)
+	if (e == ERR_DENIED && in_clear(p) && auth_in_clear(a->name) == ERR_DENIED)
 		return not_in_the_clear(p);
 	if (e == ERR_DENIED)
 		return imap_no(p, "AUTHORIZATIONFAILED", "this account may not log in here");
@@ -44,115 +46,68 @@ static enum step refuse(struct imap_session *p, struct slice name, const char *h
 	return imap_fail(p, e);
 }
 
-/* The outcome is decided, counted, and may be told. */
-static enum step tell(struct imap_session *p, struct slice name, const char *how, enum err e, struct subject *subject, bool repeated, uint32_t failures)
+/* The outcome may be told. */
+static enum step tell(struct imap_session *p, struct attempt *a)
 {
-	if (e != OK)
-		return refuse(p, name, how, e, repeated, failures);
-	p->subject = subject;
-	session_set_class(&p->s, tenant_class(subject->tenant_id));
-	unsigned shard = store_shard_of(subject->account_id);
+	if (a->outcome != OK)
+		return refuse(p, a);
+	p->subject = a->subject;
+	a->subject = NULL;
+	session_set_class(&p->s, tenant_class(p->subject->tenant_id));
+	unsigned shard = store_shard_of(p->subject->account_id);
 	if (shard == shard_index())
 		return imap_enter(p);
 	session_move_to(&p->s, shard);
 	return STEP_MOVE;
 }
 
-/* ---- waiting, as guard.h asks for ---- */
-
-/* A login that waits; in the command's arena, which outlives the wait. */
-struct proof {
-	struct guard_pass pass;
-	struct slice name, password;
-	const char *how;
-	bool decided; /* the outcome is known and counted, and waits to be told: right or wrong, it waits as long */
-	enum err outcome;
-	uint32_t failures;
-	struct subject *subject;
-};
-
-static void drop_proof(struct imap_session *p)
+static enum step too_many_wait(struct imap_session *p, const struct attempt *a)
 {
-	struct proof *proof = p->cmd->state;
-	if (proof && proof->subject)
-		subject_unref(proof->subject);
-	p->cmd->state = NULL;
-}
-
-static enum step too_many_wait(struct imap_session *p, const struct guard_pass *pass, const char *how, struct slice name)
-{
-	log_event(LOG_INFO, "imap.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
-		  LOG_Z("limit", limit_word(LIMIT_GUESSING)), LOG_Z("reason", pass->reason));
-	imap_note(p, DECISION_REFUSED, limit_word(LIMIT_GUESSING), name, 0, 0);
-	source_count_refusal(LIMIT_GUESSING);
+	log_event(LOG_INFO, "imap.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", a->name), LOG_Z("how", a->how),
+		  LOG_Z("limit", limit_word(LIMIT_GUESSING)), LOG_Z("reason", a->pass.reason));
+	imap_note(p, DECISION_REFUSED, limit_word(LIMIT_GUESSING), a->name, 0, 0);
 	return imap_no(p, "LIMIT", "too many failed logins from your address (limit guessing), please wait and try again");
 }
 
-static enum step prove(struct imap_session *p, struct proof *proof)
+/* ---- an attempt that waits is its command's state ---- */
+
+static void drop_attempt(struct imap_session *p)
 {
-	struct subject *subject = proof->subject;
-	proof->subject = NULL;
-	if (proof->decided)
-		return tell(p, proof->name, proof->how, proof->outcome, subject, false, proof->failures);
-	struct auth_request request = { .protocol = AUTH_IMAP, .login = proof->name, .peer = session_peer_address(&p->s), .in_clear = in_clear(p) };
-	enum err e = auth_password(&request, proof->password, &subject);
-	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
-		e = ERR_AUTH; /* a name that cannot be one, a password that is too long: wrong, in the same words */
-	return tell(p, proof->name, proof->how, e, subject, proof->pass.repeated, guard_tell(&proof->pass, e));
+	attempt_free(p->cmd->state);
+	p->cmd->state = NULL;
 }
 
 static enum step prove_on(struct imap_session *p)
 {
-	struct proof *proof = p->cmd->state;
+	struct attempt *a = p->cmd->state;
 	p->cmd->resume = NULL;
 	p->cmd->state = NULL;
 	p->cmd->drop = NULL;
-	return prove(p, proof);
+	attempt_go_on(a, &p->s);
+	enum step next = tell(p, a);
+	attempt_free(a);
+	return next;
 }
 
-static enum step park(struct imap_session *p, struct proof *proof)
+static enum step begin(struct imap_session *p, struct attempt a)
 {
-	p->cmd->state = proof;
-	p->cmd->drop = drop_proof;
+	p->cmd->continued = NULL;
+	switch (attempt_begin(&a, &p->s)) {
+	case ATTEMPT_TOLD:
+		return tell(p, &a);
+	case ATTEMPT_SHED:
+		return too_many_wait(p, &a);
+	case ATTEMPT_WAITS:
+		break;
+	}
+	imap_note(p, DECISION_DELAYED, a.pass.reason, a.name, a.pass.delay_ms, 0);
+	p->cmd->state = attempt_keep(&a);
+	p->cmd->drop = drop_attempt;
 	p->cmd->resume = prove_on;
-	imap_note(p, DECISION_DELAYED, proof->pass.reason, proof->name, proof->pass.delay_ms, 0);
-	session_pause(&p->s, proof->pass.delay_ms);
 	return STEP_PAUSE;
 }
 
-/* A password is not even hashed before its wait is over. */
-static enum step check_password(struct imap_session *p, struct slice name, struct slice password, const char *how)
-{
-	struct proof *proof = arena_zalloc(&p->cmd->arena, sizeof(*proof));
-	p->cmd->continued = NULL;
-	if (!proof)
-		return imap_fail(p, ERR_LIMIT);
-	*proof = (struct proof){ .name = name, .password = password, .how = how };
-	enum err e = guard_ask(p->s.source, name, password, &proof->pass);
-	if (e == ERR_BUSY)
-		return too_many_wait(p, &proof->pass, how, name);
-	return e == OK ? prove(p, proof) : park(p, proof);
-}
-
-/* A mechanism whose proof was looked at before its name was known here: guarded now, whatever the outcome. */
-static enum step hold(struct imap_session *p, struct slice name, const char *how, enum err e, struct subject *subject)
-{
-	struct proof *proof = arena_zalloc(&p->cmd->arena, sizeof(*proof));
-	struct guard_pass pass;
-	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
-		e = ERR_AUTH;
-	enum err asked = guard_ask(p->s.source, name, slice_of(NULL, 0), &pass);
-	if (asked == ERR_BUSY || !proof) {
-		if (subject)
-			subject_unref(subject);
-		return asked == ERR_BUSY ? too_many_wait(p, &pass, how, name) : imap_fail(p, ERR_LIMIT);
-	}
-	uint32_t failures = guard_tell(&pass, e);
-	if (asked == OK)
-		return tell(p, name, how, e, subject, false, failures);
-	*proof = (struct proof){ .pass = pass, .name = name, .how = how, .decided = true, .outcome = e, .failures = failures, .subject = subject };
-	return park(p, proof);
-}
+/* ---- LOGIN ---- */
 
 enum step imap_cmd_login(struct imap_session *p)
 {
@@ -162,7 +117,7 @@ enum step imap_cmd_login(struct imap_session *p)
 		return not_in_the_clear(p);
 	if (!imap_sp(a) || !imap_astring(a, &name) || !imap_sp(a) || !imap_astring(a, &password) || !imap_end(a))
 		return imap_bad_args(p);
-	return check_password(p, name, password, "login");
+	return begin(p, attempt_password(AUTH_IMAP, name, slice_of(NULL, 0), password, "login"));
 }
 
 /* ---- AUTHENTICATE ---- */
@@ -190,7 +145,7 @@ static enum step conclude(struct imap_session *p, enum err why, struct subject *
 		return imap_bad(p, "given up"); /* RFC 9051 section 6.2.2 */
 	if (why == ERR_SYNTAX)
 		return imap_bad(p, "that is no answer of this mechanism");
-	return hold(p, name, "authenticate", why, subject);
+	return begin(p, attempt_decided(AUTH_IMAP, name, "authenticate", why, subject));
 }
 
 static enum step challenge(struct imap_session *p, struct slice text)
@@ -201,14 +156,28 @@ static enum step challenge(struct imap_session *p, struct slice text)
 	return STEP_NEXT;
 }
 
+static enum step by_password(struct imap_session *p, struct slice password)
+{
+	struct slice name = sasl_login(p->cmd->state), authzid = sasl_authzid(p->cmd->state); /* in the command's arena, like the password */
+	drop(p);
+	return begin(p, attempt_password(AUTH_IMAP, name, authzid, password, "authenticate"));
+}
+
 static enum step exchange(struct imap_session *p, struct slice line, bool initial)
 {
 	struct sasl_peer peer = peer_of(p);
 	struct slice text;
 	struct subject *subject = NULL;
 	enum err why = OK;
-	if (sasl_step(p->cmd->state, &peer, &p->cmd->arena, line, initial, &text, &subject, &why) == SASL_CONTINUE)
+	switch (sasl_step(p->cmd->state, &peer, &p->cmd->arena, line, initial, &text, &subject, &why)) {
+	case SASL_CONTINUE:
 		return challenge(p, text);
+	case SASL_PASSWORD:
+		return by_password(p, text);
+	case SASL_DONE:
+	case SASL_FAILED:
+		break;
+	}
 	return conclude(p, why, subject);
 }
 

@@ -2,8 +2,8 @@
 /*
  * pop3_auth.c - the ways in: USER and PASS, APOP, AUTH (RFC 5034).
  *
- * All of them end in finish(): a right proof takes the session to the account's shard (pop3_enter), a wrong one is counted
- * and answered in the same words whatever was wrong (invariant 11).  A fault of ours is not counted.
+ * All of them are an attempt (net/attempt.h) and end in tell(): a right proof takes the session to the account's shard (pop3_enter), a wrong one
+ * is counted and answered in the same words whatever was wrong (invariant 11).  A fault of ours is not counted.
  *
  * The exchanges of AUTH are net/sasl.h's; one under way lies in the session's arena.
  */
@@ -12,9 +12,8 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/shard.h"
+#include "net/attempt.h"
 #include "tenancy/tenant_class.h"
-
-#include <stdlib.h>
 
 METRIC_COUNTER(logins_refused, "pop3_logins_refused_total", "POP3 logins refused for a wrong name or password");
 
@@ -26,164 +25,89 @@ static enum step not_in_the_clear(struct pop3_session *p)
 	return pop3_bad(p, session_tls_offered(&p->s) ? POP3_W_TLS_FIRST : POP3_W_NO_CLEAR);
 }
 
-/* ---- proof decided ---- */
+/* ---- the outcome ---- */
 
-static enum step refuse(struct pop3_session *p, struct slice name, const char *how, enum err e, bool repeated, uint32_t failures)
+static enum step refuse(struct pop3_session *p, const struct attempt *a)
 {
-	const char *reason = e == ERR_AUTH ? repeated ? "wrong-password-repeated" : "wrong-password" : err_name(e);
-	log_event(LOG_INFO, "pop3.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
-		  LOG_ERR(e), LOG_Z("reason", reason), LOG_U64("failures", failures));
-	pop3_note(p, DECISION_REFUSED, reason, name, slice_of(NULL, 0), 0, failures);
+	enum err e = a->outcome;
+	const char *reason = e == ERR_AUTH ? a->pass.repeated ? "wrong-password-repeated" : "wrong-password" : err_name(e);
+	log_event(LOG_INFO, "pop3.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", a->name), LOG_Z("how", a->how),
+		  LOG_ERR(e), LOG_Z("reason", reason), LOG_U64("failures", a->failures));
+	pop3_note(p, DECISION_REFUSED, reason, a->name, slice_of(NULL, 0), 0, a->failures);
 	if (e == ERR_AUTH || e == ERR_DENIED)
 		metric_inc(&logins_refused);
 	if (e == ERR_AUTH && ++p->auth_failures >= pop3_settings.auth_tries_max) {
 		pop3_word(p, POP3_W_TOO_MANY_TRIES);
 		return STEP_CLOSE;
 	}
-	if (e == ERR_DENIED && in_clear(p) && auth_in_clear(name) == ERR_DENIED)
+	if (e == ERR_DENIED && in_clear(p) && auth_in_clear(a->name) == ERR_DENIED)
 		return not_in_the_clear(p);
 	pop3_fail(p, e);
 	return STEP_NEXT;
 }
 
-/* The outcome is decided, counted, and may be told. */
-static enum step tell(struct pop3_session *p, struct slice name, const char *how, enum err e, struct subject *subject, bool repeated, uint32_t failures)
+/* The outcome may be told. */
+static enum step tell(struct pop3_session *p, struct attempt *a)
 {
-	if (e != OK) {
-		enum step next = refuse(p, name, how, e, repeated, failures);
+	if (a->outcome != OK) {
+		enum step next = refuse(p, a);
 		p->name = slice_of(NULL, 0); /* RFC 1939: PASS only right after USER */
 		return next;
 	}
-	p->subject = subject;
-	session_set_class(&p->s, tenant_class(subject->tenant_id));
-	unsigned shard = store_shard_of(subject->account_id);
+	p->subject = a->subject;
+	a->subject = NULL;
+	session_set_class(&p->s, tenant_class(p->subject->tenant_id));
+	unsigned shard = store_shard_of(p->subject->account_id);
 	if (shard == shard_index())
 		return pop3_enter(p);
 	session_move_to(&p->s, shard);
 	return STEP_MOVE;
 }
 
-/* ---- waiting, as guard.h asks for ---- */
-
-struct pop3_proof {
-	struct guard_pass pass;
-	const char *how;
-	bool decided; /* the outcome is known and counted, and waits to be told: right or wrong, it waits as long */
-	enum err outcome;
-	uint32_t failures;
-	struct subject *subject;
-	size_t name_bytes, password_bytes;
-	char bytes[];
-};
-
-static struct pop3_proof *park(struct pop3_session *p, const struct guard_pass *pass, const char *how, struct slice name, struct slice password)
+static enum step too_many_wait(struct pop3_session *p, const struct attempt *a)
 {
-	struct pop3_proof *proof = xcalloc(1, sizeof(*proof) + name.len + password.len);
-	proof->pass = *pass;
-	proof->how = how;
-	proof->name_bytes = name.len;
-	proof->password_bytes = password.len;
-	if (name.len)
-		memcpy(proof->bytes, name.ptr, name.len);
-	if (password.len)
-		memcpy(proof->bytes + name.len, password.ptr, password.len);
-	p->proof = proof;
-	p->cursor = POP3_PROVING;
-	pop3_note(p, DECISION_DELAYED, pass->reason, name, slice_of(NULL, 0), pass->delay_ms, 0);
-	session_pause(&p->s, pass->delay_ms);
-	return proof;
+	log_event(LOG_INFO, "pop3.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", a->name), LOG_Z("how", a->how),
+		  LOG_Z("limit", limit_word(LIMIT_GUESSING)), LOG_Z("reason", a->pass.reason));
+	pop3_note(p, DECISION_REFUSED, limit_word(LIMIT_GUESSING), a->name, slice_of(NULL, 0), 0, 0);
+	p->name = slice_of(NULL, 0);
+	pop3_word(p, POP3_W_GUESSING);
+	return STEP_NEXT;
 }
 
-static void proof_free(struct pop3_proof *proof)
+static enum step begin(struct pop3_session *p, struct attempt a)
 {
-	explicit_bzero(proof->bytes, proof->name_bytes + proof->password_bytes);
-	free(proof);
+	switch (attempt_begin(&a, &p->s)) {
+	case ATTEMPT_TOLD:
+		return tell(p, &a);
+	case ATTEMPT_SHED:
+		return too_many_wait(p, &a);
+	case ATTEMPT_WAITS:
+		break;
+	}
+	pop3_note(p, DECISION_DELAYED, a.pass.reason, a.name, slice_of(NULL, 0), a.pass.delay_ms, 0);
+	p->attempt = attempt_keep(&a);
+	p->cursor = POP3_PROVING;
+	return STEP_PAUSE;
+}
+
+enum step pop3_prove_on(struct pop3_session *p)
+{
+	struct attempt *a = p->attempt;
+	p->attempt = NULL;
+	p->cursor = POP3_NOTHING;
+	attempt_go_on(a, &p->s);
+	enum step next = tell(p, a);
+	attempt_free(a);
+	return next;
 }
 
 void pop3_proof_drop(struct pop3_session *p)
 {
 	if (p->cursor != POP3_PROVING)
 		return;
-	if (p->proof->subject)
-		subject_unref(p->proof->subject);
-	proof_free(p->proof);
-	p->proof = NULL;
+	attempt_free(p->attempt);
+	p->attempt = NULL;
 	p->cursor = POP3_NOTHING;
-}
-
-static enum step too_many_wait(struct pop3_session *p, const struct guard_pass *pass, const char *how, struct slice name)
-{
-	log_event(LOG_INFO, "pop3.refused", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", name), LOG_Z("how", how),
-		  LOG_Z("limit", limit_word(LIMIT_GUESSING)), LOG_Z("reason", pass->reason));
-	pop3_note(p, DECISION_REFUSED, limit_word(LIMIT_GUESSING), name, slice_of(NULL, 0), 0, 0);
-	source_count_refusal(LIMIT_GUESSING);
-	p->name = slice_of(NULL, 0);
-	pop3_word(p, POP3_W_GUESSING);
-	return STEP_NEXT;
-}
-
-/* A mechanism whose proof was looked at before its name was known here: guarded now, whatever the outcome. */
-static enum step hold(struct pop3_session *p, struct slice name, const char *how, enum err e, struct subject *subject)
-{
-	struct guard_pass pass;
-	enum err asked = guard_ask(p->s.source, name, slice_of(NULL, 0), &pass);
-	if (asked == ERR_BUSY) {
-		if (subject)
-			subject_unref(subject);
-		return too_many_wait(p, &pass, how, name);
-	}
-	uint32_t failures = guard_tell(&pass, e);
-	if (asked == OK)
-		return tell(p, name, how, e, subject, false, failures);
-	struct pop3_proof *proof = park(p, &pass, how, name, slice_of(NULL, 0));
-	proof->decided = true;
-	proof->outcome = e;
-	proof->subject = subject;
-	proof->failures = failures;
-	return STEP_PAUSE;
-}
-
-/* `pass` NULL: guard_ask has not been asked. */
-static enum step finish(struct pop3_session *p, struct slice name, const char *how, enum err e, struct subject *subject, const struct guard_pass *pass)
-{
-	if (e == ERR_SYNTAX || e == ERR_NOT_FOUND || e == ERR_LIMIT)
-		e = ERR_AUTH; /* a name that cannot be one, a password that is too long: wrong, in the same words */
-	if (!pass)
-		return hold(p, name, how, e, subject);
-	return tell(p, name, how, e, subject, pass->repeated, guard_tell(pass, e));
-}
-
-static enum step prove(struct pop3_session *p, struct slice name, struct slice password, const char *how, const struct guard_pass *pass)
-{
-	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s), .in_clear = in_clear(p) };
-	struct subject *subject = NULL;
-	enum err e = auth_password(&request, password, &subject);
-	return finish(p, name, how, e, subject, pass);
-}
-
-/* A password is not even hashed before its wait is over. */
-static enum step check_password(struct pop3_session *p, struct slice name, struct slice password, const char *how)
-{
-	struct guard_pass pass;
-	enum err e = guard_ask(p->s.source, name, password, &pass);
-	if (e == ERR_BUSY)
-		return too_many_wait(p, &pass, how, name);
-	if (e == OK)
-		return prove(p, name, password, how, &pass);
-	park(p, &pass, how, name, password);
-	return STEP_PAUSE;
-}
-
-enum step pop3_prove_on(struct pop3_session *p)
-{
-	struct pop3_proof *proof = p->proof;
-	struct slice name = slice_of(proof->bytes, proof->name_bytes), password = slice_of(proof->bytes + proof->name_bytes, proof->password_bytes);
-	p->proof = NULL;
-	p->cursor = POP3_NOTHING;
-	enum step next = proof->decided ? tell(p, name, proof->how, proof->outcome, proof->subject, false, proof->failures)
-					: prove(p, name, password, proof->how, &proof->pass);
-	proof_free(proof);
-	return next;
 }
 
 /* The name waits in the arena for its password. */
@@ -216,7 +140,7 @@ enum step pop3_pass(struct pop3_session *p, const struct pop3_line *l)
 		return pop3_bad(p, POP3_W_USER_FIRST);
 	if (!l->has_argument)
 		return pop3_bad(p, POP3_W_SYNTAX);
-	return check_password(p, p->name, l->rest, "pass"); /* the rest of the line, blanks and all: DESIGN section 6 */
+	return begin(p, attempt_password(AUTH_POP3, p->name, slice_of(NULL, 0), l->rest, "pass")); /* the rest of the line, blanks and all: DESIGN section 6 */
 }
 
 /* ---- APOP ---- */
@@ -251,7 +175,7 @@ enum step pop3_apop(struct pop3_session *p, const struct pop3_line *l)
 	struct auth_request request = { .protocol = AUTH_POP3, .login = name, .peer = session_peer_address(&p->s), .in_clear = in_clear(p) };
 	struct subject *subject = NULL;
 	enum err e = auth_apop(&request, slice_of(stamp, pop3_stamp(p, stamp)), digest, &subject);
-	return finish(p, name, "apop", e, subject, NULL);
+	return begin(p, attempt_decided(AUTH_POP3, name, "apop", e, subject));
 }
 
 /* ---- AUTH ---- */
@@ -291,7 +215,15 @@ static enum step conclude(struct pop3_session *p, enum err why, struct subject *
 	}
 	if (why == ERR_SYNTAX && !subject)
 		return pop3_bad(p, POP3_W_BASE64);
-	return finish(p, name, sasl_name(m), why, subject, NULL);
+	return begin(p, attempt_decided(AUTH_POP3, name, sasl_name(m), why, subject));
+}
+
+static enum step by_password(struct pop3_session *p, struct slice password)
+{
+	struct slice name = sasl_login(p->sasl), authzid = sasl_authzid(p->sasl);
+	const char *how = sasl_name((enum sasl_mechanism)(p->exchange - 1));
+	pop3_exchange_drop(p);
+	return begin(p, attempt_password(AUTH_POP3, name, authzid, password, how));
 }
 
 static enum step exchange(struct pop3_session *p, struct slice line, bool initial)
@@ -300,10 +232,17 @@ static enum step exchange(struct pop3_session *p, struct slice line, bool initia
 	struct slice text;
 	struct subject *subject;
 	enum err why;
-	if (sasl_step(p->sasl, &peer, &p->s.command, line, initial, &text, &subject, &why) != SASL_CONTINUE)
-		return conclude(p, why, subject);
-	challenge(p, text);
-	return STEP_NEXT;
+	switch (sasl_step(p->sasl, &peer, &p->s.command, line, initial, &text, &subject, &why)) {
+	case SASL_CONTINUE:
+		challenge(p, text);
+		return STEP_NEXT;
+	case SASL_PASSWORD:
+		return by_password(p, text);
+	case SASL_DONE:
+	case SASL_FAILED:
+		break;
+	}
+	return conclude(p, why, subject);
 }
 
 enum step pop3_exchange_line(struct pop3_session *p, struct slice line)

@@ -48,7 +48,7 @@ enum pop3_language { POP3_EN, POP3_DE, POP3_LANGUAGE_COUNT };
 
 struct pop3_send;
 struct pop3_xmit;
-struct pop3_proof;
+struct attempt;
 struct pop3_session {
 	struct session s; /* first */
 	uint8_t state, exchange, language, cursor;
@@ -73,7 +73,7 @@ struct pop3_session {
 	uint32_t deleted_count, at; /* at: the cursor's message */
 	union {
 		uint64_t deleted_bytes;
-		struct pop3_proof *proof; /* AUTHORIZATION: a login that waits (POP3_PROVING) */
+		struct attempt *attempt; /* AUTHORIZATION: a login that waits (POP3_PROVING) */
 	};
 	struct pop3_send *send;
 	union {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits and the defence against guessing, from outside. Addresses come by PROXY headers and 127.x.y.z."""
+import base64
 import json
 import os
 import re
@@ -217,12 +218,22 @@ def test_a_waiting_login_is_parked_and_is_noticed_at_a_stop(guess):
         assert c.read().startswith(b'-ERR [AUTH]')
 
 
-def test_the_same_wrong_password_is_no_guess(guess):
+def by_auth(p, client, name, password):
+    with p.come(client) as c:
+        c.read()
+        answer = c.ask('AUTH PLAIN ' + base64.b64encode(f'\0{name}\0{password}'.encode()).decode())
+        if answer.startswith(b'+OK'):
+            c.ask('QUIT')
+        return answer, None
+
+
+@pytest.mark.parametrize('client,name,way', [('198.51.100.4', 'u4', attempt), ('198.51.100.14', 'u14', by_auth)])
+def test_the_same_wrong_password_is_no_guess(guess, client, name, way):
     for _ in range(12):
-        attempt(guess, '198.51.100.4', 'u4', 'the old one')
-    answer, _ = attempt(guess, '198.51.100.4', 'u4', PASSWORD)
+        way(guess, client, name, 'the old one')
+    answer, _ = way(guess, client, name, PASSWORD)
     assert answer.startswith(b'+OK')
-    seen = reasons(guess, '198.51.100.4')
+    seen = reasons(guess, client)
     assert [r for k, r, _ in seen if k == 'refused'].count('wrong-password') == 1
     assert not [1 for k, _, _ in seen if k == 'delayed']
 
@@ -271,7 +282,6 @@ def test_too_many_that_wait_are_asked_to_come_again(guess):
 
 
 def test_auth_and_apop_wait_too(guess):
-    import base64
     fail(guess, '198.51.100.9', 'u9', 4)
     with guess.come('198.51.100.9') as c:
         c.read()

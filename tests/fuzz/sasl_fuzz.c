@@ -23,11 +23,13 @@ static enum sasl_outcome step(struct sasl *x, const struct sasl_peer *peer, stru
 		return SASL_FAILED;
 	enum sasl_outcome o = sasl_step(x, peer, command, text, initial, &challenge, &subject, &why);
 	ASSERT((o == SASL_DONE) == (subject != NULL));
+	if (o == SASL_PASSWORD)
+		ASSERT((x->mechanism == SASL_PLAIN || x->mechanism == SASL_LOGIN) && sasl_login(x).len);
 	ASSERT(o != SASL_FAILED || (why != OK && why != ERR_AGAIN));
 	if (o == SASL_CONTINUE)
 		ASSERT(challenge.len < 2 * SASL_MESSAGE_BYTES_MAX && (challenge.len > SASL_MESSAGE_BYTES_MAX || sasl_decode(command, challenge, &back)));
 	if (o == SASL_DONE) {
-		ASSERT(x->mechanism == SASL_PLAIN || x->mechanism == SASL_LOGIN || x->mechanism >= SASL_OAUTHBEARER);
+		ASSERT(x->mechanism >= SASL_OAUTHBEARER);
 		subject_unref(subject);
 	}
 	return o;

@@ -85,6 +85,11 @@ static const char *heard(void)
 static const char *outcome(struct sasl *x, enum sasl_outcome o)
 {
 	static char text[300];
+	if (o == SASL_PASSWORD) { /* as net/attempt.c does */
+		struct auth_request request = { .protocol = AUTH_POP3, .login = sasl_login(x), .authzid = sasl_authzid(x), .peer = peer.address };
+		why = auth_password(&request, challenge, &subject);
+		o = why == OK ? SASL_DONE : SASL_FAILED;
+	}
 	snprintf(text, sizeof(text), "%s", o == SASL_CONTINUE ? "continue" : err_name(why));
 	if (o == SASL_DONE) {
 		snprintf(text, sizeof(text), "%.*s", SLICE_ARG(subject->name));

@@ -6,6 +6,16 @@
 
 #include <stdlib.h>
 
+struct attempt attempt_password(enum auth_protocol protocol, struct slice name, struct slice authzid, struct slice password, const char *how)
+{
+	return (struct attempt){ .name = name, .authzid = authzid, .password = password, .how = how, .protocol = protocol };
+}
+
+struct attempt attempt_decided(enum auth_protocol protocol, struct slice name, const char *how, enum err outcome, struct subject *subject)
+{
+	return (struct attempt){ .name = name, .how = how, .protocol = protocol, .decided = true, .outcome = outcome, .subject = subject };
+}
+
 static void tell_guard(struct attempt *a) { a->failures = guard_tell(&a->pass, a->outcome); }
 
 static void same_words(struct attempt *a)

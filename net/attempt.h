@@ -35,14 +35,8 @@ struct attempt {
 
 enum attempt_next { ATTEMPT_TOLD, ATTEMPT_WAITS, ATTEMPT_SHED };
 
-static inline struct attempt attempt_password(enum auth_protocol protocol, struct slice name, struct slice authzid, struct slice password, const char *how)
-{
-	return (struct attempt){ .name = name, .authzid = authzid, .password = password, .how = how, .protocol = protocol };
-}
-static inline struct attempt attempt_decided(enum auth_protocol protocol, struct slice name, const char *how, enum err outcome, struct subject *subject)
-{
-	return (struct attempt){ .name = name, .how = how, .protocol = protocol, .decided = true, .outcome = outcome, .subject = subject };
-}
+struct attempt attempt_password(enum auth_protocol protocol, struct slice name, struct slice authzid, struct slice password, const char *how);
+struct attempt attempt_decided(enum auth_protocol protocol, struct slice name, const char *how, enum err outcome, struct subject *subject);
 
 /* Later. */
 enum attempt_next attempt_begin(struct attempt *a, struct session *s);

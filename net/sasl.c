@@ -28,7 +28,7 @@ unsigned sasl_mask(const struct sasl_peer *peer)
 		mask |= 1U << SASL_EXTERNAL;
 	if (sasl_gssapi_offered())
 		mask |= 1U << SASL_GSSAPI;
-	bool plain_kept = auth_apop_offered() && challenge_when != SASL_CHALLENGE_NEVER;
+	bool plain_kept = auth_apop_offered(peer->host) && challenge_when != SASL_CHALLENGE_NEVER;
 	if (plain_kept)
 		mask |= 1U << SASL_CRAM_MD5;
 	if (!plain_kept && challenge_when != SASL_CHALLENGE_ALWAYS)
@@ -144,6 +144,7 @@ struct sasl_peer sasl_peer_of(const struct session *s, enum auth_protocol protoc
 	peer.bindings[SASL_TLS_SERVER_END_POINT].len = session_tls_end_point(s, peer.bindings[SASL_TLS_SERVER_END_POINT].bytes);
 	peer.bindings[SASL_TLS_UNIQUE].len = session_tls_unique(s, peer.bindings[SASL_TLS_UNIQUE].bytes);
 	peer.certificate = session_tls_client_name(s);
+	peer.host = session_tls_server_name(s);
 	return peer;
 }
 

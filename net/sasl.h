@@ -46,6 +46,7 @@ struct sasl_peer {
 	struct slice address;     /* of the client, for the log */
 	struct sasl_binding bindings[SASL_BINDING_COUNT]; /* those of length 0 are not there */
 	struct slice certificate; /* the name in the client's certificate; empty: none. Lives as long as the exchange */
+	struct slice host;        /* the name that the client gave the server (TLS SNI); empty: none. Lives as long as the connection's TLS */
 	bool in_clear;            /* no TLS */
 };
 
@@ -68,7 +69,8 @@ enum sasl_challenge {
 	SASL_CHALLENGE_NEVER
 };
 void sasl_configure(enum sasl_challenge when); /* before the shards start */
-/* What is offered: bits 1 << enum sasl_mechanism; -PLUS only where the channel has a binding. Now. */
+/* What is offered: bits 1 << enum sasl_mechanism; -PLUS only where the channel has a binding; what needs
+ * reversible secrets only where a tenant keeps them: the one whose name the client gave the server, or, if it gave none, any. Later. */
 unsigned sasl_mask(const struct sasl_peer *peer);
 const char *sasl_name(enum sasl_mechanism m);
 /* By name, any case; SASL_MECHANISM_COUNT: none such among those of the mask. */

@@ -411,6 +411,12 @@ size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_
 	return c->tls ? tls_unique(c->tls->tls, out) : 0;
 }
 
+struct slice session_tls_server_name(const struct session *s)
+{
+	const struct net_private *c = conn_of(s);
+	return c->tls ? tls_server_name(c->tls->tls) : slice_of(NULL, 0);
+}
+
 struct slice session_tls_client_name(const struct session *s)
 {
 	const struct net_private *c = conn_of(s);

@@ -183,6 +183,8 @@ size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_
 size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX]);
 /* The name in the client's certificate; empty: none. Lives as long as the session. */
 struct slice session_tls_client_name(const struct session *s);
+/* The name that the client gave us (RFC 6066); empty: none, or no TLS. */
+struct slice session_tls_server_name(const struct session *s);
 /* A password may be asked for: there is TLS (here, or at a trusted proxy that says so), or the client is on this machine, or the listener says plaintext. */
 bool session_login_allowed(const struct session *s);
 /* The user at the other end of a unix socket; false if it is none. */

@@ -660,6 +660,7 @@ size_t tls_unique(const struct tls *t, uint8_t out[TLS_UNIQUE_BYTES_MAX])
 	return len;
 }
 
+struct slice tls_server_name(const struct tls *t) { return slice_str(SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name)); }
 struct slice tls_client_name(const struct tls *t) { return slice_str(t->client_name); }
 
 const char *tls_failure(const struct tls *t)

@@ -132,6 +132,8 @@ size_t tls_end_point(const struct tls *t, uint8_t out[TLS_END_POINT_BYTES_MAX]);
 size_t tls_unique(const struct tls *t, uint8_t out[TLS_UNIQUE_BYTES_MAX]);
 /* The name in the client's certificate, which is good; empty: none was shown, or it has no such name. */
 struct slice tls_client_name(const struct tls *t);
+/* What the client called us; empty: nothing. */
+struct slice tls_server_name(const struct tls *t);
 /* Why it failed: for the log, valid until the next call. */
 const char *tls_failure(const struct tls *t);
 

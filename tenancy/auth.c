@@ -594,9 +594,9 @@ enum err auth_scram_proof(const struct auth_request *request, enum auth_hash has
 	return e;
 }
 
-bool auth_apop_offered(void)
+bool auth_apop_offered(struct slice host)
 {
-	return directory_apop_offered();
+	return directory_apop_offered(host);
 }
 
 /* ---- life ---- */

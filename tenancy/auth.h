@@ -60,7 +60,7 @@ enum err auth_scram_proof(const struct auth_request *request, enum auth_hash has
  * tenant keeps no reversible secret. */
 enum err auth_apop(const struct auth_request *request, struct slice timestamp, struct slice digest, struct subject **subject_out);
 /* Some tenant keeps reversible secrets, so that the greeting carries a timestamp. Now. */
-bool auth_apop_offered(void);
+bool auth_apop_offered(struct slice host);
 
 /* A name proved in another way than by a secret that the directory keeps (a certificate, a ticket): request->login is it, and an authzid
  * must name the same account. Later (a look-up). */

@@ -197,9 +197,19 @@ bool directory_wants_tls(struct slice login)
 	return wants;
 }
 
-bool directory_apop_offered(void)
+bool directory_apop_offered(struct slice host)
 {
-	return __atomic_load_n(&directory.apop_offered, __ATOMIC_RELAXED);
+	bool offered = __atomic_load_n(&directory.apop_offered, __ATOMIC_RELAXED);
+	struct domain_facts *domain;
+	for (int labels = 0; offered && labels < HOST_LABELS_LOOK_MAX && slice_find(host, '.') != SIZE_MAX; labels++) {
+		if (directory_domain_facts(host, &domain) == OK) {
+			offered = domain->plain_passwords;
+			fact_unref(&domain->fact);
+			break;
+		}
+		host = slice_from(host, slice_find(host, '.') + 1);
+	}
+	return offered;
 }
 
 bool directory_has_maildrops(void)

@@ -12,7 +12,8 @@ enum err directory_find(enum login_purpose purpose, struct slice login, struct l
 enum err directory_domain_facts(struct slice domain, struct domain_facts **facts_out);
 
 /* Some tenant keeps reversible secrets. Now. */
-bool directory_apop_offered(void);
+/* By any tenant; with a host's name in some tenant's domain (TLS SNI): by that one. Later. */
+bool directory_apop_offered(struct slice host);
 /* Does the tenant whose domain this login names, as far as its text tells, want TLS? Asks nothing about the account. Later. */
 bool directory_wants_tls(struct slice login);
 /* Some SDPS host is one maildrop. Now. */

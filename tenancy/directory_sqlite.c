@@ -26,7 +26,7 @@ static const char *const sql[ST_COUNT] = {
 	[ST_DOMAIN] = "SELECT coalesce(p.name, d.name), t.id, t.subaddress_separator,"
 		      " (SELECT c.stored FROM accounts a JOIN credentials c ON c.account_id = a.id"
 		      "  WHERE a.domain_id = coalesce(p.id, d.id) AND c.app = 0 ORDER BY a.local_part LIMIT 1), coalesce(h.mode, 0),"
-		      " t.guess_delay_max_s, t.trusted_networks, t.plaintext_login"
+		      " t.guess_delay_max_s, t.trusted_networks, t.plaintext_login, t.plain_passwords"
 		      " FROM domains d LEFT JOIN domains p ON p.id = d.alias_of JOIN tenants t ON t.id = coalesce(p.tenant_id, d.tenant_id)"
 		      " LEFT JOIN sdps_hosts h ON h.domain_id = coalesce(p.id, d.id)"
 		      " WHERE d.name = ?1",
@@ -216,6 +216,7 @@ static enum err ask_domain(void *self, struct slice domain, struct domain_facts 
 			.guess_delay_max_s = (uint32_t)sqlite3_column_int64(st, 5),
 			.trusted_networks = schema_text(st, 6),
 			.plaintext_login = number(st, 7, SET_PLAINTEXT_LOGIN) != 0,
+			.plain_passwords = number(st, 8, SET_PLAIN_PASSWORDS) != 0,
 		});
 	done(st);
 	return conn_give(d, c, e);

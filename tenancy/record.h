@@ -58,6 +58,7 @@ struct domain_facts {
 	uint64_t tenant_id;
 	char subaddress_separator; /* 0 = off */
 	bool plaintext_login;  /* false: its tenant lets nobody log in without TLS */
+	bool plain_passwords;  /* its tenant keeps reversible secrets */
 	enum sdps_mode sdps;   /* the domain is an SDPS host's */
 	/* guard.h, of its tenant: the longest delay behind failed logins, and networks from which there is none, as text with blanks between them */
 	bool has_guess_delay;

@@ -225,6 +225,7 @@
 #define USAGE_WRITE_MS 10000                   /* figures a killed process loses at most */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */
 #define HASH_SHARE_MIN 16                      /* places of the queue that one tenant or network has at least, however short it is */
+#define HOST_LABELS_LOOK_MAX 3                  /* mail.eu.example.com: so many names are tried for the domain of a host that a client names */
 #define HASH_WAIT_MS 10000                     /* default; a client gives up after some tens of seconds */
 #define LOCK_DELAY_ENTRIES 32768               /* last logins remembered per shard for LOGIN-DELAY: 768 KiB */
 #define LOCK_USERS_MAX 1024                    /* users of one SDPS host logged in at once: their locks are one chain */

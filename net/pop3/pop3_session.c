@@ -38,7 +38,7 @@ static enum step greet(struct session *s)
 	struct pop3_session *p = pop3_of(s);
 	session_set_idle(s, pop3_settings.login_idle_ms_max);
 	reply_printf(&s->reply, "+OK %s Penfold POP3 ready", pop3_settings.host_name);
-	if (auth_apop_offered()) {
+	if (auth_apop_offered(session_tls_server_name(s))) {
 		random_bytes(p->stamp, sizeof p->stamp);
 		p->stamp[0] |= 1; /* 0,0 means: not offered */
 		char stamp[POP3_STAMP_BYTES_MAX];

@@ -216,3 +216,25 @@ def test_salts_of_nobody_outlive_a_restart(server):
     assert before.endswith(b',i=4096')
     server.restart()
     assert salt('nobody@demo.example') == before != salt('somebody@demo.example')
+
+
+def test_offered_by_the_tenant_whose_name_the_client_gives(server):
+    """One tenant keeps plain passwords, the other does not: each is told apart by the server's name in the handshake (SNI)."""
+    server.run('tenant', 'add', 'strict')
+    server.run('domain', 'add', 'strict.example', '--tenant', 'strict')
+
+    def words(name, port, ask, end):
+        context = trusting(server.chain, check_hostname=False)
+        with context.wrap_socket(socket.create_connection(('127.0.0.1', port)), server_hostname=name) as s, s.makefile('rb') as f:
+            greeting = f.readline()
+            s.sendall(ask)
+            return greeting, b''.join(iter(f.readline, end))
+
+    def told_apart():
+        for name, plain in ((DOMAIN, True), (f'mail.{DOMAIN}', True), ('pop.eu.strict.example', False), ('strict.example', False), ('unknown.example', True), (None, True)):
+            greeting, capa_lines = words(name, server.pops_port, b'CAPA\r\n', b'.\r\n')
+            assert (b'<' in greeting, b'CRAM-MD5' in capa_lines, b'SCRAM-SHA-256-PLUS' in capa_lines) == (plain, plain, plain), (name, greeting, capa_lines)
+            greeting, capability = words(name, server.imaps_port, b'a CAPABILITY\r\n', b'a OK that is all\r\n')
+            assert (b'CRAM-MD5' in greeting, b'AUTH=CRAM-MD5' in capability) == (plain, plain), (name, greeting, capability)
+            assert b'AUTH=PLAIN' in capability
+    settled(told_apart, 10)

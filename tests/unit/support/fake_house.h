@@ -205,6 +205,7 @@ bool session_tls_exporter(const struct session *s, uint8_t out[32]) { return (vo
 size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_BYTES_MAX]) { return (void)s, (void)out, 0; }
 size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX]) { return (void)s, (void)out, 0; }
 struct slice session_tls_client_name(const struct session *s) { return (void)s, slice_str(fake.certificate); }
+struct slice session_tls_server_name(const struct session *s) { return (void)s, slice_of(NULL, 0); }
 const char *session_tls_version(const struct session *s) { return (void)s, fake.tls ? "TLSv1.3" : NULL; }
 bool session_login_allowed(const struct session *s) { return (void)s, fake.tls || !fake.clear_refused; }
 struct slice session_peer_address(const struct session *s) { return (void)s, SLICE_LIT("192.0.2.7"); }
@@ -671,7 +672,7 @@ enum err auth_scram_proof(const struct auth_request *request, enum auth_hash has
 	(void)request, (void)hash, (void)message, (void)proof, (void)signature, (void)out;
 	return ERR_AUTH;
 }
-bool auth_apop_offered(void) { return fake.apop; }
+bool auth_apop_offered(struct slice host) { return (void)host, fake.apop; }
 /* The one good token is anybody's. */
 bool auth_bearer_offered(void) { return fake.bearer; }
 enum err auth_bearer(const struct auth_request *request, struct slice token, struct subject **out)

@@ -298,7 +298,7 @@ FIBER_TEST(apop)
 	struct auth_request r = { .protocol = AUTH_POP3, .login = S("mrose@plain.example") }, anna = { .protocol = AUTH_POP3, .login = S("anna@demo.example") };
 	struct subject *s;
 	begin((struct auth_config){ 0 });
-	assert_true(auth_apop_offered());
+	assert_true(auth_apop_offered(SLICE_LIT("")));
 	assert_int_equal(auth_apop(&r, timestamp, digest, &s), OK);
 	assert_true(slice_eq(s->name, S("mrose@plain.example")));
 	subject_unref(s);
@@ -313,7 +313,7 @@ FIBER_TEST(apop)
 	assert_int_equal(auth_apop(&r, timestamp, digest, &s), ERR_AUTH);
 	set("plain", SET_PLAIN_PASSWORDS, "no");
 	settle();
-	assert_false(auth_apop_offered());
+	assert_false(auth_apop_offered(SLICE_LIT("")));
 	r.login = S("mrose@plain.example");
 	assert_int_equal(auth_apop(&r, timestamp, digest, &s), ERR_AUTH);
 	end();

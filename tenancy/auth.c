@@ -8,7 +8,7 @@
  *
  * The turns: at most hash_parallel_max hashes run at once, at most hash_queue_max logins wait, over all shards, each until its deadline
  * (invariants 7 and 12).  Who waits stands in the line of the tenant whose login it is, or, for a name in nobody's domain, of the
- * network it comes from; the lines are served in turn (core/base/fair.h).  The last quarter of the places
+ * network it comes from; the lines are served in turn (core/base/fair.h).  One network's logins never keep all of its stacks waiting here.  The last quarter of the places
  * is for tenants and networks that have less than a quarter of all themselves, so that guessing at one tenant leaves room for the others, and
  * guessing from one network for the tenant's own users.
  */
@@ -57,6 +57,8 @@ static void count(uint64_t *counter)
 static bool has_place(fair_class_t class, fair_class_t from)
 {
 	uint32_t max = auth.config.hash_queue_max, share = (uint32_t)max_u64(max / 4, HASH_SHARE_MIN);
+	if (from && auth.from[from] >= HASH_NETWORK_MAX)
+		return false;
 	bool modest = auth.waiting.line[class].count < share && auth.from[from] < share;
 	return auth.waiting.count < (modest ? max : max - max / 4);
 }

@@ -225,6 +225,7 @@
 #define USAGE_WRITE_MS 10000                   /* figures a killed process loses at most */
 #define HASH_QUEUE_MAX 1024                    /* default; logins waiting for a hash: above it they are shed */
 #define HASH_SHARE_MIN 16                      /* places of the queue that one tenant or network has at least, however short it is */
+#define HASH_NETWORK_MAX (FIBERS_PER_CLASS_MAX / 2) /* hashes that logins from one network wait for at once: who waits keeps a stack, and its neighbours need some */
 #define HOST_LABELS_LOOK_MAX 3                  /* mail.eu.example.com: so many names are tried for the domain of a host that a client names */
 #define HASH_WAIT_MS 10000                     /* default; a client gives up after some tens of seconds */
 #define LOCK_DELAY_ENTRIES 32768               /* last logins remembered per shard for LOGIN-DELAY: 768 KiB */

@@ -119,3 +119,35 @@ def test_a_login_that_is_being_proved_while_its_account_is_suspended(tmp_path):
                 assert b'[AUTH]' in got
             by_hand(p, 'UPDATE accounts SET suspended = NULL')
             settled(lambda: p.pop3('ann').quit(), 10)
+
+
+def test_imap_sessions_are_told_too(served):
+    """At rest, in IDLE, and with a folder selected; the other tenant's stay."""
+    p = served
+
+    def come(name):
+        s = p.raw(p.imap_port)
+        s.settimeout(20)
+        f = s.makefile('rb')
+        f.readline()
+        s.sendall(b'a LOGIN ' + p.address(name).encode() + b' "' + PASSWORD.encode() + b'"\r\n')
+        assert f.readline().startswith(b'a OK')
+        return s, f
+    idle, selected, resting, ann = come(EVE), come(EVE), come(EVE), come('ann')
+    selected[0].sendall(b'b SELECT INBOX\r\n')
+    idle[0].sendall(b'b SELECT INBOX\r\nc IDLE\r\n')
+    for s, f in (selected, idle):
+        while not f.readline().startswith(b'b OK'):
+            pass
+    assert idle[1].readline().startswith(b'+')
+    p.run('tenant', 'suspend', 'other')
+    for s, f in (idle, selected, resting):
+        assert f.readline().startswith(b'* BYE [AUTHORIZATIONFAILED] ')
+        assert f.readline() == b''
+    ann[0].sendall(b'd NOOP\r\n')
+    assert ann[1].readline().startswith(b'd OK')
+    s, f = ann
+    by_hand(p, "UPDATE accounts SET imap = 0 WHERE local_part = 'ann'")
+    assert f.readline().startswith(b'* BYE [AUTHORIZATIONFAILED] ')
+    used = {u['tenant']: u for u in p.json('stats', '--tenants')['tenants']}
+    assert used['other']['sessions'] == 3 and used['demo']['sessions'] == 1 and used['other']['bytes_out'] > 500

@@ -239,7 +239,7 @@ static void entry_add(const char *name, struct pair *pair)
 		metric_inc(&in_memory);
 	if (table_add(&certificates.table, &e->node) != OK)
 		UNREACHABLE(); /* it is not there, and the LRU bounds the table */
-	lru_add(&certificates.lru, &e->lru, entry_bytes(e));
+	lru_add(&certificates.lru, &e->lru, 0, entry_bytes(e));
 	lru_trim(&certificates.lru);
 }
 

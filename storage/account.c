@@ -180,7 +180,7 @@ enum err account_live_get(struct account *a, struct account_live **live_out)
 			live_close(live);
 			return e;
 		}
-		lru_add(lives, &live->lru, LIVE_FDS);
+		lru_add(lives, &live->lru, fiber_class(), LIVE_FDS);
 	}
 	lru_pin(lives, &live->lru);
 	*live_out = live;
@@ -259,7 +259,7 @@ static enum err account_load(uint64_t id, struct account **account_out)
 		free(a);
 		return ERR_LIMIT;
 	}
-	lru_add(&s->warm, &a->warm, 0);
+	lru_add(&s->warm, &a->warm, fiber_class(), 0); /* whose session or delivery asks for it: its tenant's */
 	lru_pin(&s->warm, &a->warm);
 	metric_inc(&metric_known);
 	metric_inc(&metric_loads);
@@ -330,7 +330,7 @@ static void account_ref(struct account *a)
 	if (a->evicted) { /* the keepers have not come to it yet */
 		link_remove(&a->warm.link);
 		a->evicted = false;
-		lru_add(&s->warm, &a->warm, account_memory_bytes(a));
+		lru_add(&s->warm, &a->warm, a->warm.whose, account_memory_bytes(a));
 	}
 	a->refs++;
 	lru_pin(&s->warm, &a->warm);

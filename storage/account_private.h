@@ -216,6 +216,7 @@ struct store_shard {
 	struct store_config config;
 	int data_fd; /* DATA */
 	struct table accounts;
+	struct lru_line warm_lines[FAIR_CLASSES], lives_lines[FAIR_CLASSES];
 	struct lru warm;
 	struct lru lives;        /* bytes = descriptors */
 	uint8_t incarnation[16]; /* of this process and shard */

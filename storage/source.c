@@ -113,7 +113,7 @@ static enum err keep(const struct file_key *key, int fd, struct source_file **fi
 		file_free(f);
 		return ERR_BUSY;
 	}
-	lru_add(&s->lru, &f->lru, 1);
+	lru_add(&s->lru, &f->lru, 0, 1);
 	*file_out = pin(f);
 	(void)lru_trim(&s->lru);
 	metric_inc(&opens);

@@ -183,7 +183,9 @@ static void shard_init(struct store_shard *s, const struct store_config *config)
 	random_bytes(s->incarnation, sizeof(s->incarnation));
 	table_init(&s->accounts, TABLE_ENTRIES_MAX, seed, account_key_of);
 	lru_init(&s->warm, config->warm_bytes_max / shard_count(), warm_evict);
+	lru_share(&s->warm, s->warm_lines);
 	lru_init(&s->lives, max_u64(config->log_fds_max / shard_count(), LIVES_FDS_MIN), account_live_evict);
+	lru_share(&s->lives, s->lives_lines);
 	list_init(&s->evicted);
 	waitq_init(&s->keepers_done);
 }

@@ -39,7 +39,7 @@ static void let_go(struct account *a)
 	a->busy = NULL;
 	if (a->keep && !store_self()->stopping) {
 		a->evicted = false;
-		lru_add(&store_self()->warm, &a->warm, 0);
+		lru_add(&store_self()->warm, &a->warm, a->warm.whose, 0);
 	} else {
 		account_drop(a);
 		metric_inc(&metric_let_go);

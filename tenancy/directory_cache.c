@@ -8,7 +8,9 @@
 #include "core/base/lru.h"
 #include "core/base/table.h"
 #include "core/run/clock.h"
+#include "core/run/fiber.h"
 #include "tenancy/cross_wait.h"
+#include "tenancy/tenant_class.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -60,6 +62,7 @@ struct stripe {
 
 struct directory_cache {
 	struct stripe stripes[DIRECTORY_STRIPES];
+	struct lru_line *lines;
 	uint64_t generation; /* atomic */
 	uint64_t seed;
 	uint32_t ask_ms_max;
@@ -104,6 +107,7 @@ struct directory_cache *directory_cache_open(uint64_t bytes_max, uint32_t ask_ms
 	struct directory_cache *cache = aligned_alloc(64, sizeof(*cache));
 	ASSERT(cache);
 	memset(cache, 0, sizeof(*cache));
+	cache->lines = xcalloc(2 * DIRECTORY_STRIPES * FAIR_CLASSES, sizeof(*cache->lines)); /* of zero pages: taken as tenants come */
 	random_bytes(&cache->seed, sizeof(cache->seed));
 	cache->generation = 1;
 	cache->ask_ms_max = ask_ms_max;
@@ -117,6 +121,8 @@ struct directory_cache *directory_cache_open(uint64_t bytes_max, uint32_t ask_ms
 		table_init(&s->table, ENTRIES_PER_STRIPE_MAX, cache->seed, key_of);
 		lru_init(&s->known, share - share / 4, evicted);
 		lru_init(&s->unknown, share / 4, evicted);
+		lru_share(&s->known, cache->lines + 2 * i * FAIR_CLASSES);
+		lru_share(&s->unknown, cache->lines + (2 * i + 1) * FAIR_CLASSES);
 		list_init(&s->flights);
 	}
 	return cache;
@@ -132,6 +138,8 @@ void directory_cache_close(struct directory_cache *cache)
 		table_release(&s->table);
 		pthread_mutex_destroy(&s->lock);
 	}
+	if (cache)
+		free(cache->lines);
 	free(cache);
 }
 
@@ -158,6 +166,22 @@ static enum err answer(const struct entry *e, struct fact **fact_out)
 	return e->fact ? OK : ERR_NOT_FOUND;
 }
 
+/* In whose share of the room an answer lies: its tenant's; that nobody has the name, in that of who asks. */
+static fair_class_t whose(const struct fact *fact)
+{
+	if (!fact)
+		return fiber_class();
+	switch ((enum fact_kind)fact->kind) {
+	case FACT_DOMAIN:
+		return tenant_class(CONTAINER_OF(fact, const struct domain_facts, fact)->tenant_id);
+	case FACT_ACCOUNT:
+		return tenant_class(CONTAINER_OF(fact, const struct record, fact)->subject.tenant_id);
+	case FACT_HOST:
+		return 0;
+	}
+	UNREACHABLE();
+}
+
 /* Keeps an answer, in place of an older one. Takes its own count of the fact. */
 static void keep(struct stripe *s, struct slice key, struct fact *fact, uint64_t generation, uint64_t until_ms)
 {
@@ -177,7 +201,7 @@ static void keep(struct stripe *s, struct slice key, struct fact *fact, uint64_t
 	}
 	e->touched = ++s->kept;
 	/* 12 bytes a slot of the table, up to three slots an entry, and what the allocator rounds up */
-	lru_add(lru_of(s, e), &e->lru, sizeof(*e) + key.len + 64 + (fact ? fact->bytes : 0));
+	lru_add(lru_of(s, e), &e->lru, whose(fact), sizeof(*e) + key.len + 64 + (fact ? fact->bytes : 0));
 	lru_trim(lru_of(s, e));
 }
 

@@ -176,7 +176,7 @@ static void the_least_recent_goes(void **state)
 	evicted_count = 0;
 	for (int i = 0; i < 5; i++) {
 		items[i].number = i;
-		lru_add(&l, &items[i].node, 10);
+		lru_add(&l, &items[i].node, 0, 10);
 	}
 	lru_touch(&l, &items[0].node);
 	lru_pin(&l, &items[1].node);
@@ -195,16 +195,54 @@ static void the_least_recent_goes(void **state)
 	assert_int_equal(lru_trim(&l), 1);
 	assert_int_equal(l.count, 0);
 	assert_int_equal(l.bytes, 0);
-	lru_add(&l, &items[2].node, 5);
+	lru_add(&l, &items[2].node, 0, 5);
 	lru_pin(&l, &items[2].node);
 	lru_remove(&l, &items[2].node);
 	assert_int_equal(l.bytes, 0);
 	assert_int_equal(evicted_count, 5);
 }
 
+/* Class 1 fills the room and loses its own; the entry of class 2, older than all of them, stays until its class is above its share. */
+static void who_fills_it_fills_it_for_himself(void **state)
+{
+	(void)state;
+	static struct lru_line lines[FAIR_CLASSES];
+	struct lru l;
+	struct item items[16];
+	lru_init(&l, 100, on_evict);
+	lru_share(&l, lines);
+	evicted_count = 0;
+	for (int i = 0; i < 16; i++)
+		items[i].number = i;
+	lru_add(&l, &items[0].node, 2, 20);
+	for (int i = 1; i < 11; i++) {
+		lru_add(&l, &items[i].node, 1, 10);
+		(void)lru_trim(&l);
+	}
+	assert_int_equal(evicted_count, 2);
+	assert_true(evicted[0] == 1 && evicted[1] == 2);
+	for (int i = 3; i < 11; i++) /* all of class 1 in use: then the other's has to go */
+		lru_pin(&l, &items[i].node);
+	lru_add(&l, &items[11].node, 3, 10);
+	lru_pin(&l, &items[11].node);
+	assert_int_equal(lru_trim(&l), 1);
+	assert_int_equal(evicted[2], 0);
+	for (int i = 3; i < 11; i++)
+		lru_unpin(&l, &items[i].node);
+	lru_unpin(&l, &items[11].node);
+	lru_resize(&l, &items[10].node, 1); /* class 1 has 71, class 3 has 10 */
+	lru_add(&l, &items[12].node, 3, 50);
+	assert_int_equal(lru_trim(&l), 4); /* two are above their share: who was first */
+	assert_true(evicted[3] == 3 && evicted[6] == 6);
+	for (int i = 7; i < 13; i++)
+		lru_remove(&l, &items[i].node);
+	assert_true(l.bytes == 0 && l.count == 0 && list_empty(&l.heavy) && list_empty(&l.list));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_fills_it_fills_it_for_himself),
 		cmocka_unit_test(a_million_in_and_out),
 		cmocka_unit_test(random_tables),
 		cmocka_unit_test(order_is_insertion_order_under_every_seed),

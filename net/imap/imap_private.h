@@ -125,6 +125,7 @@ struct imap_session {
 	bool spoke : 1;     /* a first line has come */
 	bool seated : 1;    /* counted among its account's and tenant's sessions */
 	bool lost : 1;      /* another node has the account */
+	bool handed : 1;    /* another node has authenticated it and passes it on: it is not passed on again */
 	struct imap_command *cmd; /* NULL: none in progress; in IDLE too, so that it costs no more than waiting does */
 	char *idle_tag;           /* in IDLE: its tag; poked when the folder changes */
 	char *long_tag;           /* of a line that is too long and has not ended */
@@ -240,9 +241,14 @@ void imap_idle_leave(struct imap_session *p); /* harmless otherwise */
 
 /* ---- the way through (imap_session.c) ---- */
 
+struct owner_place;
 enum step imap_enter(struct imap_session *p);      /* on the account's shard, subject set */
 void imap_leave_folder(struct imap_session *p);    /* SELECTED -> AUTHENTICATED; harmless otherwise */
 void imap_leave(struct imap_session *p);           /* gives back all */
+/* imap_proxy.c: a login whose account is at another node. OK: it went on there, or was refused there, and this is what to return; ERR_AGAIN, ERR_TEMP as
+ * carry_open. Later. */
+enum err imap_proxy(struct imap_session *p, const struct owner_place *at, enum step *step_out);
+bool imap_handed(struct session *s, struct subject *subject); /* a proto's `handed` */
 /* Which SASL mechanisms are offered now: net/sasl.h's bits. */
 unsigned imap_mechanisms(const struct imap_session *p);
 /* "CAPABILITY IMAP4rev1 ..." for responses and codes. */

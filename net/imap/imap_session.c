@@ -6,6 +6,7 @@
 
 #include "core/base/log.h"
 #include "core/base/metrics.h"
+#include "net/peer/carry.h"
 #include "tenancy/usage.h"
 
 #include <stdio.h>
@@ -52,13 +53,13 @@ static void lost_account(struct owner_hold *hold, enum owner_end why)
 	session_kill(&p->s, END_STOP);
 }
 
-static enum err take(struct imap_session *p)
+static enum err take(struct imap_session *p, struct owner_answer *answer)
 {
-	struct owner_answer answer;
+	*answer = (struct owner_answer){ .where = WHERE_HERE };
 	if (p->subject->sdps_user.len)
 		return ERR_DENIED; /* one of several users of a maildrop: POP3 only */
 	p->hold.end = lost_account;
-	return owner_open(p->subject->account_id, &p->hold, &p->account, &answer);
+	return owner_open(p->subject->account_id, &p->hold, &p->account, answer);
 }
 
 bool imap_may_show(struct imap_session *p)
@@ -69,16 +70,41 @@ bool imap_may_show(struct imap_session *p)
 	return false;
 }
 
-static enum step no_seat(struct imap_session *p, enum limit limit)
+/* Who passes a session on to us keeps the client where he was before the login. */
+static enum step turned_away(const struct imap_session *p, enum step step) { return p->handed ? STEP_CLOSE : step; }
+
+static enum step turn_away(struct imap_session *p, const char *why)
 {
+	imap_note(p, DECISION_REFUSED, why, p->subject->name, 0, 0);
 	log_event(LOG_INFO, "imap.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
-		  LOG_STR("user", p->subject->name), LOG_Z("limit", limit_word(limit)));
-	imap_note(p, DECISION_REFUSED, limit_word(limit), p->subject->name, 0, 0);
+		  LOG_STR("user", p->subject->name), LOG_Z("why", why));
 	usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
 	imap_leave(p);
 	session_class_of_peer(&p->s);
-	return imap_no(p, "LIMIT", limit == LIMIT_ACCOUNT ? "this account has too many sessions (limit account), please wait and try again"
-							  : "too many sessions (limit tenant), please wait and try again");
+	return STEP_NEXT;
+}
+
+static enum step no_seat(struct imap_session *p, enum limit limit)
+{
+	turn_away(p, limit_word(limit));
+	return turned_away(p, imap_no(p, "LIMIT", limit == LIMIT_ACCOUNT ? "this account has too many sessions (limit account), please wait and try again"
+								     : "too many sessions (limit tenant), please wait and try again"));
+}
+
+/* The account is here, or the session has gone on elsewhere (OK, with a step for both). */
+static enum err take_or_proxy(struct imap_session *p, bool *gone_out, enum step *step_out)
+{
+	struct owner_answer answer;
+	enum err e = take(p, &answer);
+	for (unsigned tries = 0; e != OK && tries < 2 && !p->handed && carry_worth(&answer); tries++) {
+		enum err passed = imap_proxy(p, &answer.at, step_out);
+		if (passed == OK)
+			return *gone_out = true, OK;
+		e = passed == ERR_AGAIN && !session_dying(&p->s) ? take(p, &answer) : ERR_TEMP; /* Redis is asked once more */
+		if (passed != ERR_AGAIN)
+			break;
+	}
+	return e;
 }
 
 enum step imap_enter(struct imap_session *p)
@@ -87,15 +113,14 @@ enum step imap_enter(struct imap_session *p)
 	if (limit != LIMIT_NONE)
 		return no_seat(p, limit);
 	p->seated = true;
-	enum err e = take(p);
+	bool gone = false;
+	enum step step;
+	enum err e = take_or_proxy(p, &gone, &step);
+	if (gone)
+		return step;
 	if (e != OK) {
-		imap_note(p, DECISION_REFUSED, err_name(e), p->subject->name, 0, 0);
-		log_event(LOG_INFO, "imap.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("user", p->subject->name),
-			  LOG_ERR(e));
-		usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
-		imap_leave(p);
-		session_class_of_peer(&p->s);
-		return imap_fail(p, e);
+		turn_away(p, err_name(e));
+		return turned_away(p, imap_fail(p, e));
 	}
 	p->state = IMAP_AUTHENTICATED;
 	session_entered(&p->s);
@@ -295,4 +320,5 @@ const struct proto imap_proto = {
 	.stop = stop,
 	.closed = closed,
 	.describe = describe,
+	.handed = imap_handed,
 };

@@ -110,7 +110,8 @@ static enum step far_line(struct session *s, struct slice line)
 	if (!f->carry || !buf_put(&f->carry->lines, line.ptr, line.len) || !buf_put(&f->carry->lines, "\n", 1))
 		return STEP_ABORT;
 	waitq_wake_all(&f->carry->changed);
-	return f->login && slice_starts_nocase(line, SLICE_LIT("+OK")) ? STEP_DATA : STEP_NEXT;
+	bool in = slice_starts_nocase(line, SLICE_LIT("+OK")) || slice_starts_nocase(line, SLICE_LIT("+ OK ")); /* POP3, IMAP */
+	return f->login && in ? STEP_DATA : STEP_NEXT;
 }
 
 static enum step far_data(struct session *s, struct slice bytes, size_t *used_out)

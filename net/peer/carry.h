@@ -29,7 +29,7 @@ bool carry_on(void);
 static inline bool carry_worth(const struct owner_answer *answer) { return answer->where == WHERE_AT && answer->at.address[0] && carry_on(); }
 
 struct carry;
-/* `subject` NULL: nobody is logged in (LMTP). `login`: the owner's first line with +OK ends the lines, raw bytes follow (carry_pass_on).
+/* `subject` NULL: nobody is logged in (LMTP). `login`: the owner's first line with +OK (IMAP: + OK) ends the lines, raw bytes follow (carry_pass_on).
  * OK: it is taken. ERR_AGAIN: the owner is not that incarnation, ask owner.h again. ERR_TEMP: not reached, or refused. Later. */
 enum err carry_open(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
 		    struct carry **carry_out);

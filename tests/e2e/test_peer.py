@@ -3,6 +3,7 @@
 
 What a client sees is what it would see at the owner; what it must never see is an update by a session whose way was broken.
 """
+import imaplib
 import os
 import poplib
 import secrets
@@ -16,7 +17,7 @@ import time
 import pytest
 
 from fleet import Fleet, deliver, serves, wait_until
-from penfold import DOMAIN, Penfold, free_ports, read_all, without_trace
+from penfold import DOMAIN, PASSWORD, Penfold, free_ports, read_all, settled, without_trace
 
 GONE = (poplib.error_proto, OSError, EOFError, AttributeError)  # the last: poplib has closed it
 
@@ -301,3 +302,102 @@ def test_homes(homes):
     for name in names:
         with nodes[1].pop3(name) as s:
             assert s.stat()[0] == 2
+
+
+# ---- IMAP ----
+
+class Imap(imaplib.IMAP4):
+    """Logged in; the whole answer to the login in `greeting`."""
+
+    def __init__(self, node, name='ann'):
+        super().__init__('127.0.0.1', node.imap_port, timeout=30)
+        self.login(f'{name}@{DOMAIN}', PASSWORD)
+
+
+def test_imap_as_at_the_owner(fleet):
+    at, other = owner(fleet)
+    large = b'Subject: large\r\n\r\n' + (b'0123456789abcdef' * 4 + b'\r\n') * 20000
+    deliver(at, b'Subject: small\r\n\r\nx\r\n')
+    deliver(at, large)
+    here, there = Imap(at), Imap(other)
+    assert there.capabilities == here.capabilities
+    answers = []
+    for c in (here, there):
+        c.select('INBOX')
+        answers.append((c.fetch('1:*', '(UID FLAGS RFC822.SIZE ENVELOPE)'), c.fetch('2', '(BODY.PEEK[])')))
+    assert answers[0] == answers[1] and without_trace(answers[1][1][1][0][1]) == large
+    # what one does the other is told, in IDLE, through the node between them
+    there.send(b'i IDLE\r\n')
+    assert there.readline().startswith(b'+')
+    here.store('1', '+FLAGS', '(\\Flagged)')
+    told = there.readline()
+    assert b'1 FETCH' in told and b'\\Flagged' in told
+    there.send(b'DONE\r\n')
+    assert there.readline().startswith(b'i OK')
+    there.append('INBOX', None, None, b'Subject: by the other\r\n\r\nx\r\n')
+    assert here.noop()[0] == 'OK' and here.untagged_responses['EXISTS'][-1] == b'3'
+    passed, = sessions(other, 'proxied')
+    assert passed['account'] == f'ann@{DOMAIN}' and len(sessions(at, 'imap')) == 2
+    # pipelined behind the login
+    with socket.create_connection(('127.0.0.1', other.imap_port), 20) as s, s.makefile('rb') as f:
+        f.readline()
+        s.sendall(f'x LOGIN ann@{DOMAIN} "{PASSWORD}"\r\ny SELECT INBOX\r\nz LOGOUT\r\n'.encode())
+        said = f.read().split(b'\r\n')
+        assert [l[:4] for l in said if l[:1] in b'xyz' and l] == [b'x OK', b'y OK', b'z OK'], said
+    here.store('1:*', '+FLAGS', '(\\Deleted)')
+    here.expunge()
+    there.logout()
+    here.logout()
+    wait_until(lambda: not sessions(other, 'proxied') and not sessions(at, 'imap'))
+
+
+def test_imap_who_is_refused_stays(fleet):
+    """Too many sessions of the account at its owner: NO, and the connection goes on where it came in."""
+    at, other = owner(fleet)
+    at.run('tenant', 'set', 'demo', 'account_sessions_max=1')
+    try:
+        def full():
+            with Imap(at), socket.create_connection(('127.0.0.1', other.imap_port), 20) as s, s.makefile('rb') as f:
+                f.readline()
+                s.sendall(f'x LOGIN ann@{DOMAIN} "{PASSWORD}"\r\ny NOOP\r\n'.encode())
+                said = f.readline()
+                assert said.startswith(b'x NO [LIMIT] '), said
+                assert f.readline().startswith(b'y OK')
+        settled(full, 20)
+    finally:
+        at.run('tenant', 'set', 'demo', 'account_sessions_max=default')
+
+
+def test_imap_owner_killed(tmp_path):
+    """BYE or an end; and soon the other node has the account, and every flag that was acknowledged by the commit of a later command."""
+    with peers(tmp_path, with_keys) as f:
+        at, other = owner(f)
+        deliver(other, b'Subject: stays\r\n\r\nx\r\n')
+        c = Imap(other)
+        c.select('INBOX')
+        c.create('Kept')
+        c.copy('1', 'Kept')
+        at.kill()
+        with pytest.raises((imaplib.IMAP4.abort, OSError)):
+            for _ in range(100):
+                c.noop()
+
+        def again():
+            try:
+                c = Imap(other)
+            except (imaplib.IMAP4.error, OSError) as e:
+                assert 'wait' in str(e) or 'UNAVAILABLE' in str(e), e
+                return None
+            return c.select('Kept')[1][0]
+        assert wait_until(again) == b'1'
+
+
+def test_imap_at_home(homes):
+    nodes, names = homes
+    for name in names:
+        seen = []
+        for node in nodes:
+            with Imap(node, name) as c:
+                c.select('INBOX')
+                seen.append(c.uid('FETCH', '1:*', '(FLAGS INTERNALDATE)'))
+        assert seen[0] == seen[1]

@@ -16,7 +16,7 @@ CXX := g++
 
 # ---- packages (Debian 12) -------------------------------------------------------------------------------------------
 DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev libyaml-dev libsqlite3-dev libxxhash-dev \
-        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev nettle-dev android-libboringssl-dev
+        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev nettle-dev libutf8proc-dev android-libboringssl-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server \
              curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl libnet-ssleay-perl
 
@@ -49,7 +49,7 @@ ifeq ($(SAN),)
 LIB_JEMALLOC := -ljemalloc
 CPPFLAGS += -DPENFOLD_JEMALLOC
 endif
-LIBS := $(BORINGSSL_LIBS) -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lnettle -ljansson $(LIB_JEMALLOC) -lpthread
+LIBS := $(BORINGSSL_LIBS) -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lutf8proc -lnettle -ljansson $(LIB_JEMALLOC) -lpthread
 
 # ---- sources: one static library per room, lower floors last --------------------------------------------------------
 ROOMS := net/server net/pop3 net/lmtp net storage tenancy core/run core/base

@@ -42,6 +42,7 @@ bool shard_stopping(void);
 
 enum shard_slot {
 	SHARD_SLOT_STORE, SHARD_SLOT_BODY, SHARD_SLOT_SOURCE, SHARD_SLOT_UPKEEP, SHARD_SLOT_TENANCY, SHARD_SLOT_NET, SHARD_SLOT_LMTP, SHARD_SLOT_SERVER,
+	SHARD_SLOT_STRUCTURE,
 	SHARD_SLOT_TEST, SHARD_SLOT_COUNT
 };
 void shard_set_local(enum shard_slot slot, void *p);

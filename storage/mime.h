@@ -117,6 +117,10 @@ bool mime_to_utf8(struct buf *out, struct slice charset, struct slice bytes);
 /* Appends an unfolded value with its encoded words decoded. Raw UTF-8 stays (RFC 6532). False: the buf is full. */
 bool mime_words_decode(struct buf *out, struct slice value);
 
+/* Appends UTF-8 folded for comparison: i;unicode-casemap (RFC 5051), title case, then decomposed. What is not UTF-8 becomes U+FFFD.
+ * False: the buf is full. */
+bool mime_casemap(struct buf *out, struct slice utf8);
+
 /* ---- sort and thread keys (RFC 5256) ---- */
 
 /* The base subject of a decoded Subject, in the arena; *reply_out: something said that it is a reply or forwarded. ERR_LIMIT. */

@@ -9,11 +9,40 @@
 #include "storage/mime_scan.h"
 
 #include <iconv.h>
+#include <utf8proc.h>
 
 #define REPLACEMENT SLICE_LIT("\xEF\xBF\xBD")
 #define CHARSET_BYTES_MAX 64
 
 /* ---- charsets ---- */
+
+/* What is UTF-8 as it is, all else byte by byte as U+FFFD. */
+static bool utf8_put(struct buf *out, struct slice s)
+{
+	bool room = true;
+
+	while (room && s.len) {
+		size_t n = 0;
+
+		while (n < s.len) {
+			utf8proc_int32_t c;
+			utf8proc_ssize_t bytes = 1;
+
+			if ((unsigned char)s.ptr[n] >= 0x80)
+				bytes = utf8proc_iterate((const utf8proc_uint8_t *)s.ptr + n, (utf8proc_ssize_t)(s.len - n), &c);
+			if (bytes < 0)
+				break;
+			n += (size_t)bytes;
+		}
+		room = buf_put(out, s.ptr, n);
+		s = slice_from(s, n);
+		if (s.len) {
+			room = room && buf_put(out, REPLACEMENT.ptr, REPLACEMENT.len);
+			s = slice_from(s, 1);
+		}
+	}
+	return room;
+}
 
 bool mime_to_utf8(struct buf *out, struct slice charset, struct slice bytes)
 {
@@ -23,6 +52,8 @@ bool mime_to_utf8(struct buf *out, struct slice charset, struct slice bytes)
 	iconv_t cd;
 	bool room = true;
 
+	if (slice_eq_nocase(charset, SLICE_LIT("utf-8")) || slice_eq_nocase(charset, SLICE_LIT("us-ascii")))
+		return utf8_put(out, bytes);
 	if (!charset.len || charset.len > CHARSET_BYTES_MAX || slice_find(charset, '/') != SIZE_MAX)
 		return buf_put(out, REPLACEMENT.ptr, REPLACEMENT.len);
 	memcpy(name, charset.ptr, charset.len);

@@ -126,7 +126,7 @@
 #define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */
 #define SOURCE_MEMORY_BYTES KIB(32)          /* a message up to this comes with its records in one read, is verified, and sent from memory */
-#define SOURCE_GUESS_BYTES KIB(1)            /* of a record, read at first: most prefixes fit */
+#define SOURCE_GUESS_BYTES KIB(4)            /* of a record, read at first: most prefixes and structures fit */
 #define SOURCE_NEAR_BYTES KIB(64)            /* body and message records that lie closer are read at once */
 #define SOURCE_RECORD_BYTES_MAX MIB(4)       /* no message or body record is longer: prefix, dots, one day structure */
 #define SOURCE_TRIES_MAX 4u                  /* a message that moves while it is looked for */
@@ -442,5 +442,14 @@
 #define MIME_FIELDS_BYTES_MAX KIB(256)     /* kept of a message's headers together */
 #define MIME_ADDRESSES_MAX 8192            /* of one field: more than MIME_FIELD_BYTES_MAX holds in practice */
 #define MIME_PARAMS_MAX 128                /* of one field: 2231 pieces of a name of 8 KiB */
+
+/* ---- storage: structures ---- */
+#define STRUCTURE_BYTES_MAX KIB(48)            /* stored with a message, else made anew when asked for; less than SOURCE_NEAR_BYTES, with dots */
+#define STRUCTURE_KEY_BYTES_MAX 1024u          /* of a sort key: what differs behind it sorts as equal */
+#define STRUCTURE_REFERENCES_BYTES_MAX KIB(8)  /* ids that THREAD follows: a hundred */
+#define STRUCTURE_PREVIEW_CHARS_MAX 200u       /* RFC 8970 section 3.2: SHOULD 200, MUST 256 */
+#define STRUCTURE_PREVIEW_TEXT_BYTES KIB(16)   /* of a part, looked at for its preview: HTML begins with its styles */
+#define STRUCTURE_ARENA_BYTES_MAX MIB(2)       /* while keys are made: addresses of a field are several times its size */
+#define STRUCTURE_COMPUTED_BYTES_MAX MIB(1)    /* computed structures remembered by a shard, so that a client's next piece costs no pass */
 
 #endif

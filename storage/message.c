@@ -164,6 +164,20 @@ enum err message_look(struct view *view, uint32_t index, struct message_source *
 	return open_index(view, index, false, source_out);
 }
 
+enum err message_fill(struct view *view, uint32_t index, struct message_source *source_io)
+{
+	struct message_source open;
+	enum err e;
+	if (source_io->body || source_io->fd >= 0)
+		return OK;
+	e = message_open(view, index, &open);
+	if (e == OK) {
+		message_close(source_io);
+		*source_io = open;
+	}
+	return e;
+}
+
 void message_close(struct message_source *source)
 {
 	ASSERT(source->pin != NULL);

@@ -67,8 +67,9 @@ bool mime_field_next(struct slice *rest_io, struct slice *name_out, struct slice
 bool mime_field_find(struct slice fields, struct slice name, struct slice *value_out);
 /* Without the CRLFs of folding, in the arena or the slice itself if it has none; ptr NULL: ERR_LIMIT. */
 struct slice mime_unfold(struct arena *arena, struct slice value);
-/* The envelope, description and so on of a part are found by name in part->fields: Date, Subject, From, Sender, Reply-To, To, Cc,
- * Bcc, In-Reply-To, References, Message-ID, MIME-Version, Content-*. */
+/* Is a field of that name, in any case, among those that part->fields has: Date, Subject, From, Sender, Reply-To, To, Cc, Bcc,
+ * In-Reply-To, References, Message-ID, MIME-Version, Content-*? */
+bool mime_field_kept(struct slice name);
 
 /* ---- addresses (RFC 5322, 3.4 and 4.4) ---- */
 

@@ -274,5 +274,7 @@ enum err message_open(struct view *view, uint32_t index, struct message_source *
 void message_close(struct message_source *source);
 /* As message_open, but what the records say is all there is: no bytes can be read (fd -1, body NULL). Closed the same way. Later. */
 enum err message_look(struct view *view, uint32_t index, struct message_source *source_out);
+/* One that was looked at becomes one that is open: what pointed into it moves. On failure it stays as it was. Later; now if it is open. */
+enum err message_fill(struct view *view, uint32_t index, struct message_source *source_io);
 
 #endif

@@ -232,7 +232,7 @@ void structure_stop(void)
 	shard_set_local(SHARD_SLOT_STRUCTURE, NULL);
 }
 
-static const struct structure *known(const struct message_source *source)
+const struct structure *structure_known(const struct message_source *source)
 {
 	struct memory *m = shard_local(SHARD_SLOT_STRUCTURE);
 	struct structure *s = structure_decode(source->record);
@@ -252,7 +252,7 @@ enum err structure_open(const struct message_source *source, const struct struct
 	struct structure *s;
 	enum err e;
 
-	*structure_out = known(source);
+	*structure_out = structure_known(source);
 	if (*structure_out)
 		return OK;
 	e = compute(source, &s);
@@ -263,23 +263,4 @@ enum err structure_open(const struct message_source *source, const struct struct
 		remember(m, s, source->record->fixed.guid);
 	*structure_out = s;
 	return OK;
-}
-
-enum err structure_look(struct view *view, uint32_t index, const struct structure **structure_out)
-{
-	struct message_source source;
-	enum err e = message_look(view, index, &source);
-
-	if (e != OK)
-		return e;
-	*structure_out = known(&source);
-	message_close(&source);
-	if (*structure_out)
-		return OK;
-	e = message_open(view, index, &source);
-	if (e != OK)
-		return e;
-	e = structure_open(&source, structure_out);
-	message_close(&source);
-	return e;
 }

@@ -38,10 +38,10 @@ struct structure {
 	struct structure_keys keys;
 };
 
-/* Of an open message. Now if it was stored or is remembered; else later, in time linear in the message. ERR_IO. */
+/* Of a message that is open or looked at (message_look): if it was stored or is remembered; else NULL, and structure_open makes it. Now. */
+const struct structure *structure_known(const struct message_source *source);
+/* Of an open message. Now if it is known; else later, in time linear in the message. ERR_IO. */
 enum err structure_open(const struct message_source *source, const struct structure **structure_out);
-/* Of a message of a view, without reading its bytes if it was stored: for walks over many messages. Later. As message_open. */
-enum err structure_look(struct view *view, uint32_t index, const struct structure **structure_out);
 void structure_close(const struct structure *structure); /* NULL is allowed; now */
 
 /* ERR_LIMIT never; a message in memory has a structure too (tests, tools). Now. */

@@ -114,7 +114,7 @@ static bool needle(struct reader *r, struct search_key *k)
 	if (!imap_utf8_good(text))
 		return no(r, "a string that is not UTF-8");
 	buf_init(&folded, IMAP_COMMAND_BYTES_MAX * 4);
-	bool good = imap_fold(&folded, text);
+	bool good = mime_casemap(&folded, text);
 	k->needle = good && folded.len ? arena_slice(a->arena, buf_slice(&folded)) : slice_of("", 0);
 	good = good && k->needle.ptr;
 	buf_release(&folded);
@@ -185,9 +185,13 @@ static bool arguments(struct reader *r, struct search_key *k, const struct word 
 	case ARG_STRING:
 		return needle(r, k);
 	case ARG_HEADER:
-		return imap_sp(a) && imap_astring(a, &k->name) && needle(r, k);
+		if (!imap_sp(a) || !imap_astring(a, &k->name))
+			return false;
+		k->kept = mime_field_kept(k->name);
+		return needle(r, k);
 	case ARG_FIELD:
 		k->name = slice_str(w->field);
+		k->kept = true;
 		return needle(r, k);
 	case ARG_UID:
 		return imap_sp(a) && set(r, k, true);
@@ -318,9 +322,13 @@ static bool read_keys(struct reader *r)
 
 /* ---- all ---- */
 
-static enum search_phase phase_of(uint8_t op)
+static enum search_phase phase_of(const struct search_key *k)
 {
-	return op < SEARCH_BEFORE ? PHASE_ROW : op < SEARCH_SENT_BEFORE ? PHASE_RECORD : op < SEARCH_BODY ? PHASE_HEADER : PHASE_BODY;
+	if (k->op < SEARCH_SENT_BEFORE)
+		return k->op < SEARCH_BEFORE ? PHASE_ROW : PHASE_RECORD;
+	if (k->op >= SEARCH_BODY)
+		return PHASE_BODY;
+	return k->op < SEARCH_HEADER || k->kept ? PHASE_KEPT : PHASE_HEADER;
 }
 
 /* What the whole program tells about the keys in it. */
@@ -332,7 +340,7 @@ static bool prepare(struct search_program *s, struct arena *arena)
 	bool conjunction = true;
 	for (size_t i = 0; i < s->count; i++) {
 		const struct search_key *k = &s->keys[i];
-		s->has_phase[phase_of(k->op)] = true;
+		s->has_phase[phase_of(k)] = true;
 		if (k->op == SEARCH_TEXT)
 			s->has_text = s->has_phase[PHASE_HEADER] = true;
 		conjunction &= k->op != SEARCH_OR && k->op != SEARCH_NOT;

@@ -2,7 +2,7 @@
 /*
  * imap_search_text.c - strings in messages, as a reader sees them: encoded words, transfer encodings and charsets undone.
  *
- * A header is gone through once for all keys; a field that no key asks for is not decoded.  Of a body the text parts (text/...) and the
+ * A header is gone through once for all keys; a field that no key asks for is not decoded.  Fields that a structure keeps are looked at there.  Of a body the text parts (text/...) and the
  * headers of messages inside are searched, for TEXT every part's header too; other parts are not text.  A part of any size streams
  * through
  *
@@ -35,6 +35,7 @@ static bool open_key(const struct search_program *s, size_t i) { return s->value
 struct field_scan {
 	bool inner, body;
 	bool dated;
+	bool kept; /* these are the fields of a structure: TEXT waits for all of them */
 };
 
 static bool asks(const struct search_program *s, const struct field_scan *f, size_t i, struct slice name)
@@ -43,8 +44,22 @@ static bool asks(const struct search_program *s, const struct field_scan *f, siz
 	if (!open_key(s, i))
 		return false;
 	if (k->op == SEARCH_TEXT)
-		return true;
+		return !f->kept;
 	return f->inner ? f->body && k->op == SEARCH_BODY : k->op == SEARCH_HEADER && slice_eq_nocase(k->name, name);
+}
+
+/* A message without a Date that can be read was sent on no day. */
+static void sent_on(struct search_program *s, const struct mime_date *date)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct search_key *k = &s->keys[i];
+		if (k->op == SEARCH_SENT_BEFORE)
+			s->values[i] = date && date->local_day < k->day;
+		else if (k->op == SEARCH_SENT_ON)
+			s->values[i] = date && date->local_day == k->day;
+		else if (k->op == SEARCH_SENT_SINCE)
+			s->values[i] = date && date->local_day >= k->day;
+	}
 }
 
 static void sent_date(struct search_program *s, struct field_scan *f, struct slice value)
@@ -53,17 +68,7 @@ static void sent_date(struct search_program *s, struct field_scan *f, struct sli
 	arena_reset(&s->scratch);
 	struct slice plain = mime_unfold(&s->scratch, value);
 	f->dated = true; /* the first Date counts */
-	if (!plain.ptr || !mime_date(plain, &date))
-		return;
-	for (size_t i = 0; i < s->count; i++) {
-		const struct search_key *k = &s->keys[i];
-		if (k->op == SEARCH_SENT_BEFORE)
-			s->values[i] = date.local_day < k->day;
-		else if (k->op == SEARCH_SENT_ON)
-			s->values[i] = date.local_day == k->day;
-		else if (k->op == SEARCH_SENT_SINCE)
-			s->values[i] = date.local_day >= k->day;
-	}
+	sent_on(s, plain.ptr && mime_date(plain, &date) ? &date : NULL);
 }
 
 /* "NAME: VALUE", folded, in s->folded; where the value begins. What does not fit is cut off. */
@@ -74,9 +79,9 @@ static size_t fold_field(struct search_program *s, struct slice name, struct sli
 	buf_clear(&s->folded);
 	struct slice plain = mime_unfold(&s->scratch, value);
 	(void)(plain.ptr && mime_words_decode(&s->decoded, plain));
-	(void)(imap_fold(&s->folded, name) && buf_put(&s->folded, ": ", 2));
+	(void)(mime_casemap(&s->folded, name) && buf_put(&s->folded, ": ", 2));
 	size_t begin = s->folded.len;
-	(void)imap_fold(&s->folded, buf_slice(&s->decoded));
+	(void)mime_casemap(&s->folded, buf_slice(&s->decoded));
 	return begin;
 }
 
@@ -99,10 +104,24 @@ static void scan_fields(struct search_program *s, struct field_scan *f, struct s
 {
 	struct slice name, value;
 	while (mime_field_next(&header, &name, &value)) {
-		if (!f->inner && !f->dated && slice_eq_nocase(name, SLICE_LIT("Date")))
+		if (!f->inner && !f->kept && !f->dated && slice_eq_nocase(name, SLICE_LIT("Date")))
 			sent_date(s, f, value);
 		scan_field(s, f, name, value);
 	}
+}
+
+enum err search_kept(struct search_program *s, struct imap_source *source)
+{
+	struct field_scan f = { .kept = true };
+	enum err e = imap_source_structure(source);
+	if (e != OK || source->structure->tree->truncated) /* not all that there is was kept: the header has it */
+		return e;
+	sent_on(s, source->structure->keys.dated ? &source->structure->keys.date : NULL);
+	scan_fields(s, &f, source->structure->tree->parts[0].fields);
+	for (size_t i = 0; i < s->count; i++)
+		if (open_key(s, i) && s->keys[i].kept)
+			s->values[i] = SEARCH_FALSE;
+	return OK;
 }
 
 enum err search_header(struct search_program *s, struct imap_source *source)
@@ -164,7 +183,7 @@ static void look(struct text_stream *t)
 
 static void take_utf8(struct text_stream *t, struct slice text)
 {
-	if (!imap_fold(&t->window, text) || t->window.len > t->keep + IMAP_SEARCH_WINDOW_BYTES)
+	if (!mime_casemap(&t->window, text) || t->window.len > t->keep + IMAP_SEARCH_WINDOW_BYTES)
 		look(t);
 }
 
@@ -292,14 +311,16 @@ static enum err search_inner(struct text_stream *t, struct imap_source *source, 
 
 enum err search_body(struct search_program *s, struct imap_source *source)
 {
-	enum err e = imap_source_tree(source);
+	enum err e = imap_source_bytes(source);
+	if (e == OK)
+		e = imap_source_structure(source);
 	if (e != OK)
 		return e;
 	struct text_stream *t = xmalloc(sizeof *t);
 	t->s = s;
 	t->keep = longest_needle(s) - 1;
 	buf_init(&t->window, IMAP_SEARCH_SCRATCH_BYTES_MAX);
-	const struct mime_tree *tree = source->tree;
+	const struct mime_tree *tree = source->structure->tree;
 	for (size_t i = 0; i < tree->part_count && e == OK && any_open(s); i++) {
 		e = search_inner(t, source, tree, i);
 		if (e == OK)

@@ -170,6 +170,13 @@ enum err imap_put_envelope(struct buf *out, struct arena *scratch, struct slice 
 	return o.e;
 }
 
+enum err imap_put_text(struct buf *out, struct slice text, bool utf8)
+{
+	struct out o = { .b = out, .utf8 = utf8, .e = OK };
+	put_string(&o, text);
+	return o.e;
+}
+
 /* ---- BODYSTRUCTURE ---- */
 
 static void put_params(struct out *o, const struct mime_value *v)

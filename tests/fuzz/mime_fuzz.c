@@ -78,6 +78,19 @@ static void decode(struct slice in, enum mime_encoding encoding, size_t step, st
 	out->len += mime_decode_end(&d, buf_room(out, sizeof(d.hold)));
 }
 
+/* What a part decodes to is as long as it says: BINARY tells the length first. */
+static void check_decoded(const struct mime_part *p, struct slice bytes)
+{
+	struct buf out;
+
+	if (p->kind != MIME_LEAF || p->decoded_bytes == MIME_DECODED_UNKNOWN)
+		return;
+	buf_init(&out, MIB(64));
+	decode(slice_upto(slice_from(bytes, (size_t)p->body_offset), (size_t)p->body_bytes), (enum mime_encoding)p->encoding, 4096, &out);
+	ASSERT(out.len == p->decoded_bytes);
+	buf_release(&out);
+}
+
 /* A structure that was written reads as it was; a record of any bytes reads as something, or as none. */
 static void check_structure(struct slice bytes)
 {
@@ -121,6 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct mime_part p = a->parts[i], q = b->parts[i];
 
 		check_part(a, i, bytes.len);
+		check_decoded(&a->parts[i], bytes);
 		ASSERT(slice_eq(p.fields, q.fields) && p.body_offset == q.body_offset && p.body_bytes == q.body_bytes);
 		ASSERT(p.header_offset == q.header_offset && p.lines == q.lines && p.decoded_bytes == q.decoded_bytes);
 		ASSERT(p.kind == q.kind && p.encoding == q.encoding && p.parent == q.parent && p.next == q.next);

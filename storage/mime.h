@@ -113,6 +113,21 @@ bool mime_date(struct slice value, struct mime_date *out); /* false: not a date 
 
 /* ---- text as UTF-8 (RFC 2047) ---- */
 
+/* Which charsets there are is a closed list (mime_charset.c). Loads their converters from disk; returns how many this system has. Called once,
+ * before there are shards: blocks. Without it the first text in a charset does that (tools, tests). */
+unsigned mime_charsets_load(void);
+
+/* A text that streams by. Begin, feed, end; end frees what begin made. */
+struct mime_charset {
+	void *converter; /* iconv's; NULL: it is UTF-8 */
+	char held[16];   /* the beginning of a character that is not whole yet */
+	size_t held_bytes;
+};
+typedef void mime_text_put(void *arg, struct slice utf8); /* takes a piece, whole characters */
+bool mime_charset_begin(struct mime_charset *c, struct slice name); /* false: not known; what is fed is then taken for UTF-8 */
+void mime_charset_feed(struct mime_charset *c, struct slice bytes, mime_text_put *put, void *arg);
+void mime_charset_end(struct mime_charset *c, mime_text_put *put, void *arg); /* put NULL: the rest goes nowhere */
+
 /* Appends bytes of a charset as UTF-8, what is none of it as U+FFFD; an unknown charset is one U+FFFD. False: the buf is full. */
 bool mime_to_utf8(struct buf *out, struct slice charset, struct slice bytes);
 /* Appends an unfolded value with its encoded words decoded. Raw UTF-8 stays (RFC 6532). False: the buf is full. */

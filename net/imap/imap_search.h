@@ -60,6 +60,7 @@ struct search_program {
 	bool has_text;           /* TEXT: in the header too */
 	const struct search_key *only; /* a set outside of which nothing can match, or NULL */
 	int64_t now_s;
+	struct slice charset;    /* of the strings as the client wrote them; empty: UTF-8 */
 	struct arena scratch;    /* for one field */
 	struct buf decoded, folded;
 	bool damaged;            /* a message could not be read */

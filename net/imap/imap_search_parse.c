@@ -107,16 +107,18 @@ static struct search_key *emit(struct reader *r, enum search_op op)
 static bool needle(struct reader *r, struct search_key *k)
 {
 	struct imap_args *a = &r->p->cmd->args;
-	struct slice text;
-	struct buf folded;
+	struct slice text, charset = r->s->charset;
+	struct buf plain, folded;
 	if (!imap_sp(a) || !imap_astring(a, &text))
 		return false;
-	if (!imap_utf8_good(text))
+	if (!charset.len && !imap_utf8_good(text))
 		return no(r, "a string that is not UTF-8");
+	buf_init(&plain, IMAP_COMMAND_BYTES_MAX * 4);
 	buf_init(&folded, IMAP_COMMAND_BYTES_MAX * 4);
-	bool good = mime_casemap(&folded, text);
+	bool good = mime_to_utf8(&plain, charset.len ? charset : SLICE_LIT("UTF-8"), text) && mime_casemap(&folded, buf_slice(&plain));
 	k->needle = good && folded.len ? arena_slice(a->arena, buf_slice(&folded)) : slice_of("", 0);
 	good = good && k->needle.ptr;
+	buf_release(&plain);
 	buf_release(&folded);
 	return good || no(r, "too long");
 }
@@ -351,16 +353,20 @@ static bool prepare(struct search_program *s, struct arena *arena)
 	return s->values && s->stack;
 }
 
-static enum search_read read_charset(struct imap_args *a, bool there)
+static enum search_read read_charset(struct imap_args *a, bool there, struct slice *charset_out)
 {
+	struct mime_charset c;
 	struct slice name;
 	if (!there)
 		return SEARCH_READ;
 	if (!imap_astring(a, &name) || !imap_sp(a))
 		return SEARCH_READ_BAD;
-	bool known = slice_eq_nocase(name, SLICE_LIT("US-ASCII")) || slice_eq_nocase(name, SLICE_LIT("UTF-8")) ||
-		     slice_eq_nocase(name, SLICE_LIT("ASCII")) || slice_eq_nocase(name, SLICE_LIT("UTF8"));
-	return known ? SEARCH_READ : SEARCH_READ_CHARSET;
+	if (!mime_charset_begin(&c, name))
+		return SEARCH_READ_CHARSET;
+	if (c.converter)
+		*charset_out = name;
+	mime_charset_end(&c, NULL, NULL);
+	return SEARCH_READ;
 }
 
 enum search_read search_read(struct imap_session *p, struct search_program *s, bool charset_first)
@@ -373,7 +379,7 @@ enum search_read search_read(struct imap_session *p, struct search_program *s, b
 	buf_init(&s->folded, IMAP_SEARCH_SCRATCH_BYTES_MAX);
 	if (named && !imap_sp(a))
 		return SEARCH_READ_BAD;
-	enum search_read e = read_charset(a, named || charset_first);
+	enum search_read e = read_charset(a, named || charset_first, &s->charset);
 	if (e != SEARCH_READ)
 		return e;
 	r.frames = arena_alloc(a->arena, IMAP_SEARCH_DEPTH_MAX * sizeof *r.frames);

@@ -78,6 +78,15 @@ static void decode(struct slice in, enum mime_encoding encoding, size_t step, st
 	out->len += mime_decode_end(&d, buf_room(out, sizeof(d.hold)));
 }
 
+/* As a body is, whose lines end in CRLF (storage/body.h). */
+static bool canonical(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] == '\n' && (i == 0 || s.ptr[i - 1] != '\r'))
+			return false;
+	return true;
+}
+
 /* What a part decodes to is as long as it says: BINARY tells the length first. */
 static void check_decoded(const struct mime_part *p, struct slice bytes)
 {
@@ -125,8 +134,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice bytes = slice_of(data, size);
 	size_t step = size ? 1u + data[0] : 1;
 	struct mime_tree *a, *b;
+	bool lines_end;
 
 	bytes = slice_from(bytes, 1);
+	lines_end = canonical(bytes);
 	a = parse(bytes, bytes.len + 1);
 	b = parse(bytes, step);
 	ASSERT(a->part_count == b->part_count && a->truncated == b->truncated);
@@ -134,7 +145,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct mime_part p = a->parts[i], q = b->parts[i];
 
 		check_part(a, i, bytes.len);
-		check_decoded(&a->parts[i], bytes);
+		if (lines_end)
+			check_decoded(&a->parts[i], bytes);
 		ASSERT(slice_eq(p.fields, q.fields) && p.body_offset == q.body_offset && p.body_bytes == q.body_bytes);
 		ASSERT(p.header_offset == q.header_offset && p.lines == q.lines && p.decoded_bytes == q.decoded_bytes);
 		ASSERT(p.kind == q.kind && p.encoding == q.encoding && p.parent == q.parent && p.next == q.next);

@@ -173,6 +173,19 @@ static enum err compute(const struct message_source *m, struct structure **s_out
 	return e;
 }
 
+enum err structure_restate(const struct message_source *source, struct structure_stored *out)
+{
+	struct structure *s;
+	enum err e = compute(source, &s);
+
+	memset(out, 0, sizeof(*out));
+	if (e != OK)
+		return e;
+	e = structure_encode(s, STRUCTURE_BYTES_MAX, out) ? OK : ERR_LIMIT;
+	structure_close(s);
+	return e;
+}
+
 /* ---- those that were computed ---- */
 
 static void forget(struct memory *m, struct handle *h)

@@ -46,6 +46,11 @@ struct structure *structure_decode(const struct body_record *record);
 /* A record says that it has a structure of our version, and it is not malformed (fsck). True for those without one. */
 bool structure_good(const struct body_record *record);
 
+/* Is it not of our version, so that it may be made anew? */
+static inline bool structure_stale(const struct body_record *record) { return record->fixed.structure_version != STRUCTURE_VERSION; }
+/* Reads the message and encodes its structure for a record. Later. ERR_IO; ERR_LIMIT: it does not fit, version STRUCTURE_NONE. */
+enum err structure_restate(const struct message_source *source, struct structure_stored *out);
+
 /* ---- making one ---- */
 
 /* A handle with one reference and so much memory behind it, aligned to 16; the rest is zero. */

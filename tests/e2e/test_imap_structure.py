@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Structures made at delivery: what is answered without reading a message, and what when none was stored."""
+import base64
 import glob
 import imaplib
 import os
+import random
 import re
 
 import pytest
@@ -95,3 +97,89 @@ def test_a_header_too_large_to_be_kept_is_searched_whole(server):
     data = flatten(m.fetch('1', '(BODY.PEEK[HEADER.FIELDS (TO SUBJECT)])')[1])
     assert b'5999@example.org\r\nSubject: behind it\r\n\r\n' in data
     m.logout()
+
+
+# ---- stored and made anew: the same answers ----
+
+PADDING = b''.join(b'--b\r\nContent-Type: application/x-none; name="%s"\r\n\r\n\r\n' % (b'%04d' % n * 20) for n in range(420))
+NAMES = ['Ann Example', 'Jürgen Müller', '山田太郎', 'Zoë "Z" Q.', '']
+WORDS = ['apples', 'Birnen', 'größe', 'ÄPFEL', '日本語', 'Ωmega', 'plum', 'straße', '[list]', 'Re:', 'fwd:', '(fwd)']
+
+
+def word(rng, text):
+    """As mailers write it: encoded in some charset, raw, or as it is."""
+    how, charset = rng.randrange(4), rng.choice(['utf-8', 'utf-8', 'iso-8859-1', 'windows-1252', 'iso-2022-jp', 'koi8-u'])
+    try:
+        raw = text.encode(charset)
+    except UnicodeError:
+        charset, raw = 'utf-8', text.encode()
+    if how == 0:
+        return b'=?%s?B?%s?=' % (charset.encode(), base64.b64encode(raw))
+    if how == 1:
+        return b'=?%s?q?%s?=' % (charset.upper().encode(), b''.join(b'=%02X' % b if b != 32 else b'_' for b in raw))
+    return text.encode() if how == 2 or not text.isascii() else raw
+
+
+def people(rng):
+    one = [b'%s <%s@example.%s>' % (word(rng, rng.choice(NAMES)), rng.choice([b'ann', b'Bob', b'zoe', b'"q uote"']), rng.choice([b'org', b'net']))
+           for _ in range(rng.choice([1, 1, 2, 5]))]
+    kind = rng.randrange(8)
+    return b'bare@example.org (a comment)' if kind == 0 else b'friends: ' + b', '.join(one) + b';' if kind == 1 else b',\r\n '.join(one)
+
+
+def header(rng, n):
+    lines = []
+    for name in rng.sample([b'From', b'To', b'Cc', b'Bcc', b'Reply-To', b'Sender'], rng.randrange(1, 7)):
+        lines.append(rng.choice([name, name.lower(), name.upper()]) + b': ' + people(rng))
+    if rng.random() < .9:
+        lines.append(b'Subject:' + rng.choice([b' ', b'', b'\r\n ']) + rng.choice([b' ', b'\r\n\t']).join(word(rng, w) for w in rng.choices(WORDS, k=rng.randrange(1, 6))))
+    if rng.random() < .8:
+        lines.append(rng.choice([b'Date: %d Mar 2024 23:%02d:00 %+05d', b'Date: Fri, %d mar 24 1:%02d %+05d', b'Date: March %d (%d:%d)'])
+                     % (rng.randrange(1, 29), rng.randrange(60), rng.choice([0, 100, -1100])))
+    lines.append(b'Message-ID: <%d@x>' % n)
+    if n and rng.random() < .6:
+        lines.append(rng.choice([b'References', b'In-Reply-To']) + b': ' + b'\r\n '.join(b'<%d@x>' % rng.randrange(n) for _ in range(rng.randrange(1, 4))))
+    lines += [b'X-Other: ' + word(rng, rng.choice(WORDS)), b'MIME-Version: 1.0', b'Content-Type: multipart/mixed; boundary=b']
+    return b'\r\n'.join(lines[:-2] if rng.random() < .5 else rng.sample(lines[:-2], len(lines) - 2)) + b'\r\n' + b'\r\n'.join(lines[-2:])
+
+
+def questions(rng):
+    some = rng.choice(WORDS + ['example.org', 'zoe@', 'Jürgen', '山', 'q uote'])
+    quoted = b'"' + some.encode() + b'"'
+    key = rng.choice([b'SUBJECT ' + quoted, b'FROM ' + quoted, b'TO ' + quoted, b'CC ' + quoted, b'BCC ' + quoted, b'HEADER Reply-To ' + quoted,
+                      b'HEADER references "<3@x>"', b'HEADER Message-Id 5', b'HEADER X-Other ' + quoted, b'TEXT ' + quoted, b'SENTON %d-Mar-2024' % rng.randrange(1, 29),
+                      b'SENTBEFORE 15-Mar-2024', b'SENTSINCE 9-Mar-2024', b'HEADER Date ""', b'BODY hello'])
+    return key if rng.random() < .5 else rng.choice([b'NOT ', b'OR SEEN ', b'OR FROM ann ', b'SUBJECT e ']) + key
+
+
+def test_stored_and_made_anew_are_the_same(server):
+    """Two accounts get the same headers and texts; in one the structures are too large to be stored, so that each is made when it is asked for."""
+    seed = int(os.environ.get('PENFOLD_SEED', random.randrange(1 << 30)))
+    rng = random.Random(seed)
+    server.add_account('bob')
+    for n in range(60):
+        head, text = header(rng, n), b'--b\r\n\r\nHello, %s\r\n' % rng.choice(WORDS).encode()
+        for name, more in (('ann', b''), ('bob', PADDING)):
+            server.deliver(head + b'\r\n\r\n' + text + more + b'--b--\r\n', name)
+    m, k = login(server), login(server, 'bob')
+    assert k.fetch('7', '(PREVIEW (LAZY))') == ('OK', [b'7 (PREVIEW NIL)'])
+    assert m.fetch('7', '(PREVIEW (LAZY))') != ('OK', [b'7 (PREVIEW NIL)'])
+
+    def both(ask, what):
+        a, b = ask(m), ask(k)
+        assert a == b and a[0] == 'OK', (seed, what, a, b)
+        return a
+    for n in range(1, 61):
+        both(lambda c: c.fetch(str(n), '(ENVELOPE PREVIEW BODY.PEEK[HEADER.FIELDS (FROM TO CC BCC SUBJECT DATE MESSAGE-ID REFERENCES)])'), n)
+    found = 0
+    for _ in range(40):
+        keys = questions(rng)
+        found += len(both(lambda c: c.search('UTF-8', keys), keys)[1][0].split())
+    assert found > 100, seed
+    for _ in range(12):
+        by = ' '.join(rng.choice(['', 'REVERSE ']) + c for c in rng.sample(['SUBJECT', 'FROM', 'TO', 'CC', 'DATE', 'DISPLAYFROM', 'DISPLAYTO'], rng.randrange(1, 5)))
+        both(lambda c: c.sort(f'({by})', 'UTF-8', 'ALL'), by)
+    for how in ('REFERENCES', 'ORDEREDSUBJECT', 'REFS'):
+        both(lambda c: c.thread(how, 'UTF-8', 'ALL'), how)
+    m.logout()
+    k.logout()

@@ -95,12 +95,17 @@ struct mime_value {
 /* ERR_NOT_FOUND: no such field, or without a first word. */
 enum err mime_content_type(struct arena *arena, struct slice fields, struct mime_value *out);
 enum err mime_disposition(struct arena *arena, struct slice fields, struct mime_value *out);
-/* What BODYSTRUCTURE shows: with the defaults, and for parts that are not what they say. */
+/* What BODYSTRUCTURE shows: with the defaults (RFC 2045 section 5.2; text/plain is us-ascii, RFC 2046 section 4.1.2), and for parts that are not
+ * what they say. */
 enum err mime_part_type(struct arena *arena, const struct mime_part *part, struct mime_value *out);
 /* A parameter's value with RFC 2231 pieces joined in their order; percent-decoded where they say so, with the charset named in the
  * first. ERR_NOT_FOUND. charset_out: empty if none. */
 enum err mime_param(struct arena *arena, const struct mime_value *v, struct slice name, struct slice *value_out,
 		    struct slice *charset_out);
+
+/* As BODYSTRUCTURE shows parameters (RFC 2231 section 6): a value that was sent in pieces is one, where its first piece was; it stays percent-encoded,
+ * as `name*`, when one of them is. Pieces that nothing begins stay as they are. ERR_LIMIT. */
+enum err mime_params_join(struct arena *arena, const struct mime_value *v, struct mime_value *out);
 
 /* ---- dates (RFC 5322, 3.3 and 4.3) ---- */
 

@@ -122,26 +122,41 @@ static void put_address(struct out *o, const struct mime_address *a)
 	put(o, ")");
 }
 
-/* " (...)" or " NIL"; `otherwise` is the field that counts when this one is not there or names nobody (Sender, Reply-To). */
-static void put_addresses(struct out *o, struct slice fields, const char *name, const char *otherwise)
+/* The addresses of one field, behind a parenthesis that the first opens. */
+static size_t put_list(struct out *o, struct slice value, bool opened)
 {
 	const struct mime_address *list = NULL;
-	struct slice value;
 	size_t count = 0;
-	if (mime_field_find(fields, slice_str(name), &value) && mime_addresses(o->scratch, value, &list, &count) != OK)
+	if (mime_addresses(o->scratch, value, &list, &count) != OK)
 		o->e = ERR_LIMIT;
-	if (!count && otherwise) {
-		put_addresses(o, fields, otherwise, NULL);
-		return;
-	}
-	if (!count) {
-		put(o, " NIL");
-		return;
-	}
-	put(o, " (");
+	if (count && !opened)
+		put(o, " (");
 	for (size_t i = 0; i < count && o->e == OK; i++)
 		put_address(o, &list[i]);
-	put(o, ")");
+	return count;
+}
+
+/* " (...)" or " NIL"; `otherwise` is the field that counts when this one is not there or names nobody (Sender, Reply-To). */
+static void put_author(struct out *o, struct slice fields, const char *name, const char *otherwise)
+{
+	struct slice value;
+	if (mime_field_find(fields, slice_str(name), &value) && put_list(o, value, false))
+		put(o, ")");
+	else if (otherwise)
+		put_author(o, fields, otherwise, NULL);
+	else
+		put(o, " NIL");
+}
+
+/* To, Cc, Bcc: several fields count as one (RFC 5322 section 4.5.3). */
+static void put_recipients(struct out *o, struct slice fields, const char *name)
+{
+	struct slice found, value;
+	size_t count = 0;
+	while (o->e == OK && mime_field_next(&fields, &found, &value))
+		if (slice_eq_nocase(found, slice_str(name)))
+			count += put_list(o, value, count > 0);
+	put(o, count ? ")" : " NIL");
 }
 
 static void envelope(struct out *o, struct slice fields)
@@ -150,12 +165,12 @@ static void envelope(struct out *o, struct slice fields)
 	put_nstring(o, value_of(o, fields, "Date"));
 	put(o, " ");
 	put_nstring(o, value_of(o, fields, "Subject"));
-	put_addresses(o, fields, "From", NULL);
-	put_addresses(o, fields, "Sender", "From");
-	put_addresses(o, fields, "Reply-To", "From");
-	put_addresses(o, fields, "To", NULL);
-	put_addresses(o, fields, "Cc", NULL);
-	put_addresses(o, fields, "Bcc", NULL);
+	put_author(o, fields, "From", NULL);
+	put_author(o, fields, "Sender", "From");
+	put_author(o, fields, "Reply-To", "From");
+	put_recipients(o, fields, "To");
+	put_recipients(o, fields, "Cc");
+	put_recipients(o, fields, "Bcc");
 	put(o, " ");
 	put_nstring(o, value_of(o, fields, "In-Reply-To"));
 	put(o, " ");
@@ -179,18 +194,23 @@ enum err imap_put_text(struct buf *out, struct slice text, bool utf8)
 
 /* ---- BODYSTRUCTURE ---- */
 
-static void put_params(struct out *o, const struct mime_value *v)
+static void put_params(struct out *o, const struct mime_value *sent)
 {
-	if (!v->param_count) {
+	struct mime_value v;
+	if (!sent->param_count) {
 		put(o, "NIL");
 		return;
 	}
+	if (mime_params_join(o->scratch, sent, &v) != OK) {
+		o->e = ERR_LIMIT;
+		return;
+	}
 	put(o, "(");
-	for (size_t i = 0; i < v->param_count; i++) {
+	for (size_t i = 0; i < v.param_count; i++) {
 		put(o, i ? " " : "");
-		put_string(o, v->params[i].name);
+		put_string(o, v.params[i].name);
 		put(o, " ");
-		put_string(o, v->params[i].value);
+		put_string(o, v.params[i].value);
 	}
 	put(o, ")");
 }

@@ -23,7 +23,7 @@ static void read_fields(struct slice fields)
 {
 	struct slice name, value, charset, rest = fields;
 	struct arena arena;
-	struct mime_value v;
+	struct mime_value v, joined;
 	struct mime_date date;
 	const struct mime_address *list;
 	size_t count;
@@ -42,6 +42,8 @@ static void read_fields(struct slice fields)
 		while (mime_id_next(&arena, &value, &charset))
 			;
 	}
+	if (mime_content_type(&arena, fields, &v) == OK && mime_params_join(&arena, &v, &joined) == OK)
+		ASSERT(joined.param_count <= v.param_count);
 	if (mime_content_type(&arena, fields, &v) == OK)
 		(void)mime_param(&arena, &v, SLICE_LIT("name"), &value, &charset);
 	if (mime_disposition(&arena, fields, &v) == OK)

@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/file.h"
+#include "storage/ahead.h"
 
 #include <stdlib.h>
 
@@ -57,7 +58,8 @@ static enum err read_records(struct account *a, uint32_t folder, const struct ro
 		return e;
 	bool both = near(row);
 	struct window *w = *window_out = both ? &p->message : &p->body;
-	e = window_need(w, source_fd(p->log), row->body_offset, guess_of(row, bytes) + (both ? row->record_offset - row->body_offset : 0));
+	if (bytes || !both || !ahead_take(a, p->log, row->body_log, row->body_offset, row->record_offset, w))
+		e = window_need(w, source_fd(p->log), row->body_offset, guess_of(row, bytes) + (both ? row->record_offset - row->body_offset : 0));
 	if (!e)
 		e = source_message(a, folder, row, &p->message, message);
 	if (e)

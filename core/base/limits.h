@@ -128,6 +128,9 @@
 #define SOURCE_MEMORY_BYTES KIB(32)          /* a message up to this comes with its records in one read, is verified, and sent from memory */
 #define SOURCE_GUESS_BYTES KIB(4)            /* of a record, read at first: most prefixes and structures fit */
 #define SOURCE_NEAR_BYTES KIB(64)            /* body and message records that lie closer are read at once */
+#define AHEAD_WALKS_MAX 4u                   /* walks over messages that a shard reads ahead for */
+#define AHEAD_PIECE_BYTES KIB(64)            /* of a log, read at once for a walk: about what is copied while a read is begun ten times */
+#define AHEAD_STEP_BYTES_MAX KIB(12)         /* between two looks: where more lies between, copying it costs more than a read */
 #define SOURCE_RECORD_BYTES_MAX MIB(4)       /* no message or body record is longer: prefix, dots, one day structure */
 #define SOURCE_TRIES_MAX 4u                  /* a message that moves while it is looked for */
 #define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */
@@ -360,6 +363,7 @@
 #define IMAP_HEADER_BYTES_MAX MIB(1)            /* of a header that is looked through for fields, in memory */
 #define IMAP_COPY_BYTES KIB(8)                  /* of a small message, put into the output at once */
 #define IMAP_PART_DEPTH_MAX 64                  /* numbers in BODY[1.2.3]: as deep as parts are told apart */
+#define IMAP_STRUCTURE_BYTES ((size_t)1000)     /* of an ordinary one */
 #define IMAP_STRUCTURE_BYTES_MAX MIB(4)         /* of one ENVELOPE or BODYSTRUCTURE: fields of MIME_FIELDS_BYTES_MAX, quoted */
 #define IMAP_DECODE_BYTES KIB(4)                /* on the stack: of a part that is decoded on its way out */
 #define IMAP_PARSE_BYTES KIB(32)                 /* of a large message, read at once for its parts */

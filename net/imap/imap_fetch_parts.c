@@ -57,6 +57,7 @@ enum err imap_fetch_structure(struct imap_session *p, struct imap_fetch *f, cons
 		return OK;
 	}
 	buf_init(&text, IMAP_STRUCTURE_BYTES_MAX);
+	(void)buf_room(&text, IMAP_STRUCTURE_BYTES); /* so that it mostly grows no more */
 	e = put_text(p, f, item, &text);
 	if (e != OK) {
 		buf_release(&text);

@@ -136,45 +136,96 @@ static size_t put_list(struct out *o, struct slice value, bool opened)
 	return count;
 }
 
-/* " (...)" or " NIL"; `otherwise` is the field that counts when this one is not there or names nobody (Sender, Reply-To). */
-static void put_author(struct out *o, struct slice fields, const char *name, const char *otherwise)
+/* The fields of an envelope, found in one pass: the first of each name, and how many there are. */
+enum envelope_field { E_DATE, E_SUBJECT, E_FROM, E_SENDER, E_REPLY_TO, E_TO, E_CC, E_BCC, E_IN_REPLY_TO, E_MESSAGE_ID, E_COUNT };
+#define NAMED(lit) { lit, sizeof(lit) - 1 }
+static const struct slice envelope_names[E_COUNT] = {
+	[E_DATE] = NAMED("Date"), [E_SUBJECT] = NAMED("Subject"), [E_FROM] = NAMED("From"), [E_SENDER] = NAMED("Sender"), [E_REPLY_TO] = NAMED("Reply-To"),
+	[E_TO] = NAMED("To"), [E_CC] = NAMED("Cc"), [E_BCC] = NAMED("Bcc"), [E_IN_REPLY_TO] = NAMED("In-Reply-To"), [E_MESSAGE_ID] = NAMED("Message-ID"),
+};
+struct envelope {
+	struct slice fields;
+	struct slice first[E_COUNT];
+	uint32_t times[E_COUNT];
+	size_t from, from_bytes; /* where its From is in the output */
+};
+
+static void collect(struct envelope *e, struct slice fields)
 {
-	struct slice value;
-	if (mime_field_find(fields, slice_str(name), &value) && put_list(o, value, false))
+	struct slice name, value;
+	*e = (struct envelope){ .fields = fields };
+	while (mime_field_next(&fields, &name, &value))
+		for (size_t i = 0; i < E_COUNT; i++)
+			if (name.len == envelope_names[i].len && slice_eq_nocase(name, envelope_names[i])) {
+				if (!e->times[i]++)
+					e->first[i] = value;
+				break;
+			}
+}
+
+/* " (...)" or " NIL" */
+static void put_from(struct out *o, struct envelope *e)
+{
+	e->from = o->b->len;
+	put(o, e->times[E_FROM] && put_list(o, e->first[E_FROM], false) ? ")" : " NIL");
+	e->from_bytes = o->b->len - e->from;
+}
+
+/* Sender, Reply-To: From counts where they are not there or name nobody. */
+static void put_author(struct out *o, const struct envelope *e, enum envelope_field which)
+{
+	if (e->times[which] && put_list(o, e->first[which], false)) {
 		put(o, ")");
-	else if (otherwise)
-		put_author(o, fields, otherwise, NULL);
-	else
-		put(o, " NIL");
+		return;
+	}
+	char *room = buf_room(o->b, e->from_bytes);
+	if (!room) {
+		o->e = ERR_LIMIT;
+		return;
+	}
+	memcpy(room, o->b->ptr + e->from, e->from_bytes);
+	o->b->len += e->from_bytes;
 }
 
 /* To, Cc, Bcc: several fields count as one (RFC 5322 section 4.5.3). */
-static void put_recipients(struct out *o, struct slice fields, const char *name)
+static void put_recipients(struct out *o, const struct envelope *e, enum envelope_field which)
 {
-	struct slice found, value;
+	struct slice fields = e->fields, found, value;
 	size_t count = 0;
-	while (o->e == OK && mime_field_next(&fields, &found, &value))
-		if (slice_eq_nocase(found, slice_str(name)))
+	if (e->times[which] == 1)
+		count = put_list(o, e->first[which], false);
+	while (o->e == OK && e->times[which] > 1 && mime_field_next(&fields, &found, &value))
+		if (slice_eq_nocase(found, envelope_names[which]))
 			count += put_list(o, value, count > 0);
 	put(o, count ? ")" : " NIL");
 }
 
+static void put_value(struct out *o, const struct envelope *e, enum envelope_field which)
+{
+	struct slice value = e->times[which] ? mime_unfold(o->scratch, e->first[which]) : slice_of(NULL, 0);
+	if (e->times[which] && !value.ptr)
+		o->e = ERR_LIMIT;
+	put_nstring(o, value);
+}
+
 static void envelope(struct out *o, struct slice fields)
 {
+	struct envelope e;
+	collect(&e, fields);
 	put(o, "(");
-	put_nstring(o, value_of(o, fields, "Date"));
+	put_value(o, &e, E_DATE);
 	put(o, " ");
-	put_nstring(o, value_of(o, fields, "Subject"));
-	put_author(o, fields, "From", NULL);
-	put_author(o, fields, "Sender", "From");
-	put_author(o, fields, "Reply-To", "From");
-	put_recipients(o, fields, "To");
-	put_recipients(o, fields, "Cc");
-	put_recipients(o, fields, "Bcc");
+	put_value(o, &e, E_SUBJECT);
+	put_from(o, &e);
+	put_author(o, &e, E_SENDER);
+	put_author(o, &e, E_REPLY_TO);
+	put_recipients(o, &e, E_TO);
+	put_recipients(o, &e, E_CC);
+	put_recipients(o, &e, E_BCC);
 	put(o, " ");
-	put_nstring(o, value_of(o, fields, "In-Reply-To"));
+	put_value(o, &e, E_IN_REPLY_TO);
 	put(o, " ");
-	put_nstring(o, value_of(o, fields, "Message-ID"));
+	put_value(o, &e, E_MESSAGE_ID);
 	put(o, ")");
 }
 

@@ -239,6 +239,7 @@ FIBER_TEST(survives_a_crash)
 	help_begin(folder);
 	a = help_open(7);
 	help_deliver(a, FOLDER_INBOX, "Subject: kept\r\n\r\ntext\r\n");
+	account_close(a);
 	help_crash();
 	help_begin(folder);
 	a = help_open(7);

@@ -44,7 +44,9 @@ static bool near(const struct row *row)
 
 static uint64_t guess_of(const struct row *row, bool bytes)
 {
-	return SOURCE_GUESS_BYTES + (bytes && row->size <= SOURCE_MEMORY_BYTES ? row->size : 0);
+	if (!bytes)
+		return SOURCE_LOOK_BYTES;
+	return SOURCE_GUESS_BYTES + (row->size <= SOURCE_MEMORY_BYTES ? row->size : 0);
 }
 
 /* Reads both records, and a small message's bytes if they are wanted; *window_out is where the body's record is. */

@@ -127,10 +127,11 @@
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */
 #define SOURCE_MEMORY_BYTES KIB(32)          /* a message up to this comes with its records in one read, is verified, and sent from memory */
 #define SOURCE_GUESS_BYTES KIB(4)            /* of a record, read at first: most prefixes and structures fit */
+#define SOURCE_LOOK_BYTES KIB(1)             /* of a message's record, where its bytes are not wanted: its envelope and Received mostly fit */
 #define SOURCE_NEAR_BYTES KIB(64)            /* body and message records that lie closer are read at once */
 #define AHEAD_WALKS_MAX 4u                   /* walks over messages that a shard reads ahead for */
 #define AHEAD_PIECE_BYTES KIB(64)            /* of a log, read at once for a walk: about what is copied while a read is begun ten times */
-#define AHEAD_STEP_BYTES_MAX KIB(12)         /* between two looks: where more lies between, copying it costs more than a read */
+#define AHEAD_STEP_BYTES_MAX KIB(6)         /* between two looks: where more lies between, copying it costs more than a read */
 #define SOURCE_RECORD_BYTES_MAX MIB(4)       /* no message or body record is longer: prefix, dots, one day structure */
 #define SOURCE_TRIES_MAX 4u                  /* a message that moves while it is looked for */
 #define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */

@@ -19,7 +19,7 @@ DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev lib
         libcrypt-dev libargon2-dev libidn2-dev libjansson-dev libmicrohttpd-dev nettle-dev android-libboringssl-dev libhiredis-dev libkrb5-dev libidn-dev libutf8proc-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server isync gsasl \
              python3-prometheus-client curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl \
-             libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy
+             libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 
@@ -224,6 +224,12 @@ lint: lint-deps
 	clang-format --dry-run -Werror $(LINT_FILES)
 	@printf '%s\n' $(filter %.c,$(LINT_FILES)) | xargs -P $(JOBS) -n 2 \
 	  sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1 | grep -v " generated\.$$" && exit 1; :' tidy
+
+# ENVELOPE and BODYSTRUCTURE of the corpus beside Cyrus's, too. Its packages exclude Dovecot's: unpack them (apt-get download cyrus-imapd
+# cyrus-common; dpkg -x) and name the folder as CYRUS_ROOT; sasl2-bin is needed.
+.PHONY: structures
+structures: $(BUILD)/penfold
+	PENFOLD_CYRUS=1 PENFOLD=$(abspath $(BUILD)/penfold) python3 -m pytest -q tests/e2e/test_structures.py
 
 .PHONY: clean
 clean:

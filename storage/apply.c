@@ -83,12 +83,13 @@ static void log_live(struct account *a, uint32_t number, uint64_t bytes, bool ad
 
 static void row_live(struct account *a, const struct row *row, bool add)
 {
-	/* a record far from its body's is a copy's, and the body counts with the message that it came with */
-	bool own = row->body_log == row->record_log && row->record_offset - row->body_offset <= SOURCE_NEAR_BYTES;
+	/* A record far from its body's is a copy's, and the body counts with the message that it came with. What lies between the two is the
+	 * body's record, mostly structure: the larger part of a small message. */
+	bool own = row->body_log == row->record_log && row->record_offset > row->body_offset && row->record_offset - row->body_offset <= SOURCE_NEAR_BYTES;
 
 	log_live(a, row->record_log, ROW_LOG_BYTES, add);
 	if (own)
-		log_live(a, row->body_log, row->flags & ROW_EXTERNAL ? ROW_LOG_BYTES : row->size, add);
+		log_live(a, row->body_log, (row->flags & ROW_EXTERNAL ? 0 : row->size) + (row->record_offset - row->body_offset), add);
 }
 
 static void row_count(struct account *a, struct folder *f, const struct row *row, bool add)

@@ -44,6 +44,8 @@ struct body_writer {
 	bool after_cr;           /* the last byte was CR; its LF is due */
 	bool line_start;         /* the next byte begins a line */
 	bool header_done;
+	struct mime_parser *mime;
+	uint64_t parsed;         /* bytes that it has seen */
 	char *header;            /* gathered when it does not lie in one chunk */
 	size_t header_len;
 	struct hash_stream hash;
@@ -155,6 +157,24 @@ static void hash_chunks(struct body_writer *w)
 		w->hashed += w->body->chunks[i].len;
 	}
 	ASSERT(w->hashed == w->body->bytes);
+}
+
+/* Parts are found as the bytes come in, while they are in the caches anyway: those behind what was seen before. */
+static void parse_chunks(struct body_writer *w)
+{
+	const struct body *b = w->body;
+	uint64_t at = w->written;
+
+	for (uint32_t i = 0; i < b->chunk_count && w->parsed < b->bytes; i++) {
+		const struct body_chunk *c = &b->chunks[i];
+		if (at + c->len > w->parsed) {
+			size_t skip = (size_t)(w->parsed - at);
+			mime_feed(w->mime, slice_of(c->ptr + skip, c->len - skip));
+			w->parsed = at + c->len;
+		}
+		at += c->len;
+	}
+	ASSERT(w->parsed == b->bytes);
 }
 
 /* ---- the spool file ---- */
@@ -337,6 +357,7 @@ enum err body_begin(enum body_policy policy, struct body_writer **writer_out)
 	w->body->home = shard_index();
 	w->body->spool_fd = -1;
 	random_bytes(w->body->guid, GUID_BYTES);
+	w->mime = mime_open();
 	*writer_out = w;
 	return OK;
 }
@@ -351,6 +372,8 @@ enum err body_write(struct body_writer *writer, struct slice bytes)
 		w->failed = w->policy == BODY_REFUSE ? take_refuse(w, step) : take_mend(w, step);
 		if (!w->failed && w->body->bytes > shard_state()->message_bytes_max)
 			w->failed = ERR_LIMIT;
+		if (!w->failed)
+			parse_chunks(w);
 		if (!w->failed && flush_due(w))
 			w->failed = spool_flush(w);
 		if (bytes.len > 0)
@@ -369,7 +392,47 @@ static enum err finish_lines(struct body_writer *w)
 	if (!w->header_done)
 		w->body->header_bytes = w->body->bytes;
 	w->header_done = true;
+	parse_chunks(w);
 	return OK;
+}
+
+/* The beginning of the preview's part, from where the bytes are now; less if it cannot be read. */
+static size_t body_peek(const struct body *b, uint64_t from, char *out, size_t bytes)
+{
+	uint64_t at = 0;
+	size_t n = 0;
+
+	if (b->spool_fd >= 0) {
+		int64_t r = file_read(b->spool_fd, out, bytes, from);
+		return r > 0 ? (size_t)r : 0;
+	}
+	for (uint32_t i = 0; i < b->chunk_count && n < bytes; i++) {
+		const struct body_chunk *c = &b->chunks[i];
+		if (at + c->len > from + n) {
+			size_t skip = (size_t)(from + n - at), take = min_size(c->len - skip, bytes - n);
+			memcpy(out + n, c->ptr + skip, take);
+			n += take;
+		}
+		at += c->len;
+	}
+	return n;
+}
+
+static void finish_structure(struct body_writer *w)
+{
+	struct body *b = w->body;
+	struct mime_tree *tree = mime_close(w->mime);
+	uint64_t wanted;
+	const struct mime_part *part = structure_preview_part(tree, &wanted);
+	uint64_t part_bytes = part ? part->body_bytes : 0;
+	char *text = xmalloc((size_t)wanted + 1);
+	size_t n = part ? body_peek(b, part->body_offset, text, (size_t)wanted) : 0;
+	struct structure *s = structure_make(tree, slice_of(text, n), n == part_bytes);
+
+	w->mime = NULL;
+	(void)structure_encode(s, STRUCTURE_BYTES_MAX, &b->structure); /* too large: it is made again when it is asked for */
+	structure_close(s);
+	free(text);
 }
 
 static void finish_header(struct body_writer *w)
@@ -400,6 +463,7 @@ static enum err finish_spool(struct body_writer *w)
 
 static void writer_free(struct body_writer *w)
 {
+	mime_abort(w->mime);
 	free(w->header);
 	free(w);
 }
@@ -424,6 +488,7 @@ enum err body_end(struct body_writer *writer, struct body **body_out)
 		*body_out = NULL;
 		return e;
 	}
+	finish_structure(w);
 	if (w->hashed == 0)
 		hash_init(&w->hash, 0);
 	b->hash = hash_sum64(&w->hash);
@@ -455,6 +520,7 @@ static void body_free(struct body *b)
 	chunks_free(b);
 	free((void *)(uintptr_t)b->dots);
 	free(b->header_own);
+	structure_stored_release(&b->structure);
 	free(b);
 }
 

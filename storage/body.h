@@ -4,7 +4,7 @@
  *
  * A body is canonical from its first byte: lines end in CRLF and so does the whole, no NUL, no bare CR or LF.  It is found
  * out while it streams in where the header ends, which lines begin with a dot, and what it hashes to; so the records that
- * describe it can be written before its bytes, and one hash serves all recipients.
+ * describe it can be written before its bytes, and one hash serves all recipients.  The same goes for its structure (structure.h).
  *
  * Where its bytes are, by size:
  *   memory     up to memory_body_bytes; in chunks, so that growing copies nothing
@@ -22,6 +22,7 @@
 #include "core/run/shard.h"
 #include "storage/format.h"
 #include "storage/store.h"
+#include "storage/structure_private.h"
 
 #include <sys/uio.h>
 
@@ -46,6 +47,7 @@ struct body {
 	int spool_fd;      /* -1: in memory */
 	struct body_chunk *chunks; /* in memory: the bytes, in order; none is empty */
 	uint32_t chunk_count;
+	struct structure_stored structure; /* made while it streamed in; none if it is too large */
 	struct slice header;       /* see body_header */
 	char *header_own;          /* its memory, unless it lies in the first chunk */
 	struct post drop;

@@ -171,6 +171,7 @@ enum err commit_body(struct commit *commit, const struct body *body)
 	if (commit->last_body == body)
 		return OK; /* the same for several folders or recipients: it is there */
 	memcpy(r.fixed.guid, body->guid, GUID_BYTES);
+	structure_to_record(&body->structure, &r);
 	if (!body_put(&commit->s->heads, 0, &r))
 		return ERR_AGAIN;
 	commit->last_body = body;

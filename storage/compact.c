@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "storage/keyword.h"
+#include "storage/structure_private.h"
 
 #include <stdlib.h>
 
@@ -182,6 +183,50 @@ static void moved_note(struct compaction *c)
 	}
 }
 
+/* Puts another structure into the body record that was taken last. */
+static enum err replace_structure(struct compaction *c, const struct batch_item *it, struct body_record *body, const struct structure_stored *stored)
+{
+	struct buf fresh;
+	enum err e;
+	structure_to_record(stored, body);
+	buf_init(&fresh, SOURCE_RECORD_BYTES_MAX);
+	e = body_put(&fresh, 0, body) ? OK : ERR_LIMIT; /* its other parts lie in `records` */
+	if (!e) {
+		c->records.len = it->body_at;
+		e = buf_put(&c->records, fresh.ptr, fresh.len) ? OK : ERR_LIMIT;
+	}
+	buf_release(&fresh);
+	return e;
+}
+
+/* A log cannot be mended, but its bodies are written again now: one without a structure, or with an older version's, gets ours. What cannot be made
+ * is no reason to keep a log. */
+static enum err refresh_structure(struct compaction *c, const struct batch_item *it)
+{
+	struct record r;
+	struct body_record body;
+	struct structure_stored stored;
+	struct source_file *file = NULL;
+	if (!record_get(slice_from(buf_slice(&c->records), it->body_at), &r) || !body_get(&r, &body) || !structure_stale(&body))
+		return OK; /* what does not read is told when it is put */
+	struct message_source m = { .fd = it->body_fd, .offset = it->row.body_offset + body.fixed.data_distance, .bytes = body.fixed.bytes, .record = &body };
+	if (body.fixed.flags & BODY_EXTERNAL) {
+		if (source_pin_body(c->a, body.fixed.guid, &file) != OK)
+			return OK;
+		m.fd = source_fd(file);
+		m.offset = 0;
+	}
+	enum err e = structure_restate(&m, &stored);
+	if (file)
+		source_unpin(file);
+	if (!e)
+		e = replace_structure(c, it, &body, &stored);
+	else
+		e = OK;
+	structure_stored_release(&stored);
+	return e;
+}
+
 static enum err take_item(struct compaction *c, struct batch_item *it)
 {
 	struct victim *v = victim_of(c, it->row.body_log);
@@ -197,7 +242,8 @@ static enum err take_item(struct compaction *c, struct batch_item *it)
 	}
 	it->body_fd = source_fd(v->file);
 	c->batch_bytes += it->row.flags & ROW_EXTERNAL ? 0 : it->row.size;
-	return take_record(c, v, it->row.body_offset, RECORD_BODY, &it->body_at);
+	e = take_record(c, v, it->row.body_offset, RECORD_BODY, &it->body_at);
+	return e ? e : refresh_structure(c, it);
 }
 
 static struct slice record_bytes(const struct compaction *c, size_t at)

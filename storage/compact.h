@@ -9,7 +9,7 @@
  *   C1  a mostly dead log that is still written to is sealed first
  *   C2  each victim is read once: which folders it speaks of, whose flags it changes, what it expunges (restate.c)
  *   C3  live messages whose message or body record lies in a victim are appended again, in batches, as relocation commits:
- *       with GUID and UID kept, flags and MODSEQ as they are at that moment (compact.c)
+ *       with GUID and UID kept, flags and MODSEQ as they are at that moment, and structures of our version (compact.c)
  *   C4  everything else that a replay without the victims would miss is said again: the flags of messages whose record lies
  *       in a lower log, expunges, and of the folders UIDNEXT, HIGHESTMODSEQ and floors; if a victim told of folders, keywords
  *       or counters, all of those as they are now (restate.c)

@@ -32,6 +32,8 @@ static const struct {
 	                           "the file of a large message is missing or has the wrong size; restore it from a backup" },
 	[FINDING_BODY_LOST] = { "body_lost", FINDING_ERROR, "a message whose text no log has; its headers' record is there, the rest is lost" },
 	[FINDING_MESSAGE_DAMAGED] = { "message_damaged", FINDING_ERROR, "the record of a message does not read; it is answered with an error" },
+	[FINDING_STRUCTURE] = { "structure", FINDING_WARNING,
+	                        "what was noted of a message's parts makes no sense; it is made anew whenever it is asked for; report this" },
 	[FINDING_ORPHAN] = { "orphan", FINDING_NOTE, "the file of a large message that no message names any more; it goes when the account is used next" },
 	[FINDING_UIDL_TWICE] = { "uidl_twice", FINDING_ERROR, "two messages of a folder have the same UIDL: a POP3 client may skip one" },
 	[FINDING_COUNTERS] = { "counters", FINDING_WARNING, "number or size of messages is not what was noted when the account was last let go" },

@@ -186,7 +186,7 @@ struct folder_fixed {
 static_assert_c(sizeof(struct folder_fixed) == 40, "drawn");
 
 /* body: dots (u64 each), parts (struct part_disk each), envelope, structure, preview, sort and thread keys, each in the
- * encoding of structure_version; version 0 has none of them. Then, behind all heads, the bytes. */
+ * encoding of structure_version (structure_private.h); version 0 has none of them. Then, behind all heads, the bytes. */
 #define BODY_EXTERNAL 1u     /* the bytes are B.<guid> */
 #define BODY_DOTS_UNKNOWN 2u /* more than BODY_DOTS_MAX lines begin with a dot: scan */
 #define STRUCTURE_NONE 0u

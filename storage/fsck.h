@@ -26,6 +26,7 @@ enum finding_kind {
 	FINDING_BODY_MISSING,   /* a message's file B.<guid> is missing or has the wrong size */
 	FINDING_BODY_LOST,      /* a message whose body no log has */
 	FINDING_MESSAGE_DAMAGED, /* a message's own record does not read */
+	FINDING_STRUCTURE,      /* what a record says of its message's parts makes no sense: it is made anew when it is asked for */
 	FINDING_ORPHAN,         /* a file B.<guid> that no message names; removed when the account is used next */
 	FINDING_UIDL_TWICE,     /* two messages of a folder with one UIDL */
 	FINDING_COUNTERS,       /* what a seal said of the account's usage is not what is there */

@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/file.h"
+#include "storage/ahead.h"
 
 #include <stdlib.h>
 
@@ -20,6 +21,7 @@ METRIC_COUNTER(damaged, "store_messages_damaged_total", "messages that could not
 struct pin {
 	struct source_file *log, *file; /* log: where the body's record is; file: B.<guid>, or NULL */
 	struct window message, body;    /* body: empty when both records are in one window */
+	struct body_record record;      /* of the body; its slices lie in a window */
 };
 
 static void pin_free(struct pin *p)
@@ -40,22 +42,26 @@ static bool near(const struct row *row)
 	       row->record_offset - row->body_offset <= SOURCE_NEAR_BYTES;
 }
 
-static uint64_t guess_of(const struct row *row)
+static uint64_t guess_of(const struct row *row, bool bytes)
 {
+	if (!bytes)
+		return SOURCE_LOOK_BYTES;
 	return SOURCE_GUESS_BYTES + (row->size <= SOURCE_MEMORY_BYTES ? row->size : 0);
 }
 
-/* Reads both records; *window_out is where the body's is. */
-static enum err read_records(struct account *a, uint32_t folder, const struct row *row, struct pin *p, struct message_record *message,
-                             struct body_record *body, struct window **window_out)
+/* Reads both records, and a small message's bytes if they are wanted; *window_out is where the body's record is. */
+static enum err read_records(struct account *a, uint32_t folder, const struct row *row, bool bytes, struct pin *p, struct message_record *message,
+                             struct window **window_out)
 {
+	struct body_record *body = &p->record;
 	struct record r;
 	enum err e = source_pin_log(a, row->body_log, &p->log);
 	if (e)
 		return e;
 	bool both = near(row);
 	struct window *w = *window_out = both ? &p->message : &p->body;
-	e = window_need(w, source_fd(p->log), row->body_offset, guess_of(row) + (both ? row->record_offset - row->body_offset : 0));
+	if (bytes || !both || !ahead_take(a, p->log, row->body_log, row->body_offset, row->record_offset, w))
+		e = window_need(w, source_fd(p->log), row->body_offset, guess_of(row, bytes) + (both ? row->record_offset - row->body_offset : 0));
 	if (!e)
 		e = source_message(a, folder, row, &p->message, message);
 	if (e)
@@ -92,25 +98,27 @@ static enum err find_bytes(struct account *a, const struct row *row, struct pin 
 	return hash64(slice_of(out->body, (size_t)f->bytes), 0) == f->hash ? OK : ERR_CORRUPT;
 }
 
-static enum err open_row(struct account *a, uint32_t folder, const struct row *row, struct message_source *out)
+static enum err open_row(struct account *a, uint32_t folder, const struct row *row, bool bytes, struct message_source *out)
 {
 	struct pin *p = xcalloc(1, sizeof(*p));
+	const struct body_record *body = &p->record;
 	struct message_record message;
-	struct body_record body;
 	struct window *w;
 	*out = (struct message_source){ .fd = -1 };
-	enum err e = read_records(a, folder, row, p, &message, &body, &w);
-	if (!e)
-		e = find_bytes(a, row, p, w, &body, out);
+	enum err e = read_records(a, folder, row, bytes, p, &message, &w);
+	out->bytes = body->fixed.bytes;
+	if (!e && bytes)
+		e = find_bytes(a, row, p, w, body, out);
 	if (e) {
 		pin_free(p);
 		return e;
 	}
 	out->prefix = message.prefix;
-	out->header_bytes = body.fixed.header_bytes;
-	out->dots = body.dots;
-	out->dot_count = body.fixed.dot_count;
-	out->dots_unknown = (body.fixed.flags & BODY_DOTS_UNKNOWN) != 0;
+	out->header_bytes = body->fixed.header_bytes;
+	out->dots = body->dots;
+	out->dot_count = body->fixed.dot_count;
+	out->dots_unknown = (body->fixed.flags & BODY_DOTS_UNKNOWN) != 0;
+	out->record = body;
 	out->envelope_from = message.from;
 	out->envelope_rcpt = message.rcpt;
 	out->internal_date_s = message.fixed.internal_date_s;
@@ -127,14 +135,14 @@ static bool same_place(const struct row *x, const struct row *y)
 	       x->body_offset == y->body_offset;
 }
 
-enum err message_open(struct view *view, uint32_t index, struct message_source *source_out)
+static enum err open_index(struct view *view, uint32_t index, bool bytes, struct message_source *source_out)
 {
 	struct account *a = view->account;
 	for (unsigned tries = 0;; tries++) {
 		if (a->state == ACCOUNT_LOST)
 			return ERR_FENCED;
 		struct row row = *view_row(view, index);
-		enum err e = open_row(a, view->folder, &row, source_out);
+		enum err e = open_row(a, view->folder, &row, bytes, source_out);
 		/* moved by a compaction while we waited: look again where it is now */
 		bool moved = !same_place(&row, view_row(view, index));
 		if (!e || !moved || tries + 1 == SOURCE_TRIES_MAX) {
@@ -148,6 +156,30 @@ enum err message_open(struct view *view, uint32_t index, struct message_source *
 			return e;
 		}
 	}
+}
+
+enum err message_open(struct view *view, uint32_t index, struct message_source *source_out)
+{
+	return open_index(view, index, true, source_out);
+}
+
+enum err message_look(struct view *view, uint32_t index, struct message_source *source_out)
+{
+	return open_index(view, index, false, source_out);
+}
+
+enum err message_fill(struct view *view, uint32_t index, struct message_source *source_io)
+{
+	struct message_source open;
+	enum err e;
+	if (source_io->body || source_io->fd >= 0)
+		return OK;
+	e = message_open(view, index, &open);
+	if (e == OK) {
+		message_close(source_io);
+		*source_io = open;
+	}
+	return e;
 }
 
 void message_close(struct message_source *source)

@@ -186,8 +186,7 @@ static enum mime_kind kind_of(struct mime_parser *m, struct node *n, struct slic
 	return kind;
 }
 
-/* Fields that nobody asked for are not kept. */
-static bool field_wanted(struct slice name)
+bool mime_field_kept(struct slice name)
 {
 	static const char *const wanted[] = { "Date", "Subject", "From", "Sender", "Reply-To", "To", "Cc", "Bcc",
 					      "In-Reply-To", "References", "Message-ID", "MIME-Version" };
@@ -357,7 +356,7 @@ static void header_bytes(struct mime_parser *m, struct slice bytes, bool ends)
 		return; /* its name is not whole yet */
 	m->field_judged = true;
 	if (line.len && line.ptr[0] != ' ' && line.ptr[0] != '\t') {
-		m->field_kept = colon != SIZE_MAX && field_wanted(slice_trim(slice_upto(line, colon)));
+		m->field_kept = colon != SIZE_MAX && mime_field_kept(slice_trim(slice_upto(line, colon)));
 		m->field_start = m->kept.len;
 	}
 	if (!m->field_kept)

@@ -67,8 +67,9 @@ bool mime_field_next(struct slice *rest_io, struct slice *name_out, struct slice
 bool mime_field_find(struct slice fields, struct slice name, struct slice *value_out);
 /* Without the CRLFs of folding, in the arena or the slice itself if it has none; ptr NULL: ERR_LIMIT. */
 struct slice mime_unfold(struct arena *arena, struct slice value);
-/* The envelope, description and so on of a part are found by name in part->fields: Date, Subject, From, Sender, Reply-To, To, Cc,
- * Bcc, In-Reply-To, References, Message-ID, MIME-Version, Content-*. */
+/* Is a field of that name, in any case, among those that part->fields has: Date, Subject, From, Sender, Reply-To, To, Cc, Bcc,
+ * In-Reply-To, References, Message-ID, MIME-Version, Content-*? */
+bool mime_field_kept(struct slice name);
 
 /* ---- addresses (RFC 5322, 3.4 and 4.4) ---- */
 
@@ -94,12 +95,17 @@ struct mime_value {
 /* ERR_NOT_FOUND: no such field, or without a first word. */
 enum err mime_content_type(struct arena *arena, struct slice fields, struct mime_value *out);
 enum err mime_disposition(struct arena *arena, struct slice fields, struct mime_value *out);
-/* What BODYSTRUCTURE shows: with the defaults, and for parts that are not what they say. */
+/* What BODYSTRUCTURE shows: with the defaults (RFC 2045 section 5.2; text/plain is us-ascii, RFC 2046 section 4.1.2), and for parts that are not
+ * what they say. */
 enum err mime_part_type(struct arena *arena, const struct mime_part *part, struct mime_value *out);
 /* A parameter's value with RFC 2231 pieces joined in their order; percent-decoded where they say so, with the charset named in the
  * first. ERR_NOT_FOUND. charset_out: empty if none. */
 enum err mime_param(struct arena *arena, const struct mime_value *v, struct slice name, struct slice *value_out,
 		    struct slice *charset_out);
+
+/* As BODYSTRUCTURE shows parameters (RFC 2231 section 6): a value that was sent in pieces is one, where its first piece was; it stays percent-encoded,
+ * as `name*`, when one of them is. Pieces that nothing begins stay as they are. ERR_LIMIT. */
+enum err mime_params_join(struct arena *arena, const struct mime_value *v, struct mime_value *out);
 
 /* ---- dates (RFC 5322, 3.3 and 4.3) ---- */
 
@@ -112,10 +118,29 @@ bool mime_date(struct slice value, struct mime_date *out); /* false: not a date 
 
 /* ---- text as UTF-8 (RFC 2047) ---- */
 
+/* Which charsets there are is a closed list (mime_charset.c). Loads their converters from disk; returns how many this system has. Called once,
+ * before there are shards: blocks. Without it the first text in a charset does that (tools, tests). */
+unsigned mime_charsets_load(void);
+
+/* A text that streams by. Begin, feed, end; end frees what begin made. */
+struct mime_charset {
+	void *converter; /* iconv's; NULL: it is UTF-8 */
+	char held[16];   /* the beginning of a character that is not whole yet */
+	size_t held_bytes;
+};
+typedef void mime_text_put(void *arg, struct slice utf8); /* takes a piece, whole characters */
+bool mime_charset_begin(struct mime_charset *c, struct slice name); /* false: not known; what is fed is then taken for UTF-8 */
+void mime_charset_feed(struct mime_charset *c, struct slice bytes, mime_text_put *put, void *arg);
+void mime_charset_end(struct mime_charset *c, mime_text_put *put, void *arg); /* put NULL: the rest goes nowhere */
+
 /* Appends bytes of a charset as UTF-8, what is none of it as U+FFFD; an unknown charset is one U+FFFD. False: the buf is full. */
 bool mime_to_utf8(struct buf *out, struct slice charset, struct slice bytes);
 /* Appends an unfolded value with its encoded words decoded. Raw UTF-8 stays (RFC 6532). False: the buf is full. */
 bool mime_words_decode(struct buf *out, struct slice value);
+
+/* Appends UTF-8 folded for comparison: i;unicode-casemap (RFC 5051), title case, then decomposed. What is not UTF-8 becomes U+FFFD.
+ * False: the buf is full. */
+bool mime_casemap(struct buf *out, struct slice utf8);
 
 /* ---- sort and thread keys (RFC 5256) ---- */
 

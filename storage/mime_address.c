@@ -100,6 +100,13 @@ static enum err words(struct scan *sc, struct slice *phrase, struct slice *local
 	return OK;
 }
 
+static bool is_one_of(char c, const char *chars)
+{
+	while (*chars && *chars != c)
+		chars++;
+	return *chars != 0;
+}
+
 /* What follows '@': without blanks and comments, a literal in brackets as it is. */
 static struct slice domain(struct scan *sc, const char *stops)
 {
@@ -114,7 +121,7 @@ static struct slice domain(struct scan *sc, const char *stops)
 		if (!sc->s.len)
 			break;
 		c = sc->s.ptr[0];
-		if (!literal && c && strchr(stops, c))
+		if (!literal && is_one_of(c, stops))
 			break;
 		literal = literal ? c != ']' : c == '[';
 		sc->s = slice_from(sc->s, 1);

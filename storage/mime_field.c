@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mime_field.c - fields of a header, unfolding, and lists of parameters (RFC 5322 2.2, RFC 2045 5.1, RFC 2183, RFC 2231). */
+/* mime_field.c - fields of a header, unfolding, and lists of parameters (RFC 5322 2.2, RFC 2045 5.1, RFC 2183). */
 #include "storage/mime_scan.h"
 
 #include "core/base/limits.h"
@@ -238,9 +238,28 @@ enum err mime_disposition(struct arena *arena, struct slice fields, struct mime_
 	return params_get(arena, v, out);
 }
 
+static const struct mime_param ascii = { { "charset", 7 }, { "us-ascii", 8 } };
+
+static enum err default_charset(struct arena *arena, struct mime_value *v)
+{
+	struct slice value, charset;
+	struct mime_param *list;
+	enum err e = mime_param(arena, v, ascii.name, &value, &charset);
+
+	if (e != ERR_NOT_FOUND)
+		return e;
+	list = arena_alloc(arena, (v->param_count + 1) * sizeof(*list));
+	if (!list)
+		return ERR_LIMIT;
+	if (v->param_count)
+		memcpy(list, v->params, v->param_count * sizeof(*list));
+	list[v->param_count++] = ascii;
+	v->params = list;
+	return OK;
+}
+
 enum err mime_part_type(struct arena *arena, const struct mime_part *part, struct mime_value *out)
 {
-	static const struct mime_param ascii = { { "charset", 7 }, { "us-ascii", 8 } };
 	enum err e = mime_content_type(arena, part->fields, out);
 	bool message = e == OK && slice_eq_nocase(out->type, SLICE_LIT("message"));
 
@@ -257,113 +276,7 @@ enum err mime_part_type(struct arena *arena, const struct mime_part *part, struc
 	if (e == ERR_NOT_FOUND ||
 	    (part->kind == MIME_LEAF && slice_eq_nocase(out->type, SLICE_LIT("multipart"))))
 		*out = (struct mime_value){ SLICE_LIT("text"), SLICE_LIT("plain"), &ascii, 1 };
-	else if (slice_eq_nocase(out->type, SLICE_LIT("text")) && out->param_count == 0) {
-		out->params = &ascii;
-		out->param_count = 1;
-	}
+	else if (slice_eq_nocase(out->type, SLICE_LIT("text")) && slice_eq_nocase(out->subtype, SLICE_LIT("plain")))
+		return default_charset(arena, out);
 	return OK;
-}
-
-/* ---- RFC 2231 ---- */
-
-/* Is this parameter piece `number` of the name? *coded_out: its value is percent-encoded. */
-static bool piece_is(struct slice param, struct slice name, unsigned number, bool *coded_out)
-{
-	uint64_t found;
-	struct slice digits;
-
-	if (param.len < name.len + 2 || !slice_starts_nocase(param, name) || param.ptr[name.len] != '*')
-		return false;
-	digits = slice_from(param, name.len + 1);
-	*coded_out = digits.ptr[digits.len - 1] == '*';
-	if (*coded_out)
-		digits.len--;
-	return slice_u64(digits, MIME_PARAMS_MAX, &found) && found == number;
-}
-
-static unsigned hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return (unsigned)(c - '0');
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
-}
-
-static size_t percent_put(char *out, struct slice v)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < v.len; i++) {
-		if (v.ptr[i] == '%' && i + 2 < v.len && hex(v.ptr[i + 1]) < 16 && hex(v.ptr[i + 2]) < 16) {
-			out[n++] = (char)(hex(v.ptr[i + 1]) << 4 | hex(v.ptr[i + 2]));
-			i += 2;
-		} else {
-			out[n++] = v.ptr[i];
-		}
-	}
-	return n;
-}
-
-/* Takes "charset'language'" off the first piece. */
-static struct slice charset_take(struct slice *v)
-{
-	size_t a = slice_find(*v, '\'');
-	size_t b = a == SIZE_MAX ? a : slice_find(slice_from(*v, a + 1), '\'');
-	struct slice charset = slice_of(NULL, 0);
-
-	if (b != SIZE_MAX) {
-		charset = slice_upto(*v, a);
-		*v = slice_from(*v, a + 1 + b + 1);
-	}
-	return charset;
-}
-
-enum err mime_param(struct arena *arena, const struct mime_value *v, struct slice name, struct slice *value_out,
-		    struct slice *charset_out)
-{
-	size_t total = 0, n = 0;
-	bool coded = false, any = false;
-	char *out;
-
-	*charset_out = slice_of(NULL, 0);
-	for (size_t i = 0; i < v->param_count; i++) {
-		if (slice_eq_nocase(v->params[i].name, name)) {
-			*value_out = v->params[i].value;
-			return OK;
-		}
-		total += v->params[i].value.len;
-	}
-	out = arena_alloc(arena, total + 1);
-	if (!out)
-		return ERR_LIMIT;
-	for (size_t i = 0; i < v->param_count; i++) {
-		struct slice p = v->params[i].name, value = v->params[i].value;
-
-		if (p.len == name.len + 1 && p.ptr[name.len] == '*' && slice_starts_nocase(p, name)) {
-			*charset_out = charset_take(&value);
-			*value_out = slice_of(out, percent_put(out, value));
-			return OK;
-		}
-	}
-	for (unsigned number = 0; number < v->param_count; number++) {
-		size_t i = 0;
-
-		while (i < v->param_count && !piece_is(v->params[i].name, name, number, &coded))
-			i++;
-		if (i == v->param_count)
-			break;
-		struct slice value = v->params[i].value;
-
-		if (number == 0 && coded)
-			*charset_out = charset_take(&value);
-		any = true;
-		if (coded)
-			n += percent_put(out + n, value);
-		else if (value.len) {
-			memcpy(out + n, value.ptr, value.len);
-			n += value.len;
-		}
-	}
-	*value_out = slice_of(out, n);
-	return any ? OK : ERR_NOT_FOUND;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mime_words.c - encoded words (RFC 2047) and other charsets, to UTF-8.
+ * mime_words.c - encoded words (RFC 2047) to UTF-8.
  *
  * Blanks between two encoded words go away.  What is malformed stays as it was sent, words of an unknown charset become
  * U+FFFD, one for each; raw 8-bit bytes that are not UTF-8 become U+FFFD.  No byte is looked at more than a constant number
@@ -8,43 +8,7 @@
  */
 #include "storage/mime_scan.h"
 
-#include <iconv.h>
-
-#define REPLACEMENT SLICE_LIT("\xEF\xBF\xBD")
 #define CHARSET_BYTES_MAX 64
-
-/* ---- charsets ---- */
-
-bool mime_to_utf8(struct buf *out, struct slice charset, struct slice bytes)
-{
-	char name[CHARSET_BYTES_MAX + 1], piece[256];
-	char *in = (char *)(uintptr_t)bytes.ptr; /* iconv does not write to it */
-	size_t left = bytes.len;
-	iconv_t cd;
-	bool room = true;
-
-	if (!charset.len || charset.len > CHARSET_BYTES_MAX || slice_find(charset, '/') != SIZE_MAX)
-		return buf_put(out, REPLACEMENT.ptr, REPLACEMENT.len);
-	memcpy(name, charset.ptr, charset.len);
-	name[charset.len] = 0;
-	cd = iconv_open("UTF-8", name);
-	if (cd == (iconv_t)-1)
-		return buf_put(out, REPLACEMENT.ptr, REPLACEMENT.len);
-	while (room && left) {
-		char *to = piece;
-		size_t to_left = sizeof(piece), before = left;
-		size_t r = iconv(cd, &in, &left, &to, &to_left);
-
-		room = buf_put(out, piece, sizeof(piece) - to_left);
-		if (r == (size_t)-1 && to_left == sizeof(piece) && before == left) { /* a byte that is none of this charset */
-			in++;
-			left--;
-			room = room && buf_put(out, REPLACEMENT.ptr, REPLACEMENT.len);
-		}
-	}
-	iconv_close(cd);
-	return room;
-}
 
 /* ---- encoded words ---- */
 

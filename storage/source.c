@@ -7,6 +7,7 @@
 #include "core/base/limits.h"
 #include "core/base/metrics.h"
 #include "core/run/file.h"
+#include "storage/ahead.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@ struct source_file {
 	struct lru_node lru;
 	struct file_key key;
 	int fd;
+	uint64_t serial;
 	uint32_t pins; /* of senders; the LRU counts its own */
 	bool forgotten; /* in no table: closed by the last unpin */
 };
@@ -37,6 +39,7 @@ struct condemned {
 struct source_shard {
 	struct table files;
 	struct lru lru; /* bytes are descriptors */
+	uint64_t serials;
 	struct condemned *condemned;
 	uint32_t condemned_count;
 };
@@ -91,6 +94,8 @@ void source_unpin(struct source_file *file)
 
 int source_fd(const struct source_file *file) { return file->fd; }
 
+uint64_t source_serial(const struct source_file *file) { return file->serial; }
+
 static struct source_file *lookup(const struct file_key *key)
 {
 	struct table_node *n = table_find(&shard_state()->files, slice_of(key, sizeof(*key)));
@@ -109,6 +114,7 @@ static enum err keep(const struct file_key *key, int fd, struct source_file **fi
 	struct source_file *f = xcalloc(1, sizeof(*f));
 	f->key = *key;
 	f->fd = fd;
+	f->serial = ++s->serials;
 	if (table_add(&s->files, &f->node) != OK) {
 		file_free(f);
 		return ERR_BUSY;
@@ -251,10 +257,23 @@ static enum err window_cover(struct window *w, int fd, uint64_t offset, uint64_t
 	return OK;
 }
 
+/* All of the record there is in the window already. */
+static bool window_has(const struct window *w, uint64_t offset)
+{
+	struct record_header h;
+	uint64_t end = w->offset + w->len;
+	if (!w->ptr || offset < w->offset || offset + sizeof(h) > end)
+		return false;
+	memcpy(&h, w->ptr + (offset - w->offset), sizeof(h));
+	return h.bytes >= sizeof(h) && h.bytes <= SOURCE_RECORD_BYTES_MAX && offset + h.bytes <= end;
+}
+
 enum err window_need(struct window *w, int fd, uint64_t offset, uint64_t guess)
 {
 	if (offset % 8 != 0)
 		return ERR_CORRUPT;
+	if (window_has(w, offset))
+		return OK;
 	if (!w->ptr)
 		w->offset = offset;
 	enum err e = window_cover(w, fd, offset, max_u64(guess, RECORD_HEADER_BYTES));
@@ -334,12 +353,14 @@ enum err source_start(void)
 	table_init(&s->files, SOURCE_FILES_MAX, seed, key_of);
 	lru_init(&s->lru, fds, evict);
 	shard_set_local(SHARD_SLOT_SOURCE, s);
+	ahead_start();
 	return OK;
 }
 
 void source_stop(void)
 {
 	struct source_shard *s = shard_state();
+	ahead_stop();
 	s->lru.bytes_max = 0;
 	(void)lru_trim(&s->lru);
 	ASSERT(s->files.count == 0); /* every message_open had its message_close */

@@ -27,6 +27,7 @@ void source_unpin(struct source_file *file); /* now */
 /* A log is about to become a stub: forgets its descriptor. False: somebody still reads from it. Now. */
 bool source_forget_log(const struct account *a, uint32_t log);
 int source_fd(const struct source_file *file);
+uint64_t source_serial(const struct source_file *file); /* no other of this shard ever has it */
 
 /* Quarantine: the body whose bytes lie there was found damaged (SOURCE_CONDEMNED_MAX a shard, until the process ends). Now. */
 void source_condemn(uint64_t account_id, uint32_t log, uint64_t offset);

@@ -9,6 +9,7 @@
 #include "core/run/file.h"
 #include "storage/account_private.h"
 #include "storage/commit.h"
+#include "storage/structure.h"
 #include "storage/warm.h"
 
 #include <errno.h>
@@ -212,6 +213,7 @@ enum err store_start(const struct store_config *config)
 		shard_free(s);
 		return e;
 	}
+	structure_start();
 	e = source_start();
 	if (e == OK)
 		e = scrub_start();
@@ -233,6 +235,7 @@ void store_stop(void)
 	(void)lru_trim(&s->lives);
 	commit_release_scratch();
 	source_stop();
+	structure_stop();
 	body_stop();
 	shard_free(s);
 }

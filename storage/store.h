@@ -266,6 +266,7 @@ struct message_source {
 	const uint64_t *dots;   /* offsets, relative to the body, of lines that begin with '.' */
 	uint32_t dot_count;
 	bool dots_unknown; /* too many to list: scan */
+	const struct body_record *record; /* for structure.h */
 	struct slice envelope_from, envelope_rcpt;
 	int64_t internal_date_s;
 	int16_t internal_date_zone_min;
@@ -276,5 +277,9 @@ struct message_source {
 /* Looks the message's record up, verifies its checksum, pins the file. Later. ERR_CORRUPT, ERR_IO. */
 enum err message_open(struct view *view, uint32_t index, struct message_source *source_out);
 void message_close(struct message_source *source);
+/* As message_open, but what the records say is all there is: no bytes can be read (fd -1, body NULL). Closed the same way. Later. */
+enum err message_look(struct view *view, uint32_t index, struct message_source *source_out);
+/* One that was looked at becomes one that is open: what pointed into it moves. On failure it stays as it was. Later; now if it is open. */
+enum err message_fill(struct view *view, uint32_t index, struct message_source *source_io);
 
 #endif

@@ -84,6 +84,8 @@ static void check_body(struct verify *v, uint64_t record_at, uint64_t commit_end
 	bool good = body_get(r, &b);
 	uint64_t at = good ? record_at + b.fixed.data_distance : 0;
 	v->totals->bodies++;
+	if (good && !structure_good(&b))
+		found(v, (struct finding){ .kind = FINDING_STRUCTURE, .log = v->log, .start = record_at, .end = record_at + r->bytes });
 	if (good && b.fixed.flags & BODY_EXTERNAL) {
 		good = external_good(v, &b.fixed);
 	} else if (good) {

@@ -76,7 +76,7 @@ class Bench:
             raise Failed("openssl: " + done.stderr.strip()[-300:])
         return chain, key
 
-    def add_penfold(self, kinds, shards=1, pair=None):
+    def add_penfold(self, kinds, shards=1, pair=None, imap=False):
         program = os.path.join(self.o.build, "penfold")
         if self.o.no_penfold:
             return
@@ -87,6 +87,8 @@ class Bench:
                          self.people(kinds))
         if pair:
             server.pop3s, server.pair = port + 95, pair
+        if imap:
+            server.imap = port + 43
         server.create()
         server.start()
         self.servers["penfold"] = server

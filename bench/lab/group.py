@@ -16,6 +16,26 @@ def _write(path, text):
         f.write(text)
 
 
+def _tree_ticks(root):
+    """Of a process, its children that have ended, and those that run, from /proc."""
+    parents, ticks = {}, {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % name) as f:
+                fields = f.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(name)] = int(fields[1])
+        ticks[int(name)] = sum(int(fields[i]) for i in (11, 12, 13, 14))
+    total = 0
+    for pid in ticks:
+        at = pid
+        while at and at != root:
+            at = parents.get(at, 0)
+        total += ticks[pid] if at == root else 0
+    return total
+
+
 class Group:
     """Call prepare() before, join() in the child between fork and exec, remove() at the end."""
 
@@ -68,6 +88,16 @@ class Group:
         if self.measured:
             return ["--server-cgroup", self.measured]
         return ["--server-tree", str(pid)]
+
+    def cpu_us(self, pid):
+        """User and system time of all of the server's processes so far."""
+        if self.measured and os.path.exists(self.measured + "/cpuacct.usage"):
+            with open(self.measured + "/cpuacct.usage") as f:
+                return int(f.read()) // 1000
+        if self.measured:
+            with open(self.measured + "/cpu.stat") as f:
+                return int(f.readline().split()[1])
+        return _tree_ticks(pid) * (1000000 // os.sysconf("SC_CLK_TCK"))
 
     def processes(self):
         if not self.measured:

@@ -31,6 +31,7 @@ class Server:
         self.lmtp = lmtp
         self.pop3s = None  # with TLS from the first byte, where `pair` is set: (chain, key)
         self.pair = None
+        self.imap = None
         self.cores = cores
         self.process = None
         self.group = None
@@ -39,7 +40,7 @@ class Server:
         raise NotImplementedError
 
     def ports(self):
-        return [p for p in (self.pop3, self.lmtp, self.pop3s) if p]
+        return [p for p in (self.pop3, self.lmtp, self.imap, self.pop3s) if p]
 
     def start(self):
         self.group = Group(self.name, self.cores)
@@ -145,7 +146,8 @@ class Penfold(Server):
                     "  - { protocol: pop3, address: \"127.0.0.1:%d\" }\n"
                     "  - { protocol: lmtp, address: \"127.0.0.1:%d\" }\n"
                     % (self.folder, self.shards, DOMAIN, self.pop3, self.lmtp))
-
+            if self.imap:
+                f.write("  - { protocol: imap, address: \"127.0.0.1:%d\" }\n" % self.imap)
             if self.pair:
                 f.write("  - { protocol: pop3, address: \"127.0.0.1:%d\", tls: implicit }\n"
                         "tls: { certificate: %s, key: %s }\n" % (self.pop3s, *self.pair))

@@ -136,8 +136,12 @@
 #define RECOVER_OPEN_LOGS_MAX 16u            /* descriptors that one load holds at once */
 #define ROW_LOG_BYTES 256u                   /* what a message's records take of a log, about: for compaction's arithmetic */
 #define SOURCE_MEMORY_BYTES KIB(32)          /* a message up to this comes with its records in one read, is verified, and sent from memory */
-#define SOURCE_GUESS_BYTES KIB(1)            /* of a record, read at first: most prefixes fit */
+#define SOURCE_GUESS_BYTES KIB(4)            /* of a record, read at first: most prefixes and structures fit */
+#define SOURCE_LOOK_BYTES KIB(1)             /* of a message's record, where its bytes are not wanted: its envelope and Received mostly fit */
 #define SOURCE_NEAR_BYTES KIB(64)            /* body and message records that lie closer are read at once */
+#define AHEAD_WALKS_MAX 4u                   /* walks over messages that a shard reads ahead for */
+#define AHEAD_PIECE_BYTES KIB(64)            /* of a log, read at once for a walk: about what is copied while a read is begun ten times */
+#define AHEAD_STEP_BYTES_MAX KIB(6)         /* between two looks: where more lies between, copying it costs more than a read */
 #define SOURCE_RECORD_BYTES_MAX MIB(4)       /* no message or body record is longer: prefix, dots, one day structure */
 #define SOURCE_TRIES_MAX 4u                  /* a message that moves while it is looked for */
 #define SOURCE_FILES_MAX (1u << 20)          /* descriptors of one shard, pinned ones too: the kernel has fewer */
@@ -377,6 +381,7 @@
 #define IMAP_HEADER_BYTES_MAX MIB(1)            /* of a header that is looked through for fields, in memory */
 #define IMAP_COPY_BYTES KIB(8)                  /* of a small message, put into the output at once */
 #define IMAP_PART_DEPTH_MAX 64                  /* numbers in BODY[1.2.3]: as deep as parts are told apart */
+#define IMAP_STRUCTURE_BYTES ((size_t)1000)     /* of an ordinary one */
 #define IMAP_STRUCTURE_BYTES_MAX MIB(4)         /* of one ENVELOPE or BODYSTRUCTURE: fields of MIME_FIELDS_BYTES_MAX, quoted */
 #define IMAP_DECODE_BYTES KIB(4)                /* on the stack: of a part that is decoded on its way out */
 #define IMAP_PARSE_BYTES KIB(32)                 /* of a large message, read at once for its parts */
@@ -388,9 +393,7 @@
 #define IMAP_SEARCH_SCRATCH_BYTES_MAX MIB(4)    /* of one header field of IMAP_HEADER_BYTES_MAX, decoded and folded */
 #define IMAP_SEARCH_WINDOW_BYTES KIB(16)        /* folded text of a body that is looked through at once */
 #define IMAP_SORT_KEYS_MAX 16                   /* criteria of one SORT: there are nine */
-#define IMAP_SORT_KEY_BYTES_MAX ((size_t)1000)  /* of a subject or name that is compared, folded; RFC 5322 lines have 998 */
 #define IMAP_SORT_SHARD_BYTES_MAX MIB(256)      /* of all SORTs and THREADs of a shard: a million messages' subjects */
-#define IMAP_THREAD_REFERENCES_MAX 1000         /* read of one message */
 #define IMAP_AUTH_TRIES_MAX 5                   /* default; wrong passwords in one connection */
 #define IMAP_BAD_COMMANDS_MAX 20                /* default; senseless commands in a row */
 #define IMAP_LOGIN_IDLE_MS_MAX 60000u           /* default; before login */
@@ -470,5 +473,14 @@
 #define MIME_FIELDS_BYTES_MAX KIB(256)     /* kept of a message's headers together */
 #define MIME_ADDRESSES_MAX 8192            /* of one field: more than MIME_FIELD_BYTES_MAX holds in practice */
 #define MIME_PARAMS_MAX 128                /* of one field: 2231 pieces of a name of 8 KiB */
+
+/* ---- storage: structures ---- */
+#define STRUCTURE_BYTES_MAX KIB(48)            /* stored with a message, else made anew when asked for; less than SOURCE_NEAR_BYTES, with dots */
+#define STRUCTURE_KEY_BYTES_MAX 1024u          /* of a sort key: what differs behind it sorts as equal */
+#define STRUCTURE_REFERENCES_BYTES_MAX KIB(8)  /* ids that THREAD follows: a hundred */
+#define STRUCTURE_PREVIEW_CHARS_MAX 200u       /* RFC 8970 section 3.2: SHOULD 200, MUST 256 */
+#define STRUCTURE_PREVIEW_TEXT_BYTES KIB(16)   /* of a part, looked at for its preview: HTML begins with its styles */
+#define STRUCTURE_ARENA_BYTES_MAX MIB(2)       /* while keys are made: addresses of a field are several times its size */
+#define STRUCTURE_COMPUTED_BYTES_MAX MIB(1)    /* computed structures remembered by a shard, so that a client's next piece costs no pass */
 
 #endif

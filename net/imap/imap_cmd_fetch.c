@@ -3,7 +3,8 @@
  * imap_cmd_fetch.c - FETCH (RFC 9051 section 6.4.5): message by message, item by item, as there is room.
  *
  * The cursor is {message, item, bytes}; whatever is full, the stack goes back and imap_fetch_on begins there again.  What needs nothing but
- * the row (FLAGS, UID, RFC822.SIZE, MODSEQ) reads nothing; the rest opens the message's record.
+ * the row (FLAGS, UID, RFC822.SIZE, MODSEQ) reads nothing; what needs the message's records or structure reads those; only the rest reads
+ * the message.  All that is needed is there before a message's answer begins, so that one that is damaged is left out, and NO says so at the end.
  *
  * \Seen of BODY[...] is set before the bytes are sent, for some hundred messages in one commit, and told with them.
  */
@@ -130,6 +131,7 @@ static enum err put_item(struct imap_session *p, struct imap_fetch *f, const str
 	case ITEM_ENVELOPE:
 	case ITEM_BODY_SHORT:
 	case ITEM_BODYSTRUCTURE:
+	case ITEM_PREVIEW:
 		return imap_fetch_structure(p, f, item);
 	case ITEM_BINARY:
 	case ITEM_BINARY_SIZE:
@@ -144,14 +146,14 @@ static enum err put_item(struct imap_session *p, struct imap_fetch *f, const str
 
 static bool open_source(struct imap_session *p, struct imap_fetch *f)
 {
-	struct imap_source *s = xcalloc(1, sizeof *s);
-	enum err e = message_open(p->view, f->index, &s->m);
-	if (e == OK) {
-		s->references = 1;
-		f->source = s;
+	enum err e = imap_source_open(p->view, f->index, f->needs_bytes, &f->source);
+	for (size_t i = 0; e == OK && i < f->item_count; i++)
+		e = imap_fetch_prepare(f->source, &f->items[i]);
+	if (e == OK)
 		return true;
-	}
-	free(s);
+	if (f->source)
+		imap_source_unref(f->source);
+	f->source = NULL;
 	f->damaged = true;
 	log_event(LOG_WARN, "imap.message_refused", LOG_U64("session", p->s.id), LOG_STR("user", p->subject->name),
 		  LOG_U64("uid", f->message.uid), LOG_ERR(e));

@@ -2,7 +2,7 @@
 /*
  * imap_cmd_sort.c - SORT (RFC 5256), with display names (RFC 5957), as ESEARCH where RETURN is said (RFC 5267).
  *
- * What is compared is read once for each message that matches: a number, or a string that lies in one pool.  So much memory belongs to
+ * What is compared is taken once from each message that matches: a number, or a string that lies in one pool.  So much memory belongs to
  * a budget of the shard (imap_keys.h); what would lead above it is NO [LIMIT].
  */
 #include "net/imap/imap_keys.h"
@@ -13,19 +13,21 @@
 #include <stdlib.h>
 
 enum sort_by { SORT_ARRIVAL, SORT_CC, SORT_DATE, SORT_DISPLAYFROM, SORT_DISPLAYTO, SORT_FROM, SORT_SIZE, SORT_SUBJECT, SORT_TO };
+#define TEXT(key) true, offsetof(struct structure_keys, key)
 static const struct criterion {
-	const char *name, *field; /* field: of an address */
-	bool text, display;
+	const char *name;
+	bool text;
+	size_t key; /* of a text: where it is among the keys */
 } criteria[] = {
-	[SORT_ARRIVAL] = { "ARRIVAL", NULL, false, false },
-	[SORT_CC] = { "CC", "Cc", true, false },
-	[SORT_DATE] = { "DATE", NULL, false, false },
-	[SORT_DISPLAYFROM] = { "DISPLAYFROM", "From", true, true },
-	[SORT_DISPLAYTO] = { "DISPLAYTO", "To", true, true },
-	[SORT_FROM] = { "FROM", "From", true, false },
-	[SORT_SIZE] = { "SIZE", NULL, false, false },
-	[SORT_SUBJECT] = { "SUBJECT", NULL, true, false },
-	[SORT_TO] = { "TO", "To", true, false },
+	[SORT_ARRIVAL] = { "ARRIVAL", false, 0 },
+	[SORT_CC] = { "CC", TEXT(cc) },
+	[SORT_DATE] = { "DATE", false, 0 },
+	[SORT_DISPLAYFROM] = { "DISPLAYFROM", TEXT(from_name) },
+	[SORT_DISPLAYTO] = { "DISPLAYTO", TEXT(to_name) },
+	[SORT_FROM] = { "FROM", TEXT(from) },
+	[SORT_SIZE] = { "SIZE", false, 0 },
+	[SORT_SUBJECT] = { "SUBJECT", TEXT(subject) },
+	[SORT_TO] = { "TO", TEXT(to) },
 };
 
 struct sort {
@@ -38,6 +40,7 @@ struct sort {
 		bool reverse;
 	} keys[IMAP_SORT_KEYS_MAX];
 	size_t key_count;
+	bool opens, structures; /* some key needs the message's record, or its structure */
 	uint32_t *index;  /* of the n-th message that is sorted */
 	int64_t *values;  /* key_count for each: a number, or where in the pool the string is, behind its length */
 	uint32_t *order, *spare;
@@ -75,26 +78,19 @@ static struct slice get_text(const struct sort *s, int64_t value)
 
 static enum err read_value(struct sort *s, const struct imap_source *source, const struct message *m, uint8_t by, int64_t *out)
 {
-	struct slice text;
-	bool reply;
-	enum err e;
 	switch ((enum sort_by)by) {
 	case SORT_ARRIVAL:
 		*out = source->m.internal_date_s;
 		return OK;
 	case SORT_DATE:
-		*out = keys_sent(&s->program, source);
+		*out = keys_sent(source);
 		return OK;
 	case SORT_SIZE:
 		*out = (int64_t)m->size;
 		return OK;
-	case SORT_SUBJECT:
-		e = keys_subject(&s->program, source, &text, &reply);
-		break;
 	default:
-		e = keys_address(&s->program, source, criteria[by].field, criteria[by].display, &text);
+		return put_text(s, *(const struct slice *)(const void *)((const char *)&source->structure->keys + criteria[by].key), out);
 	}
-	return e == OK ? put_text(s, text, out) : e;
 }
 
 static void grow(struct sort *s)
@@ -113,9 +109,9 @@ static size_t memory_bytes(const struct sort *s)
 
 static enum err add(struct imap_session *p, struct sort *s, uint32_t index)
 {
-	struct imap_source *source;
+	struct imap_source *source = NULL;
 	struct message m;
-	enum err e = keys_open(p, &s->program, index, &source);
+	enum err e = s->opens ? keys_open(p, &s->program, index, s->structures, &source) : OK;
 	if (e == ERR_NOT_FOUND) { /* damaged: left out */
 		bits_clear(&s->found, index);
 		return OK;
@@ -128,7 +124,8 @@ static enum err add(struct imap_session *p, struct sort *s, uint32_t index)
 	for (size_t k = 0; k < s->key_count && e == OK; k++)
 		e = read_value(s, source, &m, s->keys[k].by, &s->values[s->count * s->key_count + k]);
 	s->count++;
-	imap_source_unref(source);
+	if (source)
+		imap_source_unref(source);
 	return e == OK ? keys_budget_take(&s->budget, memory_bytes(s)) : e;
 }
 
@@ -205,6 +202,8 @@ static bool read_criterion(struct imap_args *a, struct sort *s)
 		a->why = "too many sort criteria";
 		if (s->key_count == IMAP_SORT_KEYS_MAX)
 			return false;
+		s->opens |= i != SORT_SIZE;
+		s->structures |= i == SORT_DATE || criteria[i].text;
 		s->keys[s->key_count].by = i;
 		s->keys[s->key_count++].reverse = reverse;
 		return true;

@@ -46,57 +46,32 @@ static enum step tell_on(struct imap_session *p)
 	return t->program.damaged ? imap_no(p, "CORRUPTION", "some messages could not be read") : imap_ok(p, "threaded");
 }
 
-/* Its references, or where there are none what it answers (RFC 5256 section 3, REFERENCES step 1). */
-static enum err references(struct thread *t, struct search_program *s, struct slice fields)
+static enum err references(struct thread *t, struct slice ids)
 {
-	static const char *const names[] = { "References", "In-Reply-To" };
+	struct slice id;
 	enum err e = OK;
-	bool some = false;
-	for (size_t i = 0; i < ARRAY_LEN(names) && !some && e == OK; i++) {
-		struct slice value, id;
-		arena_reset(&s->scratch);
-		if (!mime_field_find(fields, slice_str(names[i]), &value))
-			continue;
-		for (unsigned n = 0; e == OK && n < IMAP_THREAD_REFERENCES_MAX && mime_id_next(&s->scratch, &value, &id); n++) {
+	while (e == OK && slice_next(&ids, 0, &id))
+		if (id.len)
 			e = threads_reference(&t->threads, id);
-			some = true;
-			if (i == 1)
-				break; /* only the first of In-Reply-To */
-		}
-	}
 	return e;
 }
 
 static enum err add(struct imap_session *p, struct thread *t, uint32_t index)
 {
-	struct search_program *s = &t->program;
 	struct imap_source *source;
 	struct message m;
-	struct thread_message item = { .id = slice_of("", 0) };
-	struct slice value, rest;
-	enum err e = keys_open(p, s, index, &source);
+	enum err e = keys_open(p, &t->program, index, true, &source);
 	if (e == ERR_NOT_FOUND) /* damaged: it is left out, and said so at the end */
 		return OK;
 	if (e != OK)
 		return e;
-	struct slice fields = slice_of(source->header, source->header_bytes);
+	const struct structure_keys *k = &source->structure->keys;
 	view_message(p->view, index, &m);
-	item.number = p->cmd->uid ? m.uid : index + 1;
-	item.sent_s = keys_sent(s, source);
-	item.arrived_s = source->m.internal_date_s;
-	e = t->how == THREAD_ORDEREDSUBJECT ? OK : references(t, s, fields);
-	if (e == OK)
-		e = keys_subject(s, source, &item.subject, &item.reply); /* lies in the program's buffers */
-	struct arena ids;
-	arena_init(&ids, MIME_FIELD_BYTES_MAX * 2);
-	if (e == OK && mime_field_find(fields, SLICE_LIT("Message-ID"), &value)) {
-		rest = value;
-		if (!mime_id_next(&ids, &rest, &item.id))
-			item.id = slice_of("", 0);
-	}
+	const struct thread_message item = { .number = p->cmd->uid ? m.uid : index + 1, .sent_s = keys_sent(source), .arrived_s = source->m.internal_date_s,
+					     .subject = k->subject, .reply = k->reply, .id = k->message_id };
+	e = t->how == THREAD_ORDEREDSUBJECT ? OK : references(t, k->references);
 	if (e == OK)
 		e = threads_add(&t->threads, &item);
-	arena_release(&ids);
 	imap_source_unref(source);
 	return e == OK ? keys_budget_take(&t->budget, threads_memory_bytes(&t->threads)) : e;
 }

@@ -7,11 +7,12 @@
 #define PENFOLD_NET_IMAP_IMAP_FETCH_H
 
 #include "net/imap/imap_private.h"
+#include "net/imap/imap_source.h"
 #include "storage/mime.h"
 
 enum imap_item_kind {
 	ITEM_FLAGS, ITEM_UID, ITEM_INTERNALDATE, ITEM_SIZE, ITEM_MODSEQ, ITEM_SAVEDATE, ITEM_EMAILID, ITEM_THREADID,
-	ITEM_ENVELOPE, ITEM_BODY_SHORT, ITEM_BODYSTRUCTURE, ITEM_BINARY, ITEM_BINARY_SIZE,
+	ITEM_ENVELOPE, ITEM_BODY_SHORT, ITEM_BODYSTRUCTURE, ITEM_PREVIEW, ITEM_BINARY, ITEM_BINARY_SIZE,
 	ITEM_BODY /* bytes of a section: BODY[...], RFC822... */
 };
 enum imap_section { SECTION_ALL, SECTION_HEADER, SECTION_TEXT, SECTION_FIELDS, SECTION_FIELDS_NOT, SECTION_MIME };
@@ -21,20 +22,14 @@ struct imap_item {
 	uint8_t section; /* enum imap_section */
 	bool peek;       /* \Seen stays as it is */
 	bool partial;
+	bool lazy;       /* PREVIEW (LAZY) */
+	bool kept;       /* header fields, all of which a structure keeps */
 	uint64_t from, length;  /* <from.length> */
 	struct slice label;     /* "BODY[HEADER.FIELDS (From)]", as it is answered */
 	struct slice *fields;
 	size_t field_count;
 	uint32_t *numbers; /* of the part: BODY[2.1] */
 	size_t number_count;
-};
-
-struct imap_source { /* a message that is open, as long as the session or a range in the output needs it */
-	struct message_source m;
-	uint32_t references;
-	char *header; /* prefix and header in one piece, when fields were asked for and it did not lie in memory */
-	size_t header_bytes;
-	struct mime_tree *tree; /* when it was asked for */
 };
 
 /* Bytes on their way out: first from memory, then from the message. */
@@ -51,7 +46,7 @@ struct imap_fetch {
 	struct imap_set set;
 	struct imap_item *items;
 	size_t item_count, item_cap;
-	bool marks_seen, needs_source, has_uid, has_flags, has_modseq;
+	bool marks_seen, needs_source, needs_bytes, has_uid, has_flags, has_modseq;
 	uint64_t changed_since;
 	bool vanished;
 	struct imap_vanished gone;
@@ -73,19 +68,14 @@ struct imap_fetch {
 /* "FLAGS", "(UID BODY.PEEK[HEADER])", "ALL", then the modifiers. False: the parser has noted why. */
 bool imap_fetch_read_items(struct imap_session *p, struct imap_fetch *f);
 
-void imap_source_unref(void *source);
-/* Prefix and header in one piece, in s->header. ERR_IO. May wait. */
-enum err imap_source_header(struct imap_source *s);
+/* Makes what the item needs of the message be there: structure or bytes. ERR_IO, ERR_CORRUPT. May wait. */
+enum err imap_fetch_prepare(struct imap_source *s, const struct imap_item *item);
 /* Prepares f->bytes with the section and writes its label and size. ERR_IO, ERR_LIMIT. May wait. */
 enum err imap_fetch_section(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item);
-/* The tree of the message's parts. ERR_IO. May wait. */
-enum err imap_source_tree(struct imap_source *s);
-/* ENVELOPE, BODY, BODYSTRUCTURE: into f->bytes. */
+/* ENVELOPE, BODY, BODYSTRUCTURE, PREVIEW: into f->bytes. */
 enum err imap_fetch_structure(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item);
 /* BINARY[...] into f->bytes, BINARY.SIZE[...] as a number. */
 enum err imap_fetch_binary(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item);
-/* Up to `bytes` of the body from `at` on into `out`. */
-enum err imap_source_read(const struct imap_source *s, uint64_t at, char *out, size_t bytes);
 /* Writes f->bytes as far as there is room. ERR_AGAIN: output is full. ERR_IO. May wait. */
 enum err imap_fetch_flush(struct imap_session *p, struct imap_fetch *f);
 void imap_bytes_release(struct imap_bytes *b);

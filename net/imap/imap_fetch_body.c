@@ -10,36 +10,14 @@
 #include "net/imap/imap_structure.h"
 
 #include "core/run/fiber.h"
-#include "core/run/file.h"
 
 #include <stdlib.h>
-
-void imap_source_unref(void *arg)
-{
-	struct imap_source *s = arg;
-	ASSERT(s->references > 0);
-	if (--s->references)
-		return;
-	message_close(&s->m);
-	free(s->header);
-	mime_tree_free(s->tree);
-	free(s);
-}
 
 void imap_bytes_release(struct imap_bytes *b)
 {
 	free(b->owned);
 	free(b->decoder);
 	*b = (struct imap_bytes){ .owned = NULL };
-}
-
-enum err imap_source_read(const struct imap_source *s, uint64_t at, char *out, size_t bytes)
-{
-	if (s->m.body)
-		memcpy(out, s->m.body + at, bytes);
-	else if (bytes && file_read(s->m.fd, out, bytes, s->m.offset + at) != (int64_t)bytes)
-		return ERR_IO;
-	return OK;
 }
 
 /* A piece through the decoder; what was asked for of it goes out. */
@@ -59,6 +37,8 @@ static __attribute__((noinline)) enum err flush_decoded(struct imap_session *p, 
 	b->skip -= skip;
 	struct slice out = slice_upto(slice_of(plain + skip, len - skip), (size_t)min_u64(b->left, len - skip));
 	b->left -= out.len;
+	if (b->left && b->at == b->end)
+		return ERR_CORRUPT; /* less than its structure says: the literal's length is out already */
 	if (!b->left)
 		b->at = b->end;
 	reply_put(&p->s.reply, out);
@@ -107,23 +87,6 @@ enum err imap_fetch_flush(struct imap_session *p, struct imap_fetch *f)
 
 /* ---- fields ---- */
 
-enum err imap_source_header(struct imap_source *s)
-{
-	uint64_t bytes = min_u64(s->m.header_bytes, s->m.bytes);
-	if (s->header)
-		return OK;
-	bytes = min_u64(bytes, IMAP_HEADER_BYTES_MAX);
-	s->header = xmalloc(s->m.prefix.len + (size_t)bytes + 1);
-	if (s->m.prefix.len)
-		memcpy(s->header, s->m.prefix.ptr, s->m.prefix.len);
-	if (s->m.body)
-		memcpy(s->header + s->m.prefix.len, s->m.body, (size_t)bytes);
-	else if (bytes && file_read(s->m.fd, s->header + s->m.prefix.len, (size_t)bytes, s->m.offset) != (int64_t)bytes)
-		return ERR_IO;
-	s->header_bytes = s->m.prefix.len + (size_t)bytes;
-	return OK;
-}
-
 static bool wanted(const struct imap_item *item, struct slice name)
 {
 	bool named = false;
@@ -149,8 +112,9 @@ static struct slice pick_fields(struct slice header, const struct imap_item *ite
 			break;
 		while (bytes < header.len && (header.ptr[bytes] == ' ' || header.ptr[bytes] == '\t'))
 			bytes += line_bytes(slice_from(header, bytes));
-		/* what is no field belongs to .NOT alone: it is not named by anybody */
-		struct slice name = colon == SIZE_MAX ? slice_of("", 0) : slice_trim(slice_upto(header, colon));
+		/* what is no field, or goes on from nowhere, belongs to .NOT alone: it is not named by anybody */
+		bool named = colon != SIZE_MAX && header.ptr[0] != ' ' && header.ptr[0] != '\t';
+		struct slice name = named ? slice_trim(slice_upto(header, colon)) : slice_of("", 0);
 		if (wanted(item, name)) {
 			memcpy(out + len, header.ptr, bytes);
 			len += bytes;
@@ -175,14 +139,29 @@ static enum err fields_inside(struct imap_fetch *f, const struct imap_item *item
 	return e;
 }
 
+/* All that is asked for is among what the structure keeps, so that the message is not read. */
+static bool in_structure(struct imap_source *s, const struct imap_item *item)
+{
+	if (item->kept)
+		imap_source_known(s);
+	return item->kept && s->structure && !s->structure->tree->truncated;
+}
+
 static enum err fields(struct imap_fetch *f, const struct imap_item *item)
 {
 	struct imap_source *s = f->source;
-	enum err e = imap_source_header(s);
-	if (e != OK)
-		return e;
-	f->bytes.owned = xmalloc(s->header_bytes + 2);
-	f->bytes.memory = pick_fields(slice_of(s->header, s->header_bytes), item, f->bytes.owned);
+	struct slice header;
+	enum err e = OK;
+	if (in_structure(s, item)) {
+		header = s->structure->tree->parts[0].fields;
+	} else {
+		e = imap_source_header(s);
+		if (e != OK)
+			return e;
+		header = slice_of(s->header, s->header_bytes);
+	}
+	f->bytes.owned = xmalloc(header.len + 2);
+	f->bytes.memory = pick_fields(header, item, f->bytes.owned);
 	return OK;
 }
 
@@ -226,10 +205,10 @@ static enum err whole_section(struct imap_fetch *f, const struct imap_item *item
 /* A section of a part. ERR_NOT_FOUND: there is none such; HEADER and TEXT are of messages inside (RFC 9051 section 6.4.5.1). */
 static enum err part_section(struct imap_fetch *f, const struct imap_item *item)
 {
-	enum err e = imap_source_tree(f->source);
+	enum err e = imap_source_structure(f->source);
 	if (e != OK)
 		return e;
-	const struct mime_tree *tree = f->source->tree;
+	const struct mime_tree *tree = f->source->structure->tree;
 	const struct mime_part *part = imap_find_part(tree, item->numbers, item->number_count);
 	if (!part)
 		return ERR_NOT_FOUND;
@@ -249,6 +228,32 @@ static enum err part_section(struct imap_fetch *f, const struct imap_item *item)
 	else
 		return fields_inside(f, item, inside->header_offset, header);
 	return OK;
+}
+
+static enum err prepare_size(struct imap_source *s, const struct imap_item *item)
+{
+	enum err e = item->number_count ? imap_source_structure(s) : OK;
+	const struct mime_part *part = e == OK && item->number_count ? imap_find_part(s->structure->tree, item->numbers, item->number_count) : NULL;
+	return part && part->decoded_bytes == MIME_DECODED_UNKNOWN ? imap_source_bytes(s) : e;
+}
+
+enum err imap_fetch_prepare(struct imap_source *s, const struct imap_item *item)
+{
+	switch ((enum imap_item_kind)item->kind) {
+	case ITEM_ENVELOPE:
+	case ITEM_BODY_SHORT:
+	case ITEM_BODYSTRUCTURE:
+	case ITEM_PREVIEW:
+		return item->lazy ? OK : imap_source_structure(s);
+	case ITEM_BINARY:
+		return imap_source_bytes(s);
+	case ITEM_BINARY_SIZE:
+		return prepare_size(s, item);
+	case ITEM_BODY:
+		return in_structure(s, item) ? OK : imap_source_bytes(s);
+	default:
+		return OK;
+	}
 }
 
 enum err imap_fetch_section(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item)

@@ -159,7 +159,13 @@ static bool read_body(struct imap_session *p, struct imap_fetch *f, bool peek)
 	item->peek = peek;
 	f->marks_seen |= !peek;
 	f->needs_source = true;
-	return read_section(p, item) && read_partial(p, item) && make_label(p, item, "BODY");
+	if (!read_section(p, item) || !read_partial(p, item) || !make_label(p, item, "BODY"))
+		return false;
+	item->kept = !item->number_count && item->section == SECTION_FIELDS;
+	for (size_t i = 0; i < item->field_count && item->kept; i++)
+		item->kept = mime_field_kept(item->fields[i]);
+	f->needs_bytes |= !item->kept;
+	return true;
 }
 
 /* RFC 3516, RFC 9051: BINARY[2] decoded; BINARY.SIZE[2] tells how much that is. */
@@ -171,8 +177,27 @@ static bool read_binary(struct imap_session *p, struct imap_fetch *f, bool size,
 		return false;
 	f->marks_seen |= !peek && !size;
 	f->needs_source = true;
+	f->needs_bytes |= !size; /* how large it is decoded may be known */
 	return imap_need(&p->cmd->args, '[') && read_numbers(p, item, &dot) && imap_need(&p->cmd->args, ']') && (size || read_partial(p, item)) &&
 	       make_label(p, item, size ? "BINARY.SIZE" : "BINARY");
+}
+
+/* PREVIEW, PREVIEW (LAZY): RFC 8970. What else stands in parentheses are FETCH's own modifiers. */
+static bool read_preview(struct imap_session *p, struct imap_fetch *f)
+{
+	struct imap_args *a = &p->cmd->args, ahead = *a;
+	struct imap_item *item = add(p, f, ITEM_PREVIEW);
+	if (!item)
+		return false;
+	f->needs_source = true;
+	if (!imap_skip(&ahead, ' ') || !imap_skip(&ahead, '(') || !imap_word(&ahead, "LAZY"))
+		return true;
+	while (imap_skip(&ahead, ' '))
+		if (!imap_word(&ahead, "LAZY"))
+			break;
+	item->lazy = true;
+	a->at = ahead.at;
+	return imap_need(a, ')');
 }
 
 /* RFC 3501's old names for sections. */
@@ -185,7 +210,7 @@ static bool old_name(struct imap_session *p, struct imap_fetch *f, enum imap_sec
 	item->peek = peek;
 	item->label = slice_str(label);
 	f->marks_seen |= !peek;
-	f->needs_source = true;
+	f->needs_source = f->needs_bytes = true;
 	return true;
 }
 
@@ -205,6 +230,8 @@ static bool read_item(struct imap_session *p, struct imap_fetch *f)
 				   kind == ITEM_ENVELOPE || kind == ITEM_BODYSTRUCTURE;
 		return add(p, f, kind) != NULL;
 	}
+	if (imap_word(a, "PREVIEW"))
+		return read_preview(p, f);
 	if (imap_word(a, "BINARY.SIZE"))
 		return read_binary(p, f, true, true);
 	if (imap_word(a, "BINARY.PEEK"))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * imap_fetch_parts.c - what FETCH takes from a message's parts: ENVELOPE, BODY, BODYSTRUCTURE, BINARY.
+ * imap_fetch_parts.c - what FETCH takes from a message's structure: ENVELOPE, BODY, BODYSTRUCTURE, PREVIEW, BINARY.
  *
  * BINARY decodes as it sends: its size, which goes before it, is known for base64 and for parts without encoding; quoted-printable is
  * counted first.
@@ -12,65 +12,69 @@
 
 #include <stdlib.h>
 
-enum err imap_source_tree(struct imap_source *s)
+static enum err put_text(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item, struct buf *text)
 {
-	char *block;
-	enum err e = OK;
-	if (s->tree)
-		return OK;
-	struct mime_parser *parser = mime_open();
-	if (s->m.body) {
-		mime_feed(parser, slice_of(s->m.body, (size_t)s->m.bytes));
-		s->tree = mime_close(parser);
-		return OK;
-	}
-	block = xmalloc(IMAP_PARSE_BYTES);
-	for (uint64_t at = 0; at < s->m.bytes && e == OK;) {
-		size_t n = (size_t)min_u64(s->m.bytes - at, IMAP_PARSE_BYTES);
-		e = imap_source_read(s, at, block, n);
-		if (e == OK)
-			mime_feed(parser, slice_of(block, n));
-		at += n;
-		fiber_breathe();
-	}
-	free(block);
-	if (e == OK)
-		s->tree = mime_close(parser);
+	const struct structure *s = f->source->structure;
+	struct arena scratch;
+	enum err e;
+	bool utf8 = imap_utf8_names(p);
+	arena_init(&scratch, IMAP_STRUCTURE_BYTES_MAX);
+	if (item->kind == ITEM_PREVIEW)
+		e = imap_put_text(text, s->preview, utf8);
+	else if (item->kind == ITEM_ENVELOPE)
+		e = imap_put_envelope(text, &scratch, s->tree->parts[0].fields, utf8);
 	else
-		mime_abort(parser);
+		e = imap_put_structure(text, &scratch, s->tree, item->kind == ITEM_BODYSTRUCTURE, utf8);
+	arena_release(&scratch);
 	return e;
+}
+
+static void tell_name(struct imap_session *p, uint8_t kind)
+{
+	struct reply *r = &p->s.reply;
+	if (kind == ITEM_ENVELOPE)
+		REPLY_LIT(r, "ENVELOPE ");
+	else if (kind == ITEM_PREVIEW)
+		REPLY_LIT(r, "PREVIEW ");
+	else if (kind == ITEM_BODY_SHORT)
+		REPLY_LIT(r, "BODY ");
+	else
+		REPLY_LIT(r, "BODYSTRUCTURE ");
 }
 
 enum err imap_fetch_structure(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item)
 {
-	struct arena scratch;
 	struct buf text;
-	enum err e = imap_source_tree(f->source);
+	enum err e = OK;
+	if (item->lazy)
+		imap_source_known(f->source);
+	else
+		e = imap_source_structure(f->source);
 	if (e != OK)
 		return e;
-	arena_init(&scratch, IMAP_STRUCTURE_BYTES_MAX);
+	if (!f->source->structure) { /* RFC 8970 section 4.1: it would have to be made */
+		REPLY_LIT(&p->s.reply, "PREVIEW NIL");
+		return OK;
+	}
 	buf_init(&text, IMAP_STRUCTURE_BYTES_MAX);
-	bool utf8 = imap_utf8_names(p);
-	if (item->kind == ITEM_ENVELOPE)
-		e = imap_put_envelope(&text, &scratch, f->source->tree->parts[0].fields, utf8);
-	else
-		e = imap_put_structure(&text, &scratch, f->source->tree, item->kind == ITEM_BODYSTRUCTURE, utf8);
-	arena_release(&scratch);
+	(void)buf_room(&text, IMAP_STRUCTURE_BYTES); /* so that it mostly grows no more */
+	e = put_text(p, f, item, &text);
 	if (e != OK) {
 		buf_release(&text);
 		return e;
 	}
-	if (item->kind == ITEM_ENVELOPE)
-		REPLY_LIT(&p->s.reply, "ENVELOPE ");
-	else if (item->kind == ITEM_BODY_SHORT)
-		REPLY_LIT(&p->s.reply, "BODY ");
-	else
-		REPLY_LIT(&p->s.reply, "BODYSTRUCTURE ");
+	tell_name(p, item->kind);
 	f->bytes = (struct imap_bytes){ .memory = buf_slice(&text), .owned = text.ptr };
 	return OK;
 }
 
 /* ---- BINARY ---- */
+
+/* An encoding of what holds other parts counts for nothing (RFC 2045 section 6.4). */
+static enum mime_encoding encoding_of(const struct mime_part *part)
+{
+	return part->kind == MIME_LEAF ? (enum mime_encoding)part->encoding : MIME_BINARY;
+}
 
 /* How many octets decoding gives: a pass over all of it. */
 static enum err count_decoded(const struct imap_source *s, const struct mime_part *part, uint64_t *bytes_out)
@@ -79,7 +83,7 @@ static enum err count_decoded(const struct imap_source *s, const struct mime_par
 	char *raw = xmalloc(IMAP_PARSE_BYTES), *plain = xmalloc(IMAP_PARSE_BYTES + 2 * sizeof d.hold);
 	enum err e = OK;
 	*bytes_out = 0;
-	mime_decode_init(&d, (enum mime_encoding)part->encoding);
+	mime_decode_init(&d, encoding_of(part));
 	for (uint64_t at = 0; at < part->body_bytes && e == OK;) {
 		size_t n = (size_t)min_u64(part->body_bytes - at, IMAP_PARSE_BYTES);
 		e = imap_source_read(s, part->body_offset + at, raw, n);
@@ -118,8 +122,8 @@ static void tell_literal(struct imap_session *p, const struct imap_item *item, u
 
 static enum err decode(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item, const struct mime_part *part)
 {
-	uint64_t bytes;
-	enum err e = count_decoded(f->source, part, &bytes);
+	uint64_t bytes = part->decoded_bytes;
+	enum err e = bytes == MIME_DECODED_UNKNOWN ? count_decoded(f->source, part, &bytes) : OK;
 	if (e != OK)
 		return e;
 	if (item->kind == ITEM_BINARY_SIZE)
@@ -131,7 +135,7 @@ static enum err decode(struct imap_session *p, struct imap_fetch *f, const struc
 		return OK;
 	f->bytes = (struct imap_bytes){ .at = part->body_offset, .end = part->body_offset + part->body_bytes, .skip = from, .left = left,
 					.decoder = xmalloc(sizeof *f->bytes.decoder) };
-	mime_decode_init(f->bytes.decoder, (enum mime_encoding)part->encoding);
+	mime_decode_init(f->bytes.decoder, encoding_of(part));
 	return OK;
 }
 
@@ -153,13 +157,13 @@ enum err imap_fetch_binary(struct imap_session *p, struct imap_fetch *f, const s
 {
 	if (!item->number_count)
 		return whole(p, f, item);
-	enum err e = imap_source_tree(f->source);
+	enum err e = imap_source_structure(f->source);
 	if (e != OK)
 		return e;
-	const struct mime_part *part = imap_find_part(f->source->tree, item->numbers, item->number_count);
+	const struct mime_part *part = imap_find_part(f->source->structure->tree, item->numbers, item->number_count);
 	if (!part)
 		return tell_nothing(p, item);
-	if (part->encoding == MIME_ENCODING_UNKNOWN) {
+	if (encoding_of(part) == MIME_ENCODING_UNKNOWN) {
 		f->unknown_encoding = true; /* RFC 3516 section 4.3 */
 		return tell_nothing(p, item);
 	}

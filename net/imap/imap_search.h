@@ -6,11 +6,11 @@
  *     imap_search_eval.c   the program and one message: true or false
  *     imap_search_text.c   strings: in header fields, in bodies of any size, by streaming
  *     imap_search_return.c RETURN (...), and the answers SEARCH, SORT and ESEARCH
- *     imap_fold.c          i;unicode-casemap
  *
  * A program is a list, never a tree, so that neither reading nor running it recurses; both are linear in the command.
  *
- * Cheap keys first.  A key has a phase: what the row tells, what the record tells, the header, the body.  A message is judged phase by
+ * Cheap keys first.  A key has a phase: what the row tells, what the record tells, the fields that its structure keeps, the header, the
+ * body; only the last two read the message.  A message is judged phase by
  * phase with the later keys unknown; as soon as the whole is true or false whatever they may be (Kleene's logic), the rest is
  * never read.  In each phase all strings are looked for in one pass.
  *
@@ -35,11 +35,12 @@ enum search_op {
 	/* by the body; TEXT looks at the header before */
 	SEARCH_BODY, SEARCH_TEXT
 };
-enum search_phase { PHASE_ROW, PHASE_RECORD, PHASE_HEADER, PHASE_BODY, PHASE_COUNT };
+enum search_phase { PHASE_ROW, PHASE_RECORD, PHASE_KEPT, PHASE_HEADER, PHASE_BODY, PHASE_COUNT };
 enum search_value { SEARCH_FALSE, SEARCH_TRUE, SEARCH_UNKNOWN };
 
 struct search_key {
 	uint8_t op;          /* enum search_op */
+	bool kept;           /* HEADER: of a field that structures keep */
 	uint32_t operands;   /* of AND */
 	uint64_t number;     /* size, MODSEQ, seconds, flag's bit */
 	int64_t day;         /* since 1970-01-01 */
@@ -59,6 +60,7 @@ struct search_program {
 	bool has_text;           /* TEXT: in the header too */
 	const struct search_key *only; /* a set outside of which nothing can match, or NULL */
 	int64_t now_s;
+	struct slice charset;    /* of the strings as the client wrote them; empty: UTF-8 */
 	struct arena scratch;    /* for one field */
 	struct buf decoded, folded;
 	bool damaged;            /* a message could not be read */
@@ -82,17 +84,14 @@ enum search_value search_judge(const struct search_program *s);
 
 /* ---- strings (imap_search_text.c) ---- */
 
+/* Finds sent dates and SEARCH_HEADER of kept fields in the message's structure: fills the unknown values in, if all such fields are there. */
+enum err search_kept(struct search_program *s, struct imap_source *source);
 /* Finds SEARCH_HEADER, sent dates and TEXT in the message's header: fills the unknown values in. */
 enum err search_header(struct search_program *s, struct imap_source *source);
 /* Finds BODY and TEXT in the body. */
 enum err search_body(struct search_program *s, struct imap_source *source);
 /* Is the folded needle in this text? */
 bool search_contains(struct slice folded, struct slice needle);
-
-/* ---- case folding (imap_fold.c) ---- */
-
-/* Appends UTF-8 by i;unicode-casemap (RFC 5051): titlecase, then decomposed; bytes that are not UTF-8 as U+FFFD. False: the buf is full. */
-bool imap_fold(struct buf *out, struct slice utf8);
 
 /* ---- RETURN and answers (imap_search_return.c) ---- */
 

@@ -6,7 +6,6 @@
 #include "core/run/fiber.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 /* ---- Kleene's logic ---- */
 
@@ -149,6 +148,9 @@ static void fill_record(struct search_program *s, const struct message_source *m
 
 /* ---- a message ---- */
 
+/* Not all fields are in its structure. */
+static bool kept_cut(const struct imap_source *source) { return source->structure && source->structure->tree->truncated; }
+
 /* The phases that need the message itself. */
 static enum err judge_source(struct search_program *s, struct imap_source *source, enum search_value *value_io)
 {
@@ -157,7 +159,11 @@ static enum err judge_source(struct search_program *s, struct imap_source *sourc
 		fill_record(s, &source->m);
 		*value_io = search_judge(s);
 	}
-	if (*value_io == SEARCH_UNKNOWN && s->has_phase[PHASE_HEADER]) {
+	if (*value_io == SEARCH_UNKNOWN && s->has_phase[PHASE_KEPT]) {
+		e = search_kept(s, source);
+		*value_io = search_judge(s);
+	}
+	if (e == OK && *value_io == SEARCH_UNKNOWN && (s->has_phase[PHASE_HEADER] || kept_cut(source))) {
 		e = search_header(s, source);
 		*value_io = search_judge(s);
 	}
@@ -177,14 +183,11 @@ static bool matches(struct imap_session *p, struct search_program *s, uint32_t i
 	enum search_value v = search_judge(s);
 	if (v != SEARCH_UNKNOWN)
 		return v == SEARCH_TRUE;
-	struct imap_source *source = xcalloc(1, sizeof *source);
-	enum err e = message_open(p->view, index, &source->m);
+	struct imap_source *source;
+	enum err e = imap_source_open(p->view, index, false, &source);
 	if (e == OK) {
-		source->references = 1;
 		e = judge_source(s, source, &v);
 		imap_source_unref(source);
-	} else {
-		free(source);
 	}
 	if (e != OK) {
 		s->damaged = true;
@@ -212,7 +215,7 @@ enum err search_run(struct imap_session *p, struct search_program *s, struct bit
 	for (unsigned n = 1; next_candidate(p, s->only ? &only : NULL, &at, &index); n++) {
 		if (matches(p, s, index))
 			bits_set(found, index);
-		if (n % 32 == 0 || s->has_phase[PHASE_HEADER] || s->has_phase[PHASE_BODY])
+		if (n % 32 == 0 || s->has_phase[PHASE_KEPT] || s->has_phase[PHASE_HEADER] || s->has_phase[PHASE_BODY])
 			fiber_breathe();
 		if (session_dying(&p->s))
 			return ERR_CLOSED;

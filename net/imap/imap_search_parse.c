@@ -107,16 +107,18 @@ static struct search_key *emit(struct reader *r, enum search_op op)
 static bool needle(struct reader *r, struct search_key *k)
 {
 	struct imap_args *a = &r->p->cmd->args;
-	struct slice text;
-	struct buf folded;
+	struct slice text, charset = r->s->charset;
+	struct buf plain, folded;
 	if (!imap_sp(a) || !imap_astring(a, &text))
 		return false;
-	if (!imap_utf8_good(text))
+	if (!charset.len && !imap_utf8_good(text))
 		return no(r, "a string that is not UTF-8");
+	buf_init(&plain, IMAP_COMMAND_BYTES_MAX * 4);
 	buf_init(&folded, IMAP_COMMAND_BYTES_MAX * 4);
-	bool good = imap_fold(&folded, text);
+	bool good = mime_to_utf8(&plain, charset.len ? charset : SLICE_LIT("UTF-8"), text) && mime_casemap(&folded, buf_slice(&plain));
 	k->needle = good && folded.len ? arena_slice(a->arena, buf_slice(&folded)) : slice_of("", 0);
 	good = good && k->needle.ptr;
+	buf_release(&plain);
 	buf_release(&folded);
 	return good || no(r, "too long");
 }
@@ -185,9 +187,13 @@ static bool arguments(struct reader *r, struct search_key *k, const struct word 
 	case ARG_STRING:
 		return needle(r, k);
 	case ARG_HEADER:
-		return imap_sp(a) && imap_astring(a, &k->name) && needle(r, k);
+		if (!imap_sp(a) || !imap_astring(a, &k->name))
+			return false;
+		k->kept = mime_field_kept(k->name);
+		return needle(r, k);
 	case ARG_FIELD:
 		k->name = slice_str(w->field);
+		k->kept = true;
 		return needle(r, k);
 	case ARG_UID:
 		return imap_sp(a) && set(r, k, true);
@@ -318,9 +324,13 @@ static bool read_keys(struct reader *r)
 
 /* ---- all ---- */
 
-static enum search_phase phase_of(uint8_t op)
+static enum search_phase phase_of(const struct search_key *k)
 {
-	return op < SEARCH_BEFORE ? PHASE_ROW : op < SEARCH_SENT_BEFORE ? PHASE_RECORD : op < SEARCH_BODY ? PHASE_HEADER : PHASE_BODY;
+	if (k->op < SEARCH_SENT_BEFORE)
+		return k->op < SEARCH_BEFORE ? PHASE_ROW : PHASE_RECORD;
+	if (k->op >= SEARCH_BODY)
+		return PHASE_BODY;
+	return k->op < SEARCH_HEADER || k->kept ? PHASE_KEPT : PHASE_HEADER;
 }
 
 /* What the whole program tells about the keys in it. */
@@ -332,7 +342,7 @@ static bool prepare(struct search_program *s, struct arena *arena)
 	bool conjunction = true;
 	for (size_t i = 0; i < s->count; i++) {
 		const struct search_key *k = &s->keys[i];
-		s->has_phase[phase_of(k->op)] = true;
+		s->has_phase[phase_of(k)] = true;
 		if (k->op == SEARCH_TEXT)
 			s->has_text = s->has_phase[PHASE_HEADER] = true;
 		conjunction &= k->op != SEARCH_OR && k->op != SEARCH_NOT;
@@ -343,16 +353,20 @@ static bool prepare(struct search_program *s, struct arena *arena)
 	return s->values && s->stack;
 }
 
-static enum search_read read_charset(struct imap_args *a, bool there)
+static enum search_read read_charset(struct imap_args *a, bool there, struct slice *charset_out)
 {
+	struct mime_charset c;
 	struct slice name;
 	if (!there)
 		return SEARCH_READ;
 	if (!imap_astring(a, &name) || !imap_sp(a))
 		return SEARCH_READ_BAD;
-	bool known = slice_eq_nocase(name, SLICE_LIT("US-ASCII")) || slice_eq_nocase(name, SLICE_LIT("UTF-8")) ||
-		     slice_eq_nocase(name, SLICE_LIT("ASCII")) || slice_eq_nocase(name, SLICE_LIT("UTF8"));
-	return known ? SEARCH_READ : SEARCH_READ_CHARSET;
+	if (!mime_charset_begin(&c, name))
+		return SEARCH_READ_CHARSET;
+	if (c.converter)
+		*charset_out = name;
+	mime_charset_end(&c, NULL, NULL);
+	return SEARCH_READ;
 }
 
 enum search_read search_read(struct imap_session *p, struct search_program *s, bool charset_first)
@@ -365,7 +379,7 @@ enum search_read search_read(struct imap_session *p, struct search_program *s, b
 	buf_init(&s->folded, IMAP_SEARCH_SCRATCH_BYTES_MAX);
 	if (named && !imap_sp(a))
 		return SEARCH_READ_BAD;
-	enum search_read e = read_charset(a, named || charset_first);
+	enum search_read e = read_charset(a, named || charset_first, &s->charset);
 	if (e != SEARCH_READ)
 		return e;
 	r.frames = arena_alloc(a->arena, IMAP_SEARCH_DEPTH_MAX * sizeof *r.frames);

@@ -2,7 +2,7 @@
 /*
  * imap_search_text.c - strings in messages, as a reader sees them: encoded words, transfer encodings and charsets undone.
  *
- * A header is gone through once for all keys; a field that no key asks for is not decoded.  Of a body the text parts (text/...) and the
+ * A header is gone through once for all keys; a field that no key asks for is not decoded.  Fields that a structure keeps are looked at there.  Of a body the text parts (text/...) and the
  * headers of messages inside are searched, for TEXT every part's header too; other parts are not text.  A part of any size streams
  * through
  *
@@ -14,13 +14,7 @@
 
 #include "core/run/fiber.h"
 
-#include <errno.h>
-#include <iconv.h>
 #include <stdlib.h>
-
-#define REPLACEMENT "\xEF\xBF\xBD"
-#define CHARSET_BYTES_MAX 64
-#define NO_CONVERSION ((iconv_t)-1)
 
 bool search_contains(struct slice text, struct slice needle)
 {
@@ -35,6 +29,7 @@ static bool open_key(const struct search_program *s, size_t i) { return s->value
 struct field_scan {
 	bool inner, body;
 	bool dated;
+	bool kept; /* these are the fields of a structure: TEXT waits for all of them */
 };
 
 static bool asks(const struct search_program *s, const struct field_scan *f, size_t i, struct slice name)
@@ -43,8 +38,22 @@ static bool asks(const struct search_program *s, const struct field_scan *f, siz
 	if (!open_key(s, i))
 		return false;
 	if (k->op == SEARCH_TEXT)
-		return true;
+		return !f->kept;
 	return f->inner ? f->body && k->op == SEARCH_BODY : k->op == SEARCH_HEADER && slice_eq_nocase(k->name, name);
+}
+
+/* A message without a Date that can be read was sent on no day. */
+static void sent_on(struct search_program *s, const struct mime_date *date)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct search_key *k = &s->keys[i];
+		if (k->op == SEARCH_SENT_BEFORE)
+			s->values[i] = date && date->local_day < k->day;
+		else if (k->op == SEARCH_SENT_ON)
+			s->values[i] = date && date->local_day == k->day;
+		else if (k->op == SEARCH_SENT_SINCE)
+			s->values[i] = date && date->local_day >= k->day;
+	}
 }
 
 static void sent_date(struct search_program *s, struct field_scan *f, struct slice value)
@@ -53,17 +62,7 @@ static void sent_date(struct search_program *s, struct field_scan *f, struct sli
 	arena_reset(&s->scratch);
 	struct slice plain = mime_unfold(&s->scratch, value);
 	f->dated = true; /* the first Date counts */
-	if (!plain.ptr || !mime_date(plain, &date))
-		return;
-	for (size_t i = 0; i < s->count; i++) {
-		const struct search_key *k = &s->keys[i];
-		if (k->op == SEARCH_SENT_BEFORE)
-			s->values[i] = date.local_day < k->day;
-		else if (k->op == SEARCH_SENT_ON)
-			s->values[i] = date.local_day == k->day;
-		else if (k->op == SEARCH_SENT_SINCE)
-			s->values[i] = date.local_day >= k->day;
-	}
+	sent_on(s, plain.ptr && mime_date(plain, &date) ? &date : NULL);
 }
 
 /* "NAME: VALUE", folded, in s->folded; where the value begins. What does not fit is cut off. */
@@ -74,9 +73,9 @@ static size_t fold_field(struct search_program *s, struct slice name, struct sli
 	buf_clear(&s->folded);
 	struct slice plain = mime_unfold(&s->scratch, value);
 	(void)(plain.ptr && mime_words_decode(&s->decoded, plain));
-	(void)(imap_fold(&s->folded, name) && buf_put(&s->folded, ": ", 2));
+	(void)(mime_casemap(&s->folded, name) && buf_put(&s->folded, ": ", 2));
 	size_t begin = s->folded.len;
-	(void)imap_fold(&s->folded, buf_slice(&s->decoded));
+	(void)mime_casemap(&s->folded, buf_slice(&s->decoded));
 	return begin;
 }
 
@@ -99,10 +98,24 @@ static void scan_fields(struct search_program *s, struct field_scan *f, struct s
 {
 	struct slice name, value;
 	while (mime_field_next(&header, &name, &value)) {
-		if (!f->inner && !f->dated && slice_eq_nocase(name, SLICE_LIT("Date")))
+		if (!f->inner && !f->kept && !f->dated && slice_eq_nocase(name, SLICE_LIT("Date")))
 			sent_date(s, f, value);
 		scan_field(s, f, name, value);
 	}
+}
+
+enum err search_kept(struct search_program *s, struct imap_source *source)
+{
+	struct field_scan f = { .kept = true };
+	enum err e = imap_source_structure(source);
+	if (e != OK || source->structure->tree->truncated) /* not all that there is was kept: the header has it */
+		return e;
+	sent_on(s, source->structure->keys.dated ? &source->structure->keys.date : NULL);
+	scan_fields(s, &f, source->structure->tree->parts[0].fields);
+	for (size_t i = 0; i < s->count; i++)
+		if (open_key(s, i) && s->keys[i].kept)
+			s->values[i] = SEARCH_FALSE;
+	return OK;
 }
 
 enum err search_header(struct search_program *s, struct imap_source *source)
@@ -123,13 +136,11 @@ enum err search_header(struct search_program *s, struct imap_source *source)
 struct text_stream {
 	struct search_program *s;
 	struct mime_decoder decoder;
-	iconv_t charset;
-	char held[16]; /* of a character that is cut by the end of a piece */
-	size_t held_bytes;
+	struct mime_charset charset;
 	struct buf window;
 	size_t keep;
 	char raw[IMAP_PARSE_BYTES];
-	char plain[IMAP_PARSE_BYTES + sizeof(((struct mime_decoder *)0)->hold) + 16];
+	char plain[IMAP_PARSE_BYTES + 2 * sizeof(((struct mime_decoder *)0)->hold)];
 };
 
 static size_t longest_needle(const struct search_program *s)
@@ -162,74 +173,14 @@ static void look(struct text_stream *t)
 	}
 }
 
-static void take_utf8(struct text_stream *t, struct slice text)
+static void take_utf8(void *arg, struct slice text)
 {
-	if (!imap_fold(&t->window, text) || t->window.len > t->keep + IMAP_SEARCH_WINDOW_BYTES)
+	struct text_stream *t = arg;
+	if (!mime_casemap(&t->window, text) || t->window.len > t->keep + IMAP_SEARCH_WINDOW_BYTES)
 		look(t);
 }
 
-/* How many bytes at the end are the beginning of a character that is not whole. */
-static size_t cut_utf8(struct slice s)
-{
-	for (size_t n = 1; n <= 3 && n <= s.len; n++) {
-		unsigned char c = (unsigned char)s.ptr[s.len - n];
-		if (c < 0x80)
-			return 0;
-		if (c >= 0xc0)
-			return (c >= 0xf0 ? 4u : c >= 0xe0 ? 3u : 2u) > n ? n : 0;
-	}
-	return 0;
-}
-
-/* Bytes of the charset; what is left of them is held. */
-static size_t convert(struct text_stream *t, char *in, size_t left)
-{
-	char piece[1024];
-	while (left) {
-		char *to = piece;
-		size_t room = sizeof piece;
-		errno = 0;
-		size_t r = iconv(t->charset, &in, &left, &to, &room);
-		int why = errno;
-		take_utf8(t, slice_of(piece, sizeof piece - room));
-		if (r != (size_t)-1 || why == E2BIG)
-			continue;
-		if (why == EINVAL && left < sizeof t->held) {
-			memcpy(t->held, in, left);
-			return left;
-		}
-		in++; /* a byte that is none of this charset */
-		left--;
-		take_utf8(t, slice_of(REPLACEMENT, 3));
-	}
-	return 0;
-}
-
-/* `plain` has room before it for what was held. */
-static void take_decoded(struct text_stream *t, char *plain, size_t len)
-{
-	char *begin = plain - t->held_bytes;
-	memcpy(begin, t->held, t->held_bytes);
-	len += t->held_bytes;
-	if (t->charset != NO_CONVERSION) {
-		t->held_bytes = convert(t, begin, len);
-		return;
-	}
-	t->held_bytes = cut_utf8(slice_of(begin, len));
-	memcpy(t->held, begin + len - t->held_bytes, t->held_bytes);
-	take_utf8(t, slice_of(begin, len - t->held_bytes));
-}
-
-static iconv_t open_charset(struct slice charset)
-{
-	char name[CHARSET_BYTES_MAX + 1];
-	if (!charset.len || charset.len > CHARSET_BYTES_MAX || slice_find(charset, '/') != SIZE_MAX || slice_find(charset, 0) != SIZE_MAX ||
-	    slice_eq_nocase(charset, SLICE_LIT("UTF-8")) || slice_eq_nocase(charset, SLICE_LIT("US-ASCII")))
-		return NO_CONVERSION;
-	memcpy(name, charset.ptr, charset.len);
-	name[charset.len] = 0;
-	return iconv_open("UTF-8", name); /* of an unknown one the ASCII can still be found */
-}
+static void take_decoded(struct text_stream *t, size_t len) { mime_charset_feed(&t->charset, slice_of(t->plain, len), take_utf8, t); }
 
 /* Is it text? And its charset, opened. */
 static bool begin_text(struct text_stream *t, const struct mime_part *part)
@@ -243,9 +194,8 @@ static bool begin_text(struct text_stream *t, const struct mime_part *part)
 		return false;
 	if (mime_param(scratch, &type, SLICE_LIT("charset"), &charset, &language) != OK)
 		charset.len = 0;
-	t->charset = open_charset(charset);
+	(void)mime_charset_begin(&t->charset, charset); /* of an unknown one the ASCII can still be found */
 	mime_decode_init(&t->decoder, (enum mime_encoding)part->encoding);
-	t->held_bytes = 0;
 	buf_clear(&t->window);
 	return true;
 }
@@ -253,24 +203,21 @@ static bool begin_text(struct text_stream *t, const struct mime_part *part)
 static enum err search_part(struct text_stream *t, struct imap_source *source, const struct mime_part *part)
 {
 	enum err e = OK;
-	char *plain = t->plain + sizeof t->held;
 	if (!begin_text(t, part))
 		return OK;
 	for (uint64_t at = 0; at < part->body_bytes && e == OK && any_open(t->s);) {
-		size_t n = (size_t)min_u64(part->body_bytes - at, sizeof t->raw - sizeof t->held);
+		size_t n = (size_t)min_u64(part->body_bytes - at, sizeof t->raw);
 		e = imap_source_read(source, part->body_offset + at, t->raw, n);
 		if (e != OK)
 			break;
-		take_decoded(t, plain, mime_decode(&t->decoder, slice_of(t->raw, n), plain));
+		take_decoded(t, mime_decode(&t->decoder, slice_of(t->raw, n), t->plain));
 		at += n;
 		fiber_breathe();
 	}
-	if (e == OK) {
-		take_decoded(t, plain, mime_decode_end(&t->decoder, plain));
-		look(t);
-	}
-	if (t->charset != NO_CONVERSION)
-		iconv_close(t->charset);
+	if (e == OK)
+		take_decoded(t, mime_decode_end(&t->decoder, t->plain));
+	mime_charset_end(&t->charset, take_utf8, t);
+	look(t);
 	return e;
 }
 
@@ -292,14 +239,16 @@ static enum err search_inner(struct text_stream *t, struct imap_source *source, 
 
 enum err search_body(struct search_program *s, struct imap_source *source)
 {
-	enum err e = imap_source_tree(source);
+	enum err e = imap_source_bytes(source);
+	if (e == OK)
+		e = imap_source_structure(source);
 	if (e != OK)
 		return e;
 	struct text_stream *t = xmalloc(sizeof *t);
 	t->s = s;
 	t->keep = longest_needle(s) - 1;
 	buf_init(&t->window, IMAP_SEARCH_SCRATCH_BYTES_MAX);
-	const struct mime_tree *tree = source->tree;
+	const struct mime_tree *tree = source->structure->tree;
 	for (size_t i = 0; i < tree->part_count && e == OK && any_open(s); i++) {
 		e = search_inner(t, source, tree, i);
 		if (e == OK)

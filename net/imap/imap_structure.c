@@ -122,44 +122,110 @@ static void put_address(struct out *o, const struct mime_address *a)
 	put(o, ")");
 }
 
-/* " (...)" or " NIL"; `otherwise` is the field that counts when this one is not there or names nobody (Sender, Reply-To). */
-static void put_addresses(struct out *o, struct slice fields, const char *name, const char *otherwise)
+/* The addresses of one field, behind a parenthesis that the first opens. */
+static size_t put_list(struct out *o, struct slice value, bool opened)
 {
 	const struct mime_address *list = NULL;
-	struct slice value;
 	size_t count = 0;
-	if (mime_field_find(fields, slice_str(name), &value) && mime_addresses(o->scratch, value, &list, &count) != OK)
+	if (mime_addresses(o->scratch, value, &list, &count) != OK)
 		o->e = ERR_LIMIT;
-	if (!count && otherwise) {
-		put_addresses(o, fields, otherwise, NULL);
-		return;
-	}
-	if (!count) {
-		put(o, " NIL");
-		return;
-	}
-	put(o, " (");
+	if (count && !opened)
+		put(o, " (");
 	for (size_t i = 0; i < count && o->e == OK; i++)
 		put_address(o, &list[i]);
-	put(o, ")");
+	return count;
+}
+
+/* The fields of an envelope, found in one pass: the first of each name, and how many there are. */
+enum envelope_field { E_DATE, E_SUBJECT, E_FROM, E_SENDER, E_REPLY_TO, E_TO, E_CC, E_BCC, E_IN_REPLY_TO, E_MESSAGE_ID, E_COUNT };
+#define NAMED(lit) { lit, sizeof(lit) - 1 }
+static const struct slice envelope_names[E_COUNT] = {
+	[E_DATE] = NAMED("Date"), [E_SUBJECT] = NAMED("Subject"), [E_FROM] = NAMED("From"), [E_SENDER] = NAMED("Sender"), [E_REPLY_TO] = NAMED("Reply-To"),
+	[E_TO] = NAMED("To"), [E_CC] = NAMED("Cc"), [E_BCC] = NAMED("Bcc"), [E_IN_REPLY_TO] = NAMED("In-Reply-To"), [E_MESSAGE_ID] = NAMED("Message-ID"),
+};
+struct envelope {
+	struct slice fields;
+	struct slice first[E_COUNT];
+	uint32_t times[E_COUNT];
+	size_t from, from_bytes; /* where its From is in the output */
+};
+
+static void collect(struct envelope *e, struct slice fields)
+{
+	struct slice name, value;
+	*e = (struct envelope){ .fields = fields };
+	while (mime_field_next(&fields, &name, &value))
+		for (size_t i = 0; i < E_COUNT; i++)
+			if (name.len == envelope_names[i].len && slice_eq_nocase(name, envelope_names[i])) {
+				if (!e->times[i]++)
+					e->first[i] = value;
+				break;
+			}
+}
+
+/* " (...)" or " NIL" */
+static void put_from(struct out *o, struct envelope *e)
+{
+	e->from = o->b->len;
+	put(o, e->times[E_FROM] && put_list(o, e->first[E_FROM], false) ? ")" : " NIL");
+	e->from_bytes = o->b->len - e->from;
+}
+
+/* Sender, Reply-To: From counts where they are not there or name nobody. */
+static void put_author(struct out *o, const struct envelope *e, enum envelope_field which)
+{
+	if (e->times[which] && put_list(o, e->first[which], false)) {
+		put(o, ")");
+		return;
+	}
+	char *room = buf_room(o->b, e->from_bytes);
+	if (!room) {
+		o->e = ERR_LIMIT;
+		return;
+	}
+	memcpy(room, o->b->ptr + e->from, e->from_bytes);
+	o->b->len += e->from_bytes;
+}
+
+/* To, Cc, Bcc: several fields count as one (RFC 5322 section 4.5.3). */
+static void put_recipients(struct out *o, const struct envelope *e, enum envelope_field which)
+{
+	struct slice fields = e->fields, found, value;
+	size_t count = 0;
+	if (e->times[which] == 1)
+		count = put_list(o, e->first[which], false);
+	while (o->e == OK && e->times[which] > 1 && mime_field_next(&fields, &found, &value))
+		if (slice_eq_nocase(found, envelope_names[which]))
+			count += put_list(o, value, count > 0);
+	put(o, count ? ")" : " NIL");
+}
+
+static void put_value(struct out *o, const struct envelope *e, enum envelope_field which)
+{
+	struct slice value = e->times[which] ? mime_unfold(o->scratch, e->first[which]) : slice_of(NULL, 0);
+	if (e->times[which] && !value.ptr)
+		o->e = ERR_LIMIT;
+	put_nstring(o, value);
 }
 
 static void envelope(struct out *o, struct slice fields)
 {
+	struct envelope e;
+	collect(&e, fields);
 	put(o, "(");
-	put_nstring(o, value_of(o, fields, "Date"));
+	put_value(o, &e, E_DATE);
 	put(o, " ");
-	put_nstring(o, value_of(o, fields, "Subject"));
-	put_addresses(o, fields, "From", NULL);
-	put_addresses(o, fields, "Sender", "From");
-	put_addresses(o, fields, "Reply-To", "From");
-	put_addresses(o, fields, "To", NULL);
-	put_addresses(o, fields, "Cc", NULL);
-	put_addresses(o, fields, "Bcc", NULL);
+	put_value(o, &e, E_SUBJECT);
+	put_from(o, &e);
+	put_author(o, &e, E_SENDER);
+	put_author(o, &e, E_REPLY_TO);
+	put_recipients(o, &e, E_TO);
+	put_recipients(o, &e, E_CC);
+	put_recipients(o, &e, E_BCC);
 	put(o, " ");
-	put_nstring(o, value_of(o, fields, "In-Reply-To"));
+	put_value(o, &e, E_IN_REPLY_TO);
 	put(o, " ");
-	put_nstring(o, value_of(o, fields, "Message-ID"));
+	put_value(o, &e, E_MESSAGE_ID);
 	put(o, ")");
 }
 
@@ -170,20 +236,32 @@ enum err imap_put_envelope(struct buf *out, struct arena *scratch, struct slice 
 	return o.e;
 }
 
+enum err imap_put_text(struct buf *out, struct slice text, bool utf8)
+{
+	struct out o = { .b = out, .utf8 = utf8, .e = OK };
+	put_string(&o, text);
+	return o.e;
+}
+
 /* ---- BODYSTRUCTURE ---- */
 
-static void put_params(struct out *o, const struct mime_value *v)
+static void put_params(struct out *o, const struct mime_value *sent)
 {
-	if (!v->param_count) {
+	struct mime_value v;
+	if (!sent->param_count) {
 		put(o, "NIL");
 		return;
 	}
+	if (mime_params_join(o->scratch, sent, &v) != OK) {
+		o->e = ERR_LIMIT;
+		return;
+	}
 	put(o, "(");
-	for (size_t i = 0; i < v->param_count; i++) {
+	for (size_t i = 0; i < v.param_count; i++) {
 		put(o, i ? " " : "");
-		put_string(o, v->params[i].name);
+		put_string(o, v.params[i].name);
 		put(o, " ");
-		put_string(o, v->params[i].value);
+		put_string(o, v.params[i].value);
 	}
 	put(o, ")");
 }

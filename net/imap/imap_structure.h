@@ -11,6 +11,8 @@
 
 /* Appends to `out`; ERR_LIMIT above its maximum, or when a field has more in it than the scratch arena holds. `utf8`: 8-bit text may be quoted. */
 enum err imap_put_envelope(struct buf *out, struct arena *scratch, struct slice fields, bool utf8);
+/* A string: quoted, or else a literal. ERR_LIMIT. */
+enum err imap_put_text(struct buf *out, struct slice text, bool utf8);
 /* BODY (extended false) and BODYSTRUCTURE. */
 enum err imap_put_structure(struct buf *out, struct arena *scratch, const struct mime_tree *tree, bool extended, bool utf8);
 /* The part that numbers lead to: RFC 9051 section 6.4.5.1. NULL: none. */

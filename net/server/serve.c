@@ -22,6 +22,7 @@
 #include "net/server/purge.h"
 #include "net/server/tls_watch.h"
 #include "net/server/withdraw.h"
+#include "storage/mime.h"
 #include "storage/store.h"
 #include "net/tls.h"
 #include "net/tls_filter.h"
@@ -492,7 +493,7 @@ static enum err serve_shards(struct server *server, unsigned shards)
 		.arg = server,
 	};
 	log_event(LOG_INFO, "server.start", LOG_Z("version", PENFOLD_VERSION), LOG_U64("shards", shards), LOG_Z("data", c->data),
-		  LOG_U64("listeners", c->listeners_count), LOG_U64("pid", (uint64_t)getpid()));
+		  LOG_U64("listeners", c->listeners_count), LOG_U64("pid", (uint64_t)getpid()), LOG_U64("charsets", mime_charsets_load()));
 	admin_configure(c->node);
 	log_writer_start();
 	struct http *http = NULL;

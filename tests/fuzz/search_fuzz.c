@@ -24,7 +24,7 @@ static struct imap_source *source_of(struct slice message)
 static void release(struct imap_source *s)
 {
 	free(s->header);
-	mime_tree_free(s->tree);
+	structure_close(s->structure);
 	free(s);
 }
 
@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	struct buf needle;
 	buf_init(&needle, MIB(1));
-	if (!imap_fold(&needle, slice_upto(all, nul)))
+	if (!mime_casemap(&needle, slice_upto(all, nul)))
 		abort();
 	struct search_key keys[] = { { .op = SEARCH_TEXT, .needle = buf_slice(&needle) }, { .op = SEARCH_HEADER, .name = SLICE_LIT("Subject"), .needle = buf_slice(&needle) },
 				     { .op = SEARCH_SENT_SINCE, .day = 0 }, { .op = SEARCH_OR, .operands = 2 }, { .op = SEARCH_NOT, .operands = 1 }, { .op = SEARCH_AND, .operands = 2 } };

@@ -7,6 +7,7 @@
 #include "storage/fence.h"
 #include "storage/folder.h"
 #include "storage/recover.h"
+#include "storage/structure_private.h"
 #include "storage/verify.h"
 
 #define BYTES 150000u
@@ -395,6 +396,113 @@ FIBER_TEST(a_fenced_owner_stubs_nothing)
 	help_crash();
 }
 
+/* ---- structures ---- */
+
+/* A message that says much in its header; `version`: of the program that stored it, 0 for one before there were structures. */
+static uint32_t deliver_noted(struct account *a, uint32_t number, size_t bytes, uint16_t version)
+{
+	struct body_writer *w;
+	struct body *b = NULL;
+	char text[2048];
+	int n = snprintf(text, sizeof(text), "From: \"Person %u\" <person-%u@example.org>\r\nTo: %0200u@example.net\r\nSubject: number %u\r\nReferences: %0300u@x\r\n\r\nHello.\r\n",
+	                 number, number, number, number, number);
+	assert_int_equal(body_begin(BODY_REFUSE, &w), OK);
+	for (size_t at = 0; at == 0 || at < bytes; at += (size_t)n)
+		assert_int_equal(body_write(w, slice_of(text, (size_t)n)), OK);
+	assert_int_equal(body_end(w, &b), OK);
+	if (version == STRUCTURE_NONE)
+		structure_stored_release(&b->structure);
+	b->structure.version = version;
+	struct append item = { .folder = FOLDER_INBOX, .body = b, .envelope_from = SLICE_LIT(""), .envelope_rcpt = SLICE_LIT("") };
+	struct appended out = { 0 };
+	assert_int_equal(account_append(a, &item, 1, &out), OK);
+	body_unref(b);
+	return out.uid;
+}
+
+/* Is the structure stored with the message at this place of INBOX, and is it the right one? */
+static bool noted(struct account *a, uint32_t index)
+{
+	struct view *v;
+	struct message_source m;
+	struct message row;
+	char subject[32];
+	assert_int_equal(view_open(a, FOLDER_INBOX, &v), OK);
+	assert_int_equal(message_look(v, index, &m), OK);
+	bool stored = !structure_stale(m.record);
+	const struct structure *s = structure_known(&m);
+	assert_true(!stored || s);
+	if (!s) {
+		assert_int_equal(message_fill(v, index, &m), OK);
+		assert_int_equal(structure_open(&m, &s), OK);
+	}
+	view_message(v, index, &row);
+	snprintf(subject, sizeof(subject), "NUMBER %u", row.uid);
+	assert_true(slice_eq(s->keys.subject, slice_str(subject)));
+	assert_true(slice_starts_nocase(s->preview, SLICE_LIT("Hello.")));
+	assert_int_equal(s->tree->parts[0].body_bytes + s->tree->parts[0].body_offset, m.bytes);
+	structure_close(s);
+	message_close(&m);
+	view_close(v);
+	return stored;
+}
+
+/* They move with their bodies; those of another version, or none, are made anew when their bodies are written again. */
+FIBER_TEST(structures_move_along_and_are_renewed)
+{
+	static const uint16_t versions[] = { STRUCTURE_VERSION, STRUCTURE_NONE, STRUCTURE_VERSION + 1 };
+	const char *folder = test_folder();
+	help_begin(folder);
+	struct account *a = help_open(11);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(deliver_noted(a, i + 1, 0, versions[i]), i + 1);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(deliver_noted(a, i + 4, MIB(2), versions[i]), i + 4); /* files of their own */
+	for (uint32_t i = 7; i <= 30; i++)
+		deliver_noted(a, i, BYTES, versions[i % 3]);
+	for (uint32_t i = 0; i < 6; i++)
+		assert_int_equal(noted(a, i), i % 3 == 0);
+	expunge_range(a, FOLDER_INBOX, 10, 30);
+	uint64_t hash = folder_hash(a, FOLDER_INBOX);
+	settle(a);
+	assert_int_equal(folder_hash(a, FOLDER_INBOX), hash);
+	check_replay(a);
+	for (uint32_t i = 0; i < 9; i++)
+		assert_true(noted(a, i));
+	restart(folder, &a, true);
+	for (uint32_t i = 0; i < 9; i++)
+		assert_true(noted(a, i));
+	assert_int_equal(folder_hash(a, FOLDER_INBOX), hash);
+	account_close(a);
+	help_end();
+}
+
+/* Most of a log of small messages are their structures: they are alive with them, and the log is left alone. */
+FIBER_TEST(what_lives_with_small_messages_is_counted)
+{
+	help_begin(test_folder());
+	struct account *a = help_open(12);
+	for (uint32_t i = 1; i <= 2200; i++)
+		deliver_noted(a, i, 0, STRUCTURE_VERSION);
+	const struct log *log = &a->logs[0];
+	assert_true(log->end > 2 * COMPACT_DEAD_BYTES_MIN);
+	assert_true(log->live_bytes > log->end / 4 * 3 && log->live_bytes < log->end / 4 * 5);
+	assert_int_equal(commit_seal(a, SEAL_LET_GO), OK);
+	deliver_noted(a, 2201, 0, STRUCTURE_VERSION);
+	uint64_t before = disk_bytes(a);
+	settle(a);
+	assert_int_equal(disk_bytes(a), before);
+	assert_int_equal(a->logs[0].number, 1);
+	check_replay(a);
+	for (uint32_t first = 1; first <= 1500; first += 250)
+		expunge_range(a, FOLDER_INBOX, first, first + 249);
+	settle(a);
+	assert_true(disk_bytes(a) < before / 2);
+	check_replay(a);
+	account_close(a);
+	help_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,6 +510,8 @@ int main(void)
 		cmocka_unit_test(copies_keep_sharing),               cmocka_unit_test(a_log_in_the_middle),
 		cmocka_unit_test(small_logs_are_merged),             cmocka_unit_test(a_view_keeps_what_it_shows),
 		cmocka_unit_test(under_load),                        cmocka_unit_test(a_fenced_owner_stubs_nothing),
+		cmocka_unit_test(structures_move_along_and_are_renewed),
+		cmocka_unit_test(what_lives_with_small_messages_is_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

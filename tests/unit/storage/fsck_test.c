@@ -107,7 +107,7 @@ FIBER_TEST(a_damaged_body)
 {
 	const char *folder = test_folder();
 	fill(folder, 22);
-	flip(account_file(folder, 22, "L.1"), find_text(account_file(folder, 22, "L.1"), "the only one"));
+	flip(account_file(folder, 22, "L.1"), find_text(account_file(folder, 22, "L.1"), "the only one of its kind\r\n"));
 	struct fsck_totals t = check(22, false);
 	assert_int_equal(t.findings[FINDING_BODY_DAMAGED], 2); /* the bytes, and the message that has them */
 	assert_string_equal(heard, "body_damaged body_damaged ");

@@ -21,7 +21,8 @@
 #define NODES 2
 #define MESSAGES_MAX 2000
 
-static const enum shard_slot slots[] = { SHARD_SLOT_STORE, SHARD_SLOT_BODY, SHARD_SLOT_SOURCE, SHARD_SLOT_UPKEEP };
+static const enum shard_slot slots[] = { SHARD_SLOT_STORE,  SHARD_SLOT_BODY,      SHARD_SLOT_SOURCE,
+					SHARD_SLOT_UPKEEP, SHARD_SLOT_STRUCTURE, SHARD_SLOT_AHEAD };
 
 struct node {
 	void *locals[ARRAY_LEN(slots)];

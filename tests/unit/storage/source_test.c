@@ -6,6 +6,7 @@
 #include "core/base/metrics.h"
 #include "storage/commit.h"
 #include "storage/source.h"
+#include "storage/structure.h"
 
 #include <unistd.h>
 
@@ -212,11 +213,82 @@ FIBER_TEST(what_an_opening_costs)
 	help_end();
 }
 
+/* ---- walks that read ahead ---- */
+
+static void looks_right(struct view *v, uint32_t index)
+{
+	struct message_source m;
+	struct message row;
+	char subject[32];
+	view_message(v, index, &row);
+	assert_int_equal(message_look(v, index, &m), OK);
+	assert_true(m.fd == -1 && !m.body);
+	const struct structure *s = structure_known(&m);
+	assert_non_null(s);
+	snprintf(subject, sizeof(subject), "NUMBER %u", row.uid);
+	assert_true(slice_eq(s->keys.subject, slice_str(subject)));
+	structure_close(s);
+	message_close(&m);
+}
+
+static void deliver_numbered(struct account *a, uint32_t uid)
+{
+	char text[16384];
+	int n = snprintf(text, sizeof(text), "Subject: number %u\r\n\r\n", uid);
+	memset(text + n, 'x', uid * 97 % 9000); /* some steps are too far to read ahead */
+	snprintf(text + n + uid * 97 % 9000, 8, "\r\n");
+	assert_int_equal(help_deliver(a, FOLDER_INBOX, text), uid);
+}
+
+/* More walks than pieces, forwards, backwards and at random, while messages arrive, and after their logs have been written anew. */
+FIBER_TEST(walks_find_what_is_there)
+{
+	enum { WALKS = 6, MESSAGES = 120 };
+	struct account *a[WALKS];
+	struct view *v[WALKS];
+	uint32_t random = 1;
+	help_begin(test_folder());
+	for (uint32_t i = 0; i < WALKS; i++) {
+		a[i] = help_open(i + 1);
+		for (uint32_t uid = 1; uid <= MESSAGES; uid++)
+			deliver_numbered(a[i], uid);
+		assert_int_equal(view_open(a[i], FOLDER_INBOX, &v[i]), OK);
+	}
+	for (uint32_t i = 0; i < WALKS; i++)
+		for (uint32_t k = 0; k < MESSAGES; k++)
+			looks_right(v[i], i % 2 ? MESSAGES - 1 - k : k);
+	for (uint32_t k = 0; k < MESSAGES; k++)
+		for (uint32_t i = 0; i < WALKS; i++) {
+			random = random * 1103515245 + 12345;
+			looks_right(v[i], i < 2 ? k : random / 65536 % MESSAGES);
+		}
+	view_close(v[0]);
+	for (uint32_t uid = MESSAGES + 1; uid <= MESSAGES + 40; uid++) { /* what was read to the end of the log has more behind it now */
+		deliver_numbered(a[0], uid);
+		assert_int_equal(view_open(a[0], FOLDER_INBOX, &v[0]), OK);
+		looks_right(v[0], uid - 3);
+		looks_right(v[0], uid - 2);
+		looks_right(v[0], uid - 1);
+		view_close(v[0]);
+	}
+	assert_int_equal(commit_seal(a[0], SEAL_LET_GO), OK);
+	deliver_numbered(a[0], MESSAGES + 41);
+	assert_int_equal(view_open(a[0], FOLDER_INBOX, &v[0]), OK);
+	for (uint32_t k = 0; k <= MESSAGES + 40; k++)
+		looks_right(v[0], k);
+	for (uint32_t i = 0; i < WALKS; i++) {
+		view_close(v[i]);
+		account_close(a[i]);
+	}
+	help_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(descriptors_are_bounded), cmocka_unit_test(only_the_file_that_was_read), cmocka_unit_test(one_recipient_of_many),
 		cmocka_unit_test(records_of_any_length),   cmocka_unit_test(what_an_opening_costs),
+		cmocka_unit_test(walks_find_what_is_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

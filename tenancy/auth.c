@@ -162,17 +162,25 @@ static uint32_t hashes_min(struct slice login, const struct login_found *found)
 	return short_host ? SDPS_PASSWORDS_MAX : 1;
 }
 
-static enum err hash(struct check *c)
+/* Takes a turn at the pool and runs the job there. */
+static enum err hash_later(void (*job)(void *arg), void *arg)
 {
+	enum fiber_wait before = fiber_wait_for(FIBER_WAIT_HASH);
 	uint64_t deadline_ms = clock_now_ms() + auth.config.hash_wait_ms_max;
 	enum err e = turn_take(deadline_ms);
-	if (e)
-		return e;
-	uint64_t now_ms = clock_now_ms();
-	count(&auth.stats.hashes);
-	e = offload_call(check_job, c, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
-	turn_give();
+	if (!e) {
+		uint64_t now_ms = clock_now_ms();
+		count(&auth.stats.hashes);
+		e = offload_call(job, arg, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
+		turn_give();
+	}
+	(void)fiber_wait_for(before);
 	return e;
+}
+
+static enum err hash(struct check *c)
+{
+	return hash_later(check_job, c);
 }
 
 /* ---- the answer ---- */
@@ -508,15 +516,7 @@ static void scram_job(void *arg)
 /* A turn at the pool, as a password's hash takes one. */
 static enum err scram_derive_later(struct scram_job *j)
 {
-	uint64_t deadline_ms = clock_now_ms() + auth.config.hash_wait_ms_max;
-	enum err e = turn_take(deadline_ms);
-	if (e)
-		return e;
-	uint64_t now_ms = clock_now_ms();
-	count(&auth.stats.hashes);
-	e = offload_call(scram_job, j, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
-	turn_give();
-	return e;
+	return hash_later(scram_job, j);
 }
 
 static enum err scram_prove(const struct auth_request *request, const struct login_found *found, enum auth_hash hash, struct slice auth_message,

@@ -225,7 +225,9 @@ static enum err ask(struct directory_cache *cache, struct stripe *s, struct slic
 	s->stats.misses++;
 	pthread_mutex_unlock(&s->lock);
 
+	enum fiber_wait before = fiber_wait_for(FIBER_WAIT_DIRECTORY);
 	enum err e = offload_call(fly, &f, cache->ask_ms_max);
+	(void)fiber_wait_for(before);
 	if (e)
 		f.result = e;
 
@@ -257,7 +259,10 @@ static enum err join(struct directory_cache *cache, struct stripe *s, struct fli
 	list_push_back(&f->waiters, &j.wait.link);
 	s->stats.joined++;
 	pthread_mutex_unlock(&s->lock);
-	if (!cross_wait(&j.wait, &s->lock, clock_now_ms() + cache->ask_ms_max)) {
+	enum fiber_wait before = fiber_wait_for(FIBER_WAIT_DIRECTORY);
+	enum err late = cross_wait(&j.wait, &s->lock, clock_now_ms() + cache->ask_ms_max);
+	(void)fiber_wait_for(before);
+	if (!late) {
 		*fact_out = j.fact;
 		return j.result;
 	}

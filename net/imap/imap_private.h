@@ -241,6 +241,7 @@ void imap_idle_leave(struct imap_session *p); /* harmless otherwise */
 /* ---- the way through (imap_session.c) ---- */
 
 enum step imap_enter(struct imap_session *p);      /* on the account's shard, subject set */
+void imap_verb_enter(void);                         /* names what is timed */
 void imap_leave_folder(struct imap_session *p);    /* SELECTED -> AUTHENTICATED; harmless otherwise */
 void imap_leave(struct imap_session *p);           /* gives back all */
 /* Which SASL mechanisms are offered now: net/sasl.h's bits. */

@@ -165,6 +165,7 @@ static enum step check_password(struct pop3_session *p, struct slice name, struc
 enum step pop3_prove_on(struct pop3_session *p)
 {
 	struct pop3_proof *proof = p->proof;
+	pop3_verb_held();
 	struct slice name = slice_of(proof->bytes, proof->name_bytes), password = slice_of(proof->bytes + proof->name_bytes, proof->password_bytes);
 	p->proof = NULL;
 	p->cursor = POP3_NOTHING;

@@ -160,6 +160,8 @@ size_t pop3_stamp(const struct pop3_session *p, char out[POP3_STAMP_BYTES_MAX]);
 /* ---- the way through (pop3_session.c) ---- */
 /* On the account's shard, with p->subject set: lock, account, view, reply. */
 enum step pop3_enter(struct pop3_session *p);
+void pop3_verb_enter(void); /* name what is timed */
+void pop3_verb_held(void);
 /* Gives back all that TRANSACTION holds. Harmless twice. */
 void pop3_leave(struct pop3_session *p);
 enum step pop3_quit(struct pop3_session *p);

@@ -80,6 +80,7 @@ static void drop_attempt(struct imap_session *p)
 static enum step prove_on(struct imap_session *p)
 {
 	struct attempt *a = p->cmd->state;
+	imap_verb_held();
 	p->cmd->resume = NULL;
 	p->cmd->state = NULL;
 	p->cmd->drop = NULL;

@@ -51,6 +51,7 @@ struct raw {
 	unsigned directories_count;
 	struct {
 		int level, form;
+		uint32_t slow_ms;
 	} log;
 	struct {
 		int backend;
@@ -189,7 +190,7 @@ static const cyaml_schema_value_t directory_schema = {
 		     .mapping = { .fields = list_ } },                                                                   \
 	  .data_offset = offsetof(struct raw, room) }
 
-static const cyaml_schema_field_t log_fields[] = { SUB_ENUM("level", log, level, levels), SUB_ENUM("form", log, form, forms),
+static const cyaml_schema_field_t log_fields[] = { SUB_ENUM("level", log, level, levels), SUB_ENUM("form", log, form, forms), SUB_INT("slow_ms", log, slow_ms),
 						   CYAML_FIELD_END };
 static const cyaml_schema_field_t io_fields[] = {
 	SUB_ENUM("backend", io, backend, backends), SUB_BOOL("pin", io, pin), SUB_TEXT("splice_min_bytes", io, splice_min_bytes),
@@ -310,6 +311,7 @@ struct key {
 static const struct key keys[] = {
 	{ "shards", KEY_U32, offsetof(struct raw, shards), offsetof(struct config, shards), 0, 1, SHARDS_MAX },
 	{ "http.loop_s", KEY_U32, offsetof(struct raw, http.loop_s), offsetof(struct config, http_loop_s), 5, 1, 600 },
+	{ "log.slow_ms", KEY_U32, offsetof(struct raw, log.slow_ms), offsetof(struct config, slow_ms), SLOW_MS, 0, 3600000 },
 	B(io, splice_min_bytes, 0, 0, MIB(1024)),
 	N(io, offload_threads, 0, 1, 64),
 	N(io, offload_queue_max, 1024, 16, 1 << 20),

@@ -50,6 +50,7 @@ struct config {
 	unsigned listeners_count;
 	enum log_level log_level;
 	enum log_form log_form;
+	uint32_t slow_ms; /* 0: nothing is slow */
 	/* the fleet */
 	char *node; /* this node's name */
 	bool node_given, placement_any;

@@ -20,12 +20,14 @@
 #include "net/server/probe.h"
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
+#include "net/server/status.h"
 #include "net/server/tls_watch.h"
 #include "net/server/withdraw.h"
 #include "storage/mime.h"
 #include "storage/store.h"
 #include "net/tls.h"
 #include "net/tls_filter.h"
+#include "net/verb.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
 #include "tenancy/limit.h"
@@ -462,6 +464,7 @@ static void reload(void *arg)
 	}
 	log_set_level(fresh->log_level);
 	log_set_form(fresh->log_form);
+	verb_set_slow_ms(fresh->slow_ms);
 	tls_watch_now();
 	configure_limits(fresh, server->connections_max);
 	log_event(LOG_INFO, "server.reloaded", LOG_Z("changed", "log, certificates, limits"), LOG_Z("others", "need a restart"));
@@ -495,6 +498,7 @@ static enum err serve_shards(struct server *server, unsigned shards)
 	log_event(LOG_INFO, "server.start", LOG_Z("version", PENFOLD_VERSION), LOG_U64("shards", shards), LOG_Z("data", c->data),
 		  LOG_U64("listeners", c->listeners_count), LOG_U64("pid", (uint64_t)getpid()), LOG_U64("charsets", mime_charsets_load()));
 	admin_configure(c->node);
+	status_configure(c->node);
 	log_writer_start();
 	struct http *http = NULL;
 	probe_open(shards, c->http_loop_s);
@@ -560,6 +564,7 @@ int serve(const struct config *config)
 	log_set_clock(wall_ms);
 	log_set_level(config->log_level);
 	log_set_form(config->log_form);
+	verb_set_slow_ms(config->slow_ms);
 	store_part(config, &server.store);
 	share_descriptors(config, &server);
 	configure_limits(config, server.connections_max);

@@ -246,6 +246,7 @@
 #define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */
 #define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */
 #define NET_LAG_NS_MAX 5000000             /* a shard that lags more hands fresh connections to another (invariant 8) */
+#define RELOAD_MS_MAX 10000                 /* until reading the configuration again has begun */
 #define STATUS_REFRESH_S 5                  /* of the status page */
 #define STATUS_RATE_S_MIN 4                 /* rates of less would jump */
 #define TENANT_FIGURE_SLOTS 512             /* tenants that a shard counts apart for metrics: 150 KiB a shard */

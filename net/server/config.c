@@ -763,6 +763,22 @@ enum err config_load(const char *path, struct config **config_out, char *error_o
 	return e == OK ? OK : ERR_CONFIG;
 }
 
+/* Those that may change in place: bounds and the log. */
+static bool is_live(const char *name)
+{
+	bool limits = strncmp(name, "limits.", 7) == 0 && strcmp(name, "limits.cache_bytes_max") != 0;
+	return limits || strcmp(name, "log.slow_ms") == 0;
+}
+
+void config_restart_numbers(const struct config *a, const struct config *b, void (*name)(void *arg, const char *name), void *arg)
+{
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		size_t bytes = keys[i].kind == KEY_U32 ? sizeof(uint32_t) : sizeof(uint64_t);
+		if (!is_live(keys[i].name) && memcmp((const char *)a + keys[i].out, (const char *)b + keys[i].out, bytes) != 0)
+			name(arg, keys[i].name);
+	}
+}
+
 void config_release(struct config *config)
 {
 	if (!config)

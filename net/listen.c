@@ -5,6 +5,10 @@
  * A TCP listener has one socket per shard that share the port (SO_REUSEPORT), so that the kernel spreads connections and
  * no two shards contend.  Sharing would also let a second server of the same user take the port unnoticed, so the first socket is
  * preceded by a probe that shares with nobody.
+ *
+ * A process that replaces another gets its sockets (listeners_inherit).  All of them must be accepted from, or who waits in one would be
+ * refused when it is closed: where there are more of an address than shards, the others become listeners of their own, behind those that the
+ * configuration has, taken by all shards; where there are fewer, shards share them.
  */
 #include "core/base/log.h"
 #include "core/run/socket.h"
@@ -104,7 +108,8 @@ static int bind_patiently(struct listener *l)
 	return r;
 }
 
-static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
+/* All of a listener but its sockets. */
+static enum err describe(const struct listener_config *config, struct listener *l)
 {
 	ASSERT(config->tls == LISTEN_TLS_NONE || config->mutual || tls_ready());
 	l->proto = config->proto;
@@ -123,10 +128,80 @@ static enum err bind_one(const struct listener_config *config, struct listener *
 					   .mutual = config->mutual };
 	if (config->client != TLS_CLIENT_UNASKED && client_ca_open(config->client_ca, config->where, &l->tls_rules.client_ca) != OK)
 		return ERR_CONFIG;
+	return OK;
+}
+
+/* ---- sockets of the process before us ---- */
+
+static struct {
+	struct listen_given *sockets; /* fd -1: taken */
+	size_t count;
+} given; /* the main thread's */
+
+void listeners_inherit(const struct listen_given *sockets, size_t count)
+{
+	ASSERT(!given.sockets);
+	given.sockets = xcalloc(count + 1, sizeof(*sockets));
+	given.count = count;
+	if (count)
+		memcpy(given.sockets, sockets, count * sizeof(*sockets));
+}
+
+/* One that listens there, or -1. */
+static int given_take(const struct addr *address)
+{
+	for (size_t i = 0; i < given.count; i++) {
+		struct listen_given *g = &given.sockets[i];
+		int fd = g->fd;
+		if (fd < 0 || !addr_eq(&g->address, address))
+			continue;
+		g->fd = -1;
+		return fd;
+	}
+	return -1;
+}
+
+/* True: it has sockets, and needs no others. */
+static bool bind_given(const struct listener_config *config, struct listener *l, unsigned count)
+{
+	int fd;
+	while (l->fds_count < count && (fd = given_take(&l->address)) >= 0)
+		l->fd[l->fds_count++] = fd;
+	while (l->fds_count == count && (fd = given_take(&l->address)) >= 0) {
+		struct listener *more = &net_process.listeners[net_process.listeners_count++];
+		(void)describe(config, more); /* it was good a moment ago; of a client_ca that is not any more nothing is believed */
+		more->address = l->address;
+		more->fd[more->fds_count++] = fd;
+	}
+	return l->fds_count > 0;
+}
+
+static void given_close(void)
+{
+	for (size_t i = 0; i < given.count; i++) {
+		const struct listen_given *g = &given.sockets[i];
+		if (g->fd < 0)
+			continue;
+		if (addr_is_unix(&g->address))
+			unlink(g->address.u.un.sun_path);
+		close(g->fd);
+	}
+	free(given.sockets);
+	given.sockets = NULL;
+	given.count = 0;
+}
+
+static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
+{
+	enum err e = describe(config, l);
+	if (e != OK)
+		return e;
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
 		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
 	unsigned count = addr_is_unix(&l->address) ? 1 : shards;
 	int r = 0;
+	if (bind_given(config, l, count))
+		return OK;
 	while (r >= 0 && l->fds_count < count)
 		r = bind_patiently(l);
 	return r < 0 ? refuse(config, r, hint_for(r)) : OK;
@@ -135,7 +210,7 @@ static enum err bind_one(const struct listener_config *config, struct listener *
 enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards)
 {
 	ASSERT(!net_process.listeners && shards && shards <= SHARDS_MAX);
-	net_process.listeners = xcalloc(count ? count : 1, sizeof(struct listener));
+	net_process.listeners = xcalloc(count + given.count + 1, sizeof(struct listener));
 	net_process.listeners_count = count;
 	random_bytes(&net_process.class_seed, sizeof net_process.class_seed);
 	__atomic_store_n(&net_process.stopping, 0, __ATOMIC_SEQ_CST);
@@ -147,7 +222,15 @@ enum err listeners_bind(const struct listener_config *configs, unsigned count, u
 			return e;
 		}
 	}
+	given_close();
 	return OK;
+}
+
+void listeners_each(void (*visit)(void *arg, int fd, const struct addr *address), void *arg)
+{
+	for (unsigned i = 0; i < net_process.listeners_count; i++)
+		for (unsigned k = 0; k < net_process.listeners[i].fds_count; k++)
+			visit(arg, net_process.listeners[i].fd[k], &net_process.listeners[i].address);
 }
 
 void listeners_unbind(void)
@@ -156,7 +239,7 @@ void listeners_unbind(void)
 		struct listener *l = &net_process.listeners[i];
 		for (unsigned k = 0; k < l->fds_count; k++)
 			close(l->fd[k]);
-		if (l->fds_count && addr_is_unix(&l->address))
+		if (l->fds_count && addr_is_unix(&l->address) && !__atomic_load_n(&net_process.handed_over, __ATOMIC_SEQ_CST))
 			unlink(l->address.u.un.sun_path);
 		free(l->trusted);
 	}
@@ -202,7 +285,7 @@ static bool admitted(void)
 static int fd_of(const struct listener_share *share)
 {
 	const struct listener *l = share->listener;
-	return l->fd[addr_is_unix(&l->address) ? 0 : share->shard->index];
+	return l->fd[share->shard->index % l->fds_count];
 }
 
 static void accept_again(struct listener_share *share) { io_accept(&share->accept, fd_of(share)); }
@@ -301,13 +384,13 @@ static void accept_done(struct io_op *op)
 		io_close((int)op->result);
 	else if (op->result >= 0)
 		accepted(share, (int)op->result);
-	else if (!sh->stopping && !share->paused)
+	else if (!sh->stopping && !share->paused && !sh->handed_over)
 		accept_failed(share);
 	if (op->more)
 		return;
 	if (sh->stopping)
 		waitq_wake_all(&sh->emptied);
-	else if (!share->paused || addr_is_unix(&share->listener->address))
+	else if (!sh->handed_over && (!share->paused || addr_is_unix(&share->listener->address)))
 		accept_again(share);
 }
 
@@ -333,7 +416,7 @@ static void resume_one(struct listener_share *share)
 static void set_paused(bool paused)
 {
 	struct net_shard *sh = net_shard_here();
-	for (unsigned i = 0; !sh->stopping && i < net_process.listeners_count; i++) {
+	for (unsigned i = 0; !sh->stopping && !sh->handed_over && i < net_process.listeners_count; i++) {
 		struct listener_share *share = &sh->shares[i];
 		if (share->paused != paused && (share->listener->proto->describe || share->listener->proto->of_nodes))
 			(paused ? pause_one : resume_one)(share);
@@ -342,6 +425,17 @@ static void set_paused(bool paused)
 
 void listeners_pause(void) { set_paused(true); }
 void listeners_resume(void) { set_paused(false); }
+
+void listeners_hand_over(void)
+{
+	struct net_shard *sh = net_shard_here();
+	if (sh->stopping || sh->handed_over)
+		return;
+	sh->handed_over = true;
+	__atomic_store_n(&net_process.handed_over, 1, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < net_process.listeners_count; i++)
+		io_cancel(&sh->shares[i].accept);
+}
 
 /* A session may move to any shard, so nothing is accepted before all of them can take one. */
 static bool all_ready(void)

@@ -51,6 +51,15 @@ void net_configure(const struct net_settings *settings);
  * What `configs` points at must live until listeners_unbind. A port of 0 is chosen by the kernel (tests): see listeners_address. */
 enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards);
 void listeners_unbind(void);
+/* Sockets that listen already, from the process that this one replaces; before listeners_bind, which takes those whose address it is to bind and
+ * closes the others. Theirs are the connections that wait in them: none is lost. `given` is copied. */
+struct listen_given {
+	int fd;
+	struct addr address;
+};
+void listeners_inherit(const struct listen_given *given, size_t count);
+/* The sockets of all listeners, for such a process. Any thread, now. */
+void listeners_each(void (*visit)(void *arg, int fd, const struct addr *address), void *arg);
 /* How connections to other nodes (session_dial) are to be: with TLS, or NULL: in the clear. Before the shards start; outlives them. */
 void listeners_dial(const struct tls_mutual *mutual);
 /* The address that listener `index` is bound to. */
@@ -65,6 +74,9 @@ void listeners_stop(uint32_t grace_ms);
  * takes them again; a unix socket's are closed at once. Harmless twice. Now, on a fiber. */
 void listeners_pause(void);
 void listeners_resume(void);
+/* This shard takes no connections any more, of any listener, and leaves the sockets as they are to another process, with the files of unix
+ * ones; whoever has been accepted is served. For good. Now, on a fiber. */
+void listeners_hand_over(void);
 
 struct net_stats {
 	uint64_t accepted, refused, accept_errors, open, moved; /* moved: away from this shard */

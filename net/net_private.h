@@ -56,7 +56,7 @@ struct net_shard {
 	unsigned index;
 	struct list sessions;
 	uint64_t next_number;
-	bool stopping;
+	bool stopping, handed_over;
 	bool fiber_ended; /* see session_wake */
 	struct list runnable; /* sessions for which there was no fiber */
 	struct timer retry;
@@ -84,6 +84,7 @@ struct net_process {
 	uint32_t moving;                     /* atomic: posted and not yet arrived */
 	uint32_t stopping;                   /* atomic: no more moves */
 	uint32_t ready;                      /* atomic: shards that can take sessions */
+	uint32_t handed_over;                /* atomic: the sockets are another process's */
 	uint64_t class_seed;                 /* nobody can choose a network that shares a tenant's class */
 };
 extern struct net_process net_process;

@@ -266,6 +266,27 @@ size_t roster_end_oldest(size_t count_max, const char *reason)
 	return ended;
 }
 
+size_t roster_end_at_rest(size_t count_max, uint64_t quiet_ms, const char *reason)
+{
+	ASSERT(fiber_self());
+	size_t ended = 0;
+	uint64_t now_ms = clock_now_ms();
+	LIST_FOREACH(&net_shard_here()->sessions, l) {
+		struct net_private *c = CONTAINER_OF(l, struct net_private, link);
+		const struct session *s = conn_session(c);
+		if (ended == count_max)
+			break;
+		if (!listed(c, s) || c->want_stop || c->ended || c->running || c->sending || c->waits_for_output || c->active_ms + quiet_ms > now_ms)
+			continue;
+		struct session_facts facts = facts_of(s);
+		if (facts.unfinished)
+			continue;
+		end_one(c, &facts, reason, false);
+		ended++;
+	}
+	return ended;
+}
+
 void roster_count_here(uint64_t *sessions_out, uint64_t *ending_out)
 {
 	*sessions_out = *ending_out = 0;

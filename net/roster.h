@@ -77,6 +77,9 @@ enum err roster_withdraw(unsigned shard, const uint64_t *sessions, size_t count,
 
 /* Of this shard only: ends the `count_max` oldest that have not been told yet; returns how many. For who spreads it over time. Now. */
 size_t roster_end_oldest(size_t count_max, const char *reason);
+/* Of this shard only: those at rest, that is without a sign of the client for quiet_ms and with nothing unfinished
+ * (session_facts). Now. */
+size_t roster_end_at_rest(size_t count_max, uint64_t quiet_ms, const char *reason);
 /* How many are here, and how many of them have been told to end. Now. */
 void roster_count_here(uint64_t *sessions_out, uint64_t *ending_out);
 

@@ -74,6 +74,7 @@ struct session_facts {
 	uint64_t credential_version;    /* of the login */
 	struct slice login, tenant;     /* canonical name of the account; name of the tenant */
 	const char *state;              /* a static word: "authorization" */
+	bool unfinished;                /* an end now would cost work: a message half taken, deletions that are not made yet */
 };
 
 struct proto {

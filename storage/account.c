@@ -14,6 +14,7 @@
 #include "storage/commit.h"
 #include "storage/fence.h"
 #include "storage/folder.h"
+#include "storage/gate.h"
 #include "storage/keyword.h"
 #include "storage/own.h"
 #include "storage/sweep.h"
@@ -227,6 +228,7 @@ void account_drop(struct account *a)
 	if (!a->evicted)
 		lru_remove(&s->warm, &a->warm);
 	table_remove(&s->accounts, &a->node);
+	gate_give(a->id);
 	source_forget(a);
 	if (a->live) {
 		lru_remove(&s->lives, &a->live->lru);
@@ -263,7 +265,9 @@ static enum err account_load(uint64_t id, struct account **account_out)
 	lru_pin(&s->warm, &a->warm);
 	metric_inc(&metric_known);
 	metric_inc(&metric_loads);
-	enum err e = own_load(a);
+	enum err e = gate_take(id);
+	if (e == OK)
+		e = own_load(a);
 	a->busy = NULL;
 	if (e != OK) {
 		a->refs = 0;
@@ -501,8 +505,13 @@ enum err account_destroy(uint64_t account_id)
 		(void)waitq_wait(a->busy, 0);
 	if (a && a->warm.pins > 0 && !a->evicted)
 		return ERR_IN_USE;
-	if (!a)
-		return directory_remove(account_id);
+	if (!a) {
+		e = gate_take(account_id);
+		if (e == OK)
+			e = directory_remove(account_id);
+		gate_give(account_id);
+		return e;
+	}
 	/* it stays in the table until its files are gone, so that nobody opens what is being removed */
 	account_ref(a);
 	waitq_init(&queue);

@@ -13,6 +13,7 @@
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
 #include "core/run/file.h"
+#include "storage/gate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -668,7 +669,7 @@ enum err body_start(const struct store_config *config, int data_dir_fd)
 	int fd = file_open(data_dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return err_from_result(fd);
-	enum err e = spool_sweep(fd);
+	enum err e = gate_is_open() ? OK : spool_sweep(fd); /* the process before us still writes there */
 	if (e) {
 		file_close(fd);
 		return e;

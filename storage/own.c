@@ -10,6 +10,7 @@
 #include "core/run/file.h"
 #include "storage/commit.h"
 #include "storage/fence.h"
+#include "storage/gate.h"
 #include "storage/folder.h"
 #include "storage/log.h"
 #include "storage/recover.h"
@@ -133,7 +134,7 @@ static enum err load_sealed(struct account *a, struct account_live *live, const 
 			    int newest_fd)
 {
 	char own[LOG_NAME_BYTES], next[LOG_NAME_BYTES];
-	enum err e = recover_run(a, live->dir_fd, names, UINT32_MAX, file_shared());
+	enum err e = recover_run(a, live->dir_fd, names, UINT32_MAX, file_shared() || gate_is_open());
 
 	if (e != OK)
 		return e;
@@ -171,7 +172,7 @@ static enum err load_read_only(struct account *a, struct account_live *live, con
 {
 	enum err e;
 
-	if (file_shared() || (why != ERR_FULL && why != ERR_IO))
+	if (file_shared() || gate_is_open() || (why != ERR_FULL && why != ERR_IO))
 		return why;
 	account_forget(a);
 	e = recover_run(a, live->dir_fd, names, names->newest + 1, true);

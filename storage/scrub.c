@@ -17,6 +17,7 @@
 #include "core/base/metrics.h"
 #include "core/run/file.h"
 #include "storage/fence.h"
+#include "storage/gate.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -81,7 +82,7 @@ static bool scrub_account(void *arg, uint64_t account_id)
 		v.newest_log = a->logs[a->log_count - 1].number;
 		v.newest_end = a->logs[a->log_count - 1].end;
 	}
-	else if (!a && file_shared()) /* another node may be writing to it: the newest log's turn comes when it is not the newest any more */
+	else if (!a && (file_shared() || gate_is_open())) /* another process may be writing to it: the newest log's turn comes when it is not the newest any more */
 		busy = !newest_is_others(fd, &v.newest_log);
 	if (!busy)
 		(void)verify_logs(&v); /* what does not read is a finding */

@@ -33,6 +33,7 @@ void store_config_default(struct store_config *config_out)
 		.commit_ms_max = 10000,
 		.scrub_days = 14,
 		.log_fds_max = 1024,
+		.lock_fd = -1,
 	};
 }
 
@@ -88,7 +89,7 @@ static enum err folder_open(const struct store_config *config)
 	folder_fd = file_open(AT_FDCWD, config->data_path, O_RDONLY | O_DIRECTORY, 0);
 	if (folder_fd < 0)
 		return err_from_errno(-folder_fd);
-	format_fd = file_open(folder_fd, FORMAT_FILE, O_RDWR | O_CREAT, 0600);
+	format_fd = config->lock_fd >= 0 ? config->lock_fd : file_open(folder_fd, FORMAT_FILE, O_RDWR | O_CREAT, 0600);
 	if (format_fd < 0)
 		return err_from_errno(-format_fd);
 	file_set_shared(config->shared);
@@ -148,6 +149,8 @@ enum err store_lock(const struct store_config *config)
 	ASSERT(folder_fd < 0);
 	return lock_call(&l);
 }
+
+int store_lock_fd(void) { return format_fd; }
 
 void store_unlock(void)
 {

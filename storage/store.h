@@ -45,6 +45,7 @@ struct store_config {
 	/* Several processes work on this folder (DESIGN section 5, placement `any`): each account is kept by the fence alone, the folder's lock
 	 * is shared, tools still want it alone. `node` tells their spool folders apart; NULL: there is one process. */
 	bool shared;
+	int lock_fd; /* the folder's lock, from the process that we replace (store_lock_fd); -1: taken anew */
 	const char *node;
 };
 void store_config_default(struct store_config *config_out);
@@ -53,6 +54,7 @@ void store_config_default(struct store_config *config_out);
  * durable (syncfs). ERR_IN_USE: another process has it. Blocking. */
 enum err store_lock(const struct store_config *config);
 void store_unlock(void);
+int store_lock_fd(void); /* for a process that is to replace this one: whoever has a copy has the lock */
 /* On each shard, on a fiber. */
 enum err store_start(const struct store_config *config);
 void store_stop(void); /* seals what is owned; later */

@@ -246,6 +246,16 @@
 #define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */
 #define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */
 #define NET_LAG_NS_MAX 5000000             /* a shard that lags more hands fresh connections to another (invariant 8) */
+#define GATE_WAIT_MS_MAX 3000              /* for an account that the process before us still has: clients wait longer, MTAs try again */
+#define GATE_LOOK_MS 20                    /* how often it is looked at */
+#define UPGRADE_START_MS_MAX 60000u         /* until the new process must have got ready: it reads directory and certificates */
+#define UPGRADE_OVER_MS 30000u              /* default; then sessions that are at work are told to end too */
+#define UPGRADE_LAST_MS 5000u               /* what is left them for that, before the server stops */
+#define UPGRADE_REST_MS 1000u               /* a session is at rest after so long without a sign of its client */
+#define UPGRADE_ENDS_MIN 16u                /* of those that are, so many end a tick and shard at least */
+#define UPGRADE_WATCH_MS 500u               /* how often the new process looks whether it is to stop, while it waits for the older's end */
+#define UPGRADE_LOOK_MS 5u                  /* whether its shards have started */
+#define UPGRADE_TEXT_BYTES_MAX KIB(128)     /* which descriptor is what: 64 shards with 30 listeners; less than a socket's buffer */
 #define RELOAD_MS_MAX 10000                 /* until reading the configuration again has begun */
 #define STATUS_REFRESH_S 5                  /* of the status page */
 #define STATUS_RATE_S_MIN 4                 /* rates of less would jump */

@@ -28,6 +28,8 @@ struct shards_config {
 	void (*stop)(void *arg, unsigned index);
 	/* SIGHUP arrived (shard 0, on a fiber) */
 	void (*reload)(void *arg);
+	/* SIGUSR2 arrived (the same) */
+	void (*upgrade)(void *arg);
 	void *arg;
 };
 

@@ -109,16 +109,24 @@ static void reload_body(void *arg)
 	p->config->reload(p->config->arg);
 }
 
+static void upgrade_body(void *arg)
+{
+	struct process *p = arg;
+	p->config->upgrade(p->config->arg);
+}
+
 static void signal_came(struct io_op *op)
 {
 	struct runner *r = CONTAINER_OF(op, struct runner, signal_op);
 	if (op->result == (int64_t)sizeof(r->signal_info)) {
 		uint32_t which = r->signal_info.ssi_signo;
 		log_event(LOG_INFO, "run.signal", LOG_U64("number", which));
-		if (which != SIGHUP)
-			shards_stop();
-		else if (r->process->config->reload)
+		if (which == SIGHUP && r->process->config->reload)
 			(void)fiber_start("reload", reload_body, r->process);
+		else if (which == SIGUSR2 && r->process->config->upgrade)
+			(void)fiber_start("upgrade", upgrade_body, r->process);
+		else if (which == SIGTERM || which == SIGINT)
+			shards_stop();
 	} else if (op->result < 0 && op->result != -ECANCELED) {
 		log_event(LOG_ERROR, "run.signalfd", LOG_ERRNO((int)-op->result));
 		return;
@@ -134,6 +142,7 @@ static void watch_signals(struct runner *r)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
 	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (r->signal_fd < 0)
 		return;

@@ -297,6 +297,7 @@ static void describe(const struct session *s, struct session_facts *out)
 {
 	const struct imap_session *p = CONTAINER_OF(s, const struct imap_session, s);
 	out->state = p->idle_tag ? "idle" : p->state == IMAP_NOT_AUTHENTICATED ? "not authenticated" : p->state == IMAP_SELECTED ? "selected" : "authenticated";
+	out->unfinished = p->cmd && !p->idle_tag;
 	if (!p->subject)
 		return;
 	out->account_id = p->subject->account_id;

@@ -95,6 +95,7 @@ static void describe(const struct session *s, struct session_facts *out)
 {
 	const struct lmtp_session *l = CONTAINER_OF(s, const struct lmtp_session, s);
 	out->state = l->transfer != LMTP_COMMANDS ? "data" : l->answer ? "answering" : l->mail ? "envelope" : l->lhlo ? "ready" : "connected";
+	out->unfinished = l->mail || l->answer || l->transfer != LMTP_COMMANDS;
 }
 
 const struct proto lmtp_proto = {

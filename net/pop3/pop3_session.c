@@ -428,6 +428,7 @@ static void describe(const struct session *s, struct session_facts *out)
 	static const char *const states[] = { [POP3_AUTHORIZATION] = "authorization", [POP3_TRANSACTION] = "transaction", [POP3_UPDATE] = "update" };
 	const struct pop3_session *p = CONTAINER_OF(s, const struct pop3_session, s);
 	out->state = p->send ? "sending" : states[p->state];
+	out->unfinished = p->state != POP3_AUTHORIZATION;
 	if (!p->subject)
 		return;
 	out->account_id = p->subject->account_id;

@@ -9,6 +9,7 @@
 #include "net/roster.h"
 #include "net/server/drain.h"
 #include "net/server/reload.h"
+#include "net/server/upgrade.h"
 #include "tenancy/maildrop_lock.h"
 #include "tenancy/usage.h"
 
@@ -286,6 +287,22 @@ static json_t *verb_reload(const struct admin_asker *who, json_t *request)
 	return reload_now();
 }
 
+static json_t *verb_upgrade(const struct admin_asker *who, json_t *request)
+{
+	uint32_t over_ms;
+	if (!milliseconds(request, "over_ms", UPGRADE_OVER_MS, &over_ms))
+		return refuse("syntax", "times are from 0 to 86400000 ms");
+	log_event(LOG_INFO, "admin.upgrade", LOG_U64("uid", who->uid), LOG_Z("reason", text_of(request, "reason")));
+	return upgrade_begin(over_ms);
+}
+
+static json_t *verb_upgrade_status(const struct admin_asker *who, json_t *request)
+{
+	(void)who;
+	(void)request;
+	return upgrade_status();
+}
+
 static json_t *verb_stats(const struct admin_asker *who, json_t *request)
 {
 	(void)who;
@@ -314,6 +331,7 @@ static const struct {
 	{ "lock break", true, verb_lock_break }, { "drain", true, verb_drain },
 	{ "drain status", false, verb_drain_status }, { "undrain", true, verb_undrain },
 	{ "node list", false, verb_node_list }, { "reload", true, verb_reload },
+	{ "upgrade", true, verb_upgrade },      { "upgrade status", false, verb_upgrade_status },
 	{ "usage", false, verb_usage },
 };
 

@@ -304,6 +304,54 @@ static int cmd_reload(struct cli *cli, int argc, char **argv)
 	return 0;
 }
 
+/* Until the new process answers here, or the old one says that it goes on. */
+static int follow_upgrade(struct cli *cli, json_int_t pid)
+{
+	const struct timespec pause = { .tv_nsec = 100000000L };
+	int status;
+	for (unsigned waited_ms = 0; waited_ms < UPGRADE_START_MS_MAX + ADMIN_ANSWER_MS_MAX; waited_ms += 100) {
+		json_t *answer = ask(cli, json_pack("{s:s}", "verb", "upgrade status"), &status);
+		if (!answer)
+			return status;
+		if (number(answer, "pid") == pid) {
+			if (cli->json)
+				return cli_print_json(answer);
+			printf("process %lld serves; the one before it ends when its sessions have\n", (long long)pid);
+			json_decref(answer);
+			return CLI_OK;
+		}
+		if (!strcmp(text(answer, "state"), "serving")) {
+			status = cli_fail(CLI_FAILED, "%s; the old process serves on", text(answer, "last"));
+			json_decref(answer);
+			return status;
+		}
+		json_decref(answer);
+		nanosleep(&pause, NULL);
+	}
+	return cli_fail(CLI_FAILED, "the new process has not answered; see the log");
+}
+
+static int cmd_upgrade(struct cli *cli, int argc, char **argv)
+{
+	int status;
+	const char *over = NULL, *reason = NULL;
+	const struct cli_option options[] = { { "--over", &over, NULL }, { "--reason", &reason, NULL }, { NULL, NULL, NULL } };
+	if (!cli_take("upgrade", options, &argc, argv, 0, 0))
+		return CLI_USAGE;
+	json_t *request = json_pack("{s:s}", "verb", "upgrade");
+	if (!seconds(request, "over_ms", over)) {
+		json_decref(request);
+		return cli_misuse("upgrade", "--over is seconds, 0 to 86400");
+	}
+	put(request, "reason", reason);
+	json_t *answer = ask(cli, request, &status);
+	if (!answer)
+		return status;
+	json_int_t pid = number(answer, "pid");
+	json_decref(answer);
+	return follow_upgrade(cli, pid);
+}
+
 static int cmd_node_list(struct cli *cli, int argc, char **argv)
 {
 	int status;
@@ -340,6 +388,11 @@ const struct verb live_verbs[] = {
 	  cmd_drain },
 	{ "undrain", "", "serve again after a drain", NULL, cmd_undrain },
 	{ "reload", "", "read the configuration again; says what needs a restart", NULL, cmd_reload },
+	{ "upgrade", "[--over SECONDS] [--reason TEXT]", "let a new process of this program, with the configuration as it is now, take over",
+	  "The program's file may have been replaced. Nobody is refused: the new process gets the listening sockets. The old one\n"
+	  "serves its sessions on: those at rest end soon, the others are told to end after --over (30 s). If the new one\n"
+	  "does not get ready, the old one serves on and nothing has happened. SIGUSR2 does the same.",
+	  cmd_upgrade },
 	{ "node list", "", "the nodes and what they do", NULL, cmd_node_list },
 	{ NULL, NULL, NULL, NULL, NULL }
 };

@@ -4,6 +4,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/limits.h"
+#include "core/run/socket.h"
 #include "net/server/openmetrics.h"
 #include "net/server/probe.h"
 #include "net/server/status.h"
@@ -14,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct http {
 	struct MHD_Daemon *daemon;
@@ -110,19 +112,34 @@ static enum err refuse(const struct config *config, int error)
 	return error == EADDRINUSE ? ERR_IN_USE : error == EACCES ? ERR_DENIED : ERR_CONFIG;
 }
 
-enum err http_open(const struct config *config, struct http **http_out)
+/* A socket of the process before us that listens where we are to, or -1. */
+static int usable(int fd, const struct addr *address)
+{
+	struct addr there;
+	if (fd < 0)
+		return -1;
+	there = socket_local(fd);
+	if (addr_eq(&there, address))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+enum err http_open(const struct config *config, int fd, struct http **http_out)
 {
 	struct addr a;
 	sigset_t all, before;
 	if (addr_parse(slice_str(config->http_address), &a) != OK)
 		return refuse(config, EINVAL);
+	fd = usable(fd, &a);
 	struct http *h = xcalloc(1, sizeof *h);
-	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO | (a.u.sa.sa_family == AF_INET6 ? MHD_USE_IPv6 : 0);
+	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO | MHD_USE_ITC | (a.u.sa.sa_family == AF_INET6 ? MHD_USE_IPv6 : 0);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are shard 0's */
 	errno = 0;
 	h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, asked, NULL, MHD_OPTION_SOCK_ADDR, &a.u.sa, MHD_OPTION_CONNECTION_LIMIT,
-				     HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, HTTP_IDLE_S_MAX, MHD_OPTION_END);
+				     HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, HTTP_IDLE_S_MAX,
+				     fd < 0 ? MHD_OPTION_END : MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_END);
 	int error = errno;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (!h->daemon) {
@@ -131,6 +148,19 @@ enum err http_open(const struct config *config, struct http **http_out)
 	}
 	*http_out = h;
 	return OK;
+}
+
+int http_fd(const struct http *http)
+{
+	const union MHD_DaemonInfo *info = http ? MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_LISTEN_FD) : NULL;
+	return info ? info->listen_fd : -1;
+}
+
+void http_hand_over(struct http *http)
+{
+	int fd = http ? MHD_quiesce_daemon(http->daemon) : -1;
+	if (fd >= 0)
+		close(fd);
 }
 
 void http_close(struct http *http)

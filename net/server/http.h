@@ -16,7 +16,10 @@
 
 struct http;
 /* Main thread. ERR_CONFIG, ERR_IN_USE, ERR_DENIED, ERR_IO after a line in the log. */
-enum err http_open(const struct config *config, struct http **http_out);
+/* `fd`: the socket of the process that this one replaces, closed if it listens elsewhere; -1: none. */
+enum err http_open(const struct config *config, int fd, struct http **http_out);
+int http_fd(const struct http *http);      /* -1: none. Any thread, now */
+void http_hand_over(struct http *http);    /* takes no connections any more; the socket is another process's. Any thread, now */
 void http_close(struct http *http); /* NULL is harmless */
 
 #endif

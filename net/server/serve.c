@@ -23,7 +23,9 @@
 #include "net/server/reload.h"
 #include "net/server/status.h"
 #include "net/server/tls_watch.h"
+#include "net/server/upgrade.h"
 #include "net/server/withdraw.h"
+#include "storage/gate.h"
 #include "storage/mime.h"
 #include "storage/store.h"
 #include "net/tls.h"
@@ -75,6 +77,7 @@ static void store_part(const struct config *c, struct store_config *out)
 	out->scrub_days = c->store.scrub_days;
 	out->log_fds_max = c->store.log_fds_max;
 	out->shared = c->placement_any;
+	out->lock_fd = upgrade_lock_fd();
 	out->node = c->placement_any ? c->node : NULL;
 }
 
@@ -339,6 +342,22 @@ static enum err lock_data(const struct config *c, const struct store_config *sto
 	return e;
 }
 
+static void open_gate(void *arg)
+{
+	const struct config *c = arg;
+	if (gate_open(c->data) != OK)
+		log_event(LOG_ERROR, "server.data_unusable", LOG_Z("where", c->where_data), LOG_Z("data", c->data));
+}
+
+/* The process that we take over from goes on for a while. */
+static enum err share_accounts(const struct config *c)
+{
+	if (!upgrade_takes_over())
+		return OK;
+	enum err e = shard_run_alone(open_gate, (void *)(uintptr_t)c);
+	return e != OK ? e : gate_is_open() ? OK : ERR_IO;
+}
+
 static const struct proto *proto_of(enum config_protocol protocol)
 {
 	switch (protocol) {
@@ -428,6 +447,7 @@ static enum err shard_begin(void *arg, unsigned index)
 		withdraw_start();
 		usage_start();
 		tls_watch_start();
+		upgrade_start();
 	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
 	}
@@ -439,6 +459,7 @@ static void shard_end(void *arg, unsigned index)
 {
 	struct server *server = arg;
 	(void)index;
+	upgrade_stop();
 	probe_stop();
 	withdraw_stop();
 	usage_stop();
@@ -470,6 +491,16 @@ static void hangup(void *arg)
 	json_decref(reload_now());
 }
 
+static void upgrade(void *arg)
+{
+	(void)arg;
+	json_t *answer = upgrade_begin(UPGRADE_OVER_MS);
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	if (error)
+		log_event(LOG_ERROR, "server.upgrade_refused", LOG_Z("reason", error));
+	json_decref(answer);
+}
+
 /* ---- start to end ---- */
 
 /* One more than there are cores: jobs that wait for the disk do not keep a core from hashing. */
@@ -492,6 +523,7 @@ static enum err serve_shards(struct server *server, unsigned shards)
 		.start = shard_begin,
 		.stop = shard_end,
 		.reload = hangup,
+		.upgrade = upgrade,
 		.arg = server,
 	};
 	log_event(LOG_INFO, "server.start", LOG_Z("version", PENFOLD_VERSION), LOG_U64("shards", shards), LOG_Z("data", c->data),
@@ -502,7 +534,8 @@ static enum err serve_shards(struct server *server, unsigned shards)
 	log_writer_start();
 	struct http *http = NULL;
 	probe_open(shards, c->http_loop_s);
-	enum err e = c->http_address ? http_open(c, &http) : OK;
+	enum err e = c->http_address ? http_open(c, upgrade_http_fd(), &http) : OK;
+	upgrade_configure(c, http);
 	if (e == OK)
 		e = shards_run(&run);
 	http_close(http);
@@ -565,6 +598,8 @@ int serve(const struct config *config)
 	log_set_level(config->log_level);
 	log_set_form(config->log_form);
 	verb_set_slow_ms(config->slow_ms);
+	if (upgrade_inherit() != OK)
+		return 2;
 	store_part(config, &server.store);
 	share_descriptors(config, &server);
 	configure_limits(config, server.connections_max);
@@ -582,6 +617,8 @@ int serve(const struct config *config)
 		e = check_data(config);
 	if (e == OK)
 		e = lock_data(config, &server.store);
+	if (e == OK)
+		e = share_accounts(config);
 	if (e == OK && (e = open_fleet(&server)) != OK)
 		store_unlock();
 	if (e != OK) {

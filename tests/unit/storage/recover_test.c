@@ -7,6 +7,7 @@
  */
 #include "tests/unit/storage/store_help.h"
 
+#include "core/base/hash.h"
 #include "core/base/log.h"
 #include "storage/commit.h"
 #include "storage/log.h"
@@ -249,6 +250,69 @@ FIBER_TEST(damaged_at_every_byte)
 	store_stop();
 }
 
+/* The image's first commit, as a later version would have written it: its open record requires a feature that is not known here. */
+static void require_feature(char *bytes, uint64_t feature)
+{
+	struct commit_header header;
+	struct record r;
+	uint64_t seed, hash;
+	size_t at = 0;
+	char *heads = bytes + COMMIT_HEADER_BYTES;
+
+	assert_true(commit_header_get(bytes, 0, 1, 0, &header));
+	struct slice all = slice_of(heads, header.heads_bytes);
+	assert_int_equal(record_next(all, &at, &r), RECORD_NEXT_OK);
+	assert_int_equal(r.type, RECORD_OPEN);
+	size_t payload = (size_t)(r.payload.ptr - heads);
+	memcpy(heads + payload + offsetof(struct open_fixed, required), &feature, sizeof(feature));
+	memcpy(&seed, heads + r.offset, sizeof(seed));
+	hash = hash64(r.payload, seed);
+	memcpy(heads + r.offset + offsetof(struct record_header, hash), &hash, sizeof(hash));
+	commit_header_put(&header, all, 0, 1, 0, bytes);
+}
+
+/* What a later version has written, and says that it must be understood, can be read as far as it is, and is not written to: going back to
+ * this version loses nothing. */
+FIBER_TEST(a_newer_format_is_read_and_not_written)
+{
+	static char newer[sizeof(image)], after[sizeof(image)];
+	char path[512];
+	struct appended out = { 0 };
+	struct account *a;
+
+	log_set_level(LOG_LEVEL_COUNT);
+	image_make();
+	memcpy(newer, image, image_bytes);
+	require_feature(newer, 0);
+	assert_memory_equal(newer, image, image_bytes); /* the hand that makes it is right */
+	const char *folder = test_folder();
+	make_dirs(folder);
+	start(folder);
+	require_feature(newer, 1u << 7);
+	put_log(folder, newer, image_bytes);
+	a = help_open(ID);
+	assert_true(a->read_only);
+	assert_string_equal(help_uids(a, FOLDER_INBOX), "1 3");
+	struct body *b = help_body(TEXT);
+	struct append item = { .folder = FOLDER_INBOX, .body = b };
+	assert_int_equal(account_append(a, &item, 1, &out), ERR_READONLY);
+	body_unref(b);
+	account_close(a);
+	a->state = ACCOUNT_LOST;
+	path_of(folder, path, "L.1");
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fread(after, 1, sizeof(after), f), image_bytes);
+	fclose(f);
+	assert_memory_equal(after, newer, image_bytes);
+	/* and it stays so for whoever comes next */
+	a = help_open(ID);
+	assert_true(a->read_only);
+	account_close(a);
+	a->state = ACCOUNT_LOST;
+	store_stop();
+}
+
 /* A hundred thousand messages: the time is told, not asserted. */
 FIBER_TEST(opens_many)
 {
@@ -291,6 +355,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cut_off_at_every_byte),
 		cmocka_unit_test(damaged_at_every_byte),
+		cmocka_unit_test(a_newer_format_is_read_and_not_written),
 		cmocka_unit_test(opens_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

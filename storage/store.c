@@ -81,6 +81,14 @@ static enum err folder_make(const char *name)
 	return r < 0 && r != -EEXIST ? err_from_errno(-r) : OK;
 }
 
+/* A lock that was handed down is this folder's, and not that of one which the configuration named before. */
+static bool is_format_file(int fd)
+{
+	struct file_info open, named;
+
+	return file_stat(fd, &open) >= 0 && file_stat_name(folder_fd, FORMAT_FILE, &named) >= 0 && open.inode == named.inode;
+}
+
 static enum err folder_open(const struct store_config *config)
 {
 	enum err e;
@@ -92,6 +100,10 @@ static enum err folder_open(const struct store_config *config)
 	format_fd = config->lock_fd >= 0 ? config->lock_fd : file_open(folder_fd, FORMAT_FILE, O_RDWR | O_CREAT, 0600);
 	if (format_fd < 0)
 		return err_from_errno(-format_fd);
+	if (config->lock_fd >= 0 && !is_format_file(config->lock_fd)) {
+		format_fd = -1; /* whose it is closes it */
+		return ERR_CONFIG;
+	}
 	file_set_shared(config->shared);
 	r = config->shared ? file_lock_shared(format_fd) : file_lock(format_fd);
 	if (r < 0)

@@ -251,9 +251,8 @@
 #define UPGRADE_START_MS_MAX 60000u         /* until the new process must have got ready: it reads directory and certificates */
 #define UPGRADE_OVER_MS 30000u              /* default; then sessions that are at work are told to end too */
 #define UPGRADE_LAST_MS 5000u               /* what is left them for that, before the server stops */
-#define UPGRADE_REST_MS 1000u               /* a session is at rest after so long without a sign of its client */
+#define UPGRADE_REST_MS 2000u               /* a session is at rest after so long without a sign of its client */
 #define UPGRADE_ENDS_MIN 16u                /* of those that are, so many end a tick and shard at least */
-#define UPGRADE_WATCH_MS 500u               /* how often the new process looks whether it is to stop, while it waits for the older's end */
 #define UPGRADE_LOOK_MS 5u                  /* whether its shards have started */
 #define UPGRADE_TEXT_BYTES_MAX KIB(128)     /* which descriptor is what: 64 shards with 30 listeners; less than a socket's buffer */
 #define RELOAD_MS_MAX 10000                 /* until reading the configuration again has begun */

@@ -232,6 +232,8 @@ static void older(void *arg)
 		leave();
 	else if (!shard_stopping())
 		give_up("the new process did not get ready");
+	else
+		(void)kill((pid_t)up.child, SIGTERM); /* who stops us means both */
 	up.fibers--;
 }
 
@@ -264,15 +266,30 @@ static void check_job(void *arg)
 {
 	struct start *s = arg;
 	struct config *fresh = NULL;
-	if (config_load(up.config->path, &fresh, s->text, sizeof s->text) != OK)
+	if (config_load(up.config->path, &fresh, s->text, sizeof s->text) != OK) {
 		s->error = EINVAL;
+	} else if (strcmp(fresh->data, up.config->data) != 0 || fresh->placement_any || fresh->redis.addresses_count || fresh->redis.sentinel.master) {
+		s->error = EINVAL; /* two processes could not tell each other what they have */
+		snprintf(s->text, sizeof s->text, "%s: another data folder, placement any or Redis need a restart", up.config->path);
+	}
 	config_release(fresh);
 }
 
 static json_t *refusal(const char *code, const char *words) { return json_pack("{s:s, s:s}", "code", code, "error", words); }
 
+/* The end of such a process is the end of all. */
+static bool is_watched(void)
+{
+	const char *pid = getenv("SYSTEMD_EXEC_PID"); /* systemd.exec(5) */
+	uint64_t n = 0;
+	return getpid() == 1 || (pid && slice_u64(slice_str(pid), INT32_MAX, &n) && n == (uint64_t)getpid());
+}
+
 static json_t *refuse_begin(struct start *s)
 {
+	if (is_watched())
+		return refusal("denied", "this process is the first of its container or unit, which would end with it: restart the unit, whose sockets "
+					 "wait meanwhile, or replace the container");
 	if (fleet_on())
 		return refusal("denied", "with Redis a node is replaced by drain and restart: other nodes serve meanwhile");
 	if (state_now() != SERVING || gate_is_open())
@@ -332,25 +349,26 @@ json_t *upgrade_status(void)
 /* ---- the newer ---- */
 
 /* Says that we are ready when all shards are, then waits for the older's end. */
+static int control_here = -1; /* while `newer` waits */
+
 static void newer(void *arg)
 {
 	char byte;
-	int fd = upgrade_control_fd();
+	int fd = control_here = upgrade_control_fd();
 	(void)arg;
 	while (!probe_started() && !shard_stopping())
 		fiber_sleep(UPGRADE_LOOK_MS);
-	ssize_t said = probe_started() ? send(fd, UPGRADE_READY, sizeof(UPGRADE_READY) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) : -1;
-	int64_t r = said < 0 ? 0 : -ETIME;
-	while (r == -ETIME && !shard_stopping()) {
+	if (probe_started() && send(fd, UPGRADE_READY, sizeof(UPGRADE_READY) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
 		struct io_op op;
 		io_await_prepare(&op);
 		io_read_fd(&op, fd, &byte, 1);
-		r = io_await(&op, clock_now_ms() + UPGRADE_WATCH_MS);
+		(void)io_await(&op, 0); /* nothing is ever sent: its end, or upgrade_stop */
 	}
-	if (r != -ETIME) {
+	if (!shard_stopping()) { /* else what we have stays claimed until we are gone */
 		gate_close();
 		log_event(LOG_INFO, "server.upgrade", LOG_Z("step", "alone"), LOG_U64("pid", (uint64_t)getpid()));
 	}
+	control_here = -1;
 	io_close(fd);
 	up.fibers--;
 }
@@ -367,8 +385,15 @@ void upgrade_start(void)
 		up.fibers--;
 }
 
+/* Ends what waits for the other process. */
 void upgrade_stop(void)
 {
-	while (shard_index() == 0 && up.fibers && state_now() != LEAVING)
+	if (shard_index() != 0)
+		return;
+	if (state_now() == STARTING && up.control >= 0)
+		io_shutdown(up.control);
+	if (control_here >= 0)
+		io_shutdown(control_here);
+	while (up.fibers)
 		fiber_sleep(UPGRADE_LOOK_MS);
 }

@@ -217,13 +217,18 @@ def test_what_does_not_come_up_changes_nothing(tmp_path):
         good = open(p.config).read()
         with open(p.config, 'w') as f:
             f.write(good + 'nonsense: 1\n')
-        r = p.run('--config', str(tmp_path / 'penfold.yaml'), 'config', 'check', check=False)
-        assert r.returncode == 2
         p.process.send_signal(signal.SIGUSR2)
 
         def refused():
             assert re.search(r'event=server.upgrade_refused reason=.*nonsense', p.log())
         settled(refused, 20)
+        with open(p.config, 'w') as f:
+            f.write(good.replace(f'data: {p.data}', f'data: {p.data}2'))
+        p.process.send_signal(signal.SIGUSR2)
+
+        def other_folder():
+            assert re.search(r'event=server.upgrade_refused reason=.*another data folder', p.log())
+        settled(other_folder, 20)
         with open(p.config, 'w') as f:
             f.write(good)
         # a program that ends at once
@@ -263,3 +268,23 @@ def test_listeners_may_come_and_go(tmp_path):
             socket.create_connection(('127.0.0.1', p.imap_port), 10)
         with urllib.request.urlopen(f'http://127.0.0.1:{http}/readyz', timeout=10) as r:
             assert r.status == 200
+
+
+def test_the_older_is_stopped_while_the_newer_starts(tmp_path):
+    """Who stops the server means all of it."""
+    binary = str(tmp_path / 'penfold')
+    shutil.copy(BINARY, binary)
+    with Penfold(tmp_path, binary=binary) as p:
+        os.rename(binary, binary + '.good')
+        with open(binary, 'w') as f:
+            f.write(f'#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 600\n')
+        os.chmod(binary, 0o755)
+        p.process.send_signal(signal.SIGUSR2)
+
+        def started():
+            assert (tmp_path / 'pid').exists() and (tmp_path / 'pid').read_text().strip()
+            return Successor(int((tmp_path / 'pid').read_text()))
+        sleeper = settled(started, 20)
+        assert p.stop(20) == 0
+        p.process = None
+        assert sleeper.wait(20) == -signal.SIGTERM

@@ -384,7 +384,7 @@ static void accept_done(struct io_op *op)
 		io_close((int)op->result);
 	else if (op->result >= 0)
 		accepted(share, (int)op->result);
-	else if (!sh->stopping && !share->paused && !sh->handed_over)
+	else if (!sh->stopping && !share->paused && op->result != -ECANCELED)
 		accept_failed(share);
 	if (op->more)
 		return;
@@ -425,6 +425,15 @@ static void set_paused(bool paused)
 
 void listeners_pause(void) { set_paused(true); }
 void listeners_resume(void) { set_paused(false); }
+
+void listeners_look_again(void)
+{
+	struct net_shard *sh = net_shard_here();
+	for (unsigned i = 0; !sh->stopping && !sh->handed_over && i < net_process.listeners_count; i++)
+		io_cancel(&sh->shares[i].accept);
+}
+
+uint32_t listeners_moving(void) { return __atomic_load_n(&net_process.moving, __ATOMIC_SEQ_CST); }
 
 void listeners_hand_over(void)
 {

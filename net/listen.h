@@ -77,6 +77,11 @@ void listeners_resume(void);
 /* This shard takes no connections any more, of any listener, and leaves the sockets as they are to another process, with the files of unix
  * ones; whoever has been accepted is served. For good. Now, on a fiber. */
 void listeners_hand_over(void);
+/* Begins this shard's accepts anew: each first takes what waits. While two processes have a socket the kernel wakes one of them for a connection, and
+ * if just that one takes its accept back the connection waits unseen, until the next comes. Now, on a fiber. */
+void listeners_look_again(void);
+/* Connections and sessions that are between two shards, and in nobody's roster. Any thread, now. */
+uint32_t listeners_moving(void);
 
 struct net_stats {
 	uint64_t accepted, refused, accept_errors, open, moved; /* moved: away from this shard */

@@ -253,6 +253,8 @@
 #define UPGRADE_LAST_MS 5000u               /* what is left them for that, before the server stops */
 #define UPGRADE_REST_MS 2000u               /* a session is at rest after so long without a sign of its client */
 #define UPGRADE_ENDS_MIN 16u                /* of those that are, so many end a tick and shard at least */
+#define UPGRADE_WATCH_MS 200u               /* how often the new process begins its accepts anew while the older is there */
+#define UPGRADE_LOOKS 10u                   /* and so often after its end */
 #define UPGRADE_LOOK_MS 5u                  /* whether its shards have started */
 #define UPGRADE_TEXT_BYTES_MAX KIB(128)     /* which descriptor is what: 64 shards with 30 listeners; less than a socket's buffer */
 #define RELOAD_MS_MAX 10000                 /* until reading the configuration again has begun */

@@ -187,9 +187,11 @@ static void leave(void)
 	http_hand_over(up.http);
 	become(LEAVING);
 	log_event(LOG_INFO, "server.upgrade", LOG_Z("step", "leaving"), LOG_U64("successor", (uint64_t)up.child), LOG_U64("over_ms", up.over_ms));
-	while (!shard_stopping()) {
+	/* twice: who moved from a shard that was not yet asked to one that was is seen the second time */
+	for (unsigned empty = 0; !shard_stopping();) {
 		l.all = clock_now_ms() >= l.end_ms;
-		if (leave_once(&l) == OK && !l.sessions && !l.accounts)
+		empty = leave_once(&l) == OK && !l.sessions && !l.accounts && !listeners_moving() ? empty + 1 : 0;
+		if (empty == 2)
 			break;
 		if (clock_now_ms() >= last_ms)
 			break; /* what is left is ended by the stop, within its own grace */
@@ -201,12 +203,26 @@ static void leave(void)
 
 /* ---- the older ---- */
 
+static void look_here(void *arg)
+{
+	(void)arg;
+	if (!shard_stopping())
+		listeners_look_again();
+}
+
+static void look_again(void)
+{
+	for (unsigned i = 0; i < shard_count(); i++)
+		(void)shard_call(i, "upgrade", look_here, NULL);
+}
+
 static void give_up(const char *why)
 {
 	int status = 0;
 	gate_close();
 	if (up.child)
 		(void)offload_call(reap_job, &status, UPGRADE_START_MS_MAX);
+	look_again();
 	if (up.control >= 0)
 		io_close(up.control);
 	up.control = -1;
@@ -359,14 +375,23 @@ static void newer(void *arg)
 	while (!probe_started() && !shard_stopping())
 		fiber_sleep(UPGRADE_LOOK_MS);
 	if (probe_started() && send(fd, UPGRADE_READY, sizeof(UPGRADE_READY) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
-		struct io_op op;
-		io_await_prepare(&op);
-		io_read_fd(&op, fd, &byte, 1);
-		(void)io_await(&op, 0); /* nothing is ever sent: its end, or upgrade_stop */
+		int64_t r;
+		do {
+			struct io_op op;
+			io_await_prepare(&op);
+			io_read_fd(&op, fd, &byte, 1);
+			r = io_await(&op, clock_now_ms() + UPGRADE_WATCH_MS); /* nothing is ever sent: its end, or upgrade_stop */
+			look_again();
+		} while (r == -ETIME && !shard_stopping());
 	}
 	if (!shard_stopping()) { /* else what we have stays claimed until we are gone */
 		gate_close();
 		log_event(LOG_INFO, "server.upgrade", LOG_Z("step", "alone"), LOG_U64("pid", (uint64_t)getpid()));
+	}
+	/* the kernel takes the older's accepts back a little after its end */
+	for (unsigned i = 0; i < UPGRADE_LOOKS && !shard_stopping(); i++) {
+		fiber_sleep(UPGRADE_WATCH_MS);
+		look_again();
 	}
 	control_here = -1;
 	io_close(fd);

@@ -15,7 +15,7 @@ import urllib.request
 
 import pytest
 
-from penfold import BINARY, Penfold, free_ports, settled
+from penfold import BINARY, Lmtp, Penfold, free_ports, settled
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -69,7 +69,7 @@ def upgrade(p, *args):
     return older
 
 
-def gone(older, seconds=60):
+def gone(older, seconds=120):
     assert older.wait(seconds) == 0
 
 
@@ -95,30 +95,30 @@ class Knocking:
                 what()
                 self.counts[what.__name__] += 1
             except Exception as e:  # noqa: whatever it is fails the test
-                self.failures.append(f'{what.__name__}: {e!r}')
+                self.failures.append(f'{time.strftime("%T", time.gmtime())} {what.__name__}: {e!r}')
             time.sleep(0.005)
 
     def greeting(self, s, start):
         with s:
-            s.settimeout(30)
+            s.settimeout(120)
             line = s.recv(200)
             assert line.startswith(start), line
 
     def pop3(self):
-        self.greeting(socket.create_connection(('127.0.0.1', self.p.pop3_port), 30), b'+OK')
+        self.greeting(socket.create_connection(('127.0.0.1', self.p.pop3_port), 120), b'+OK')
 
     def imap(self):
-        self.greeting(socket.create_connection(('127.0.0.1', self.p.imap_port), 30), b'* OK')
+        self.greeting(socket.create_connection(('127.0.0.1', self.p.imap_port), 120), b'* OK')
 
     def socket(self):
         s = socket.socket(socket.AF_UNIX)
-        s.settimeout(30)
+        s.settimeout(120)
         s.connect(self.p.lmtp_socket)
         self.greeting(s, b'220')
 
     def deliver(self):
         name = f'm{self.counts["deliver"]}-{len(self.failures)}@upgrade.example'
-        with self.p.lmtp() as l:
+        with Lmtp('127.0.0.1', self.p.lmtp_port, timeout=120) as l:
             replies = l.replies('s@remote.example', [self.p.address(n) for n in ('ann', 'bob')], f'Message-ID: <{name}>\r\n\r\nx\r\n'.encode())
         for to, (code, text) in replies.items():
             assert code == 250 or (code == 451), (to, code, text)
@@ -128,7 +128,7 @@ class Knocking:
 
     def login(self):
         try:
-            with self.p.pop3('cy') as pop:
+            with self.p.pop3('cy', timeout=120) as pop:
                 pop.stat()
             self.counts['logged in'] += 1
         except poplib.error_proto as e:
@@ -153,7 +153,7 @@ def test_nobody_is_refused_and_nothing_is_lost_or_doubled(tmp_path):
 
                 def came():
                     assert all(k.counts[w] > before.get(w, 0) + 5 for w in ('pop3', 'imap', 'socket', 'deliver', 'login')), (k.counts, k.failures[:5])
-                settled(came, 60)
+                settled(came, 180)
                 older = upgrade(p, '--over', '2')
                 gone(older)
                 alone(p)

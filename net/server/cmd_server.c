@@ -169,6 +169,7 @@ const struct verb server_verbs[] = {
 	{ "serve", "", "run the server in the foreground",
 	  "Serves until SIGTERM or SIGINT, which stop it in order: listeners, then sessions, then the store.\n"
 	  "SIGHUP reads the configuration again and applies what can change while sessions go on.\n"
+	  "SIGUSR2 lets a new process of this program take over (penfold upgrade).\n"
 	  "The log goes to standard error, one event a line.",
 	  cmd_serve },
 	{ "config check", "", "check the configuration file and say what is wrong with it",

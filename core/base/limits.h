@@ -475,6 +475,7 @@
 #define MIME_PARAMS_MAX 128                /* of one field: 2231 pieces of a name of 8 KiB */
 
 /* ---- storage: structures ---- */
+#define BODY_PARSE_BYTES KIB(32)               /* of a message that is coming in, parsed at a time */
 #define STRUCTURE_BYTES_MAX KIB(48)            /* stored with a message, else made anew when asked for; less than SOURCE_NEAR_BYTES, with dots */
 #define STRUCTURE_KEY_BYTES_MAX 1024u          /* of a sort key: what differs behind it sorts as equal */
 #define STRUCTURE_REFERENCES_BYTES_MAX KIB(8)  /* ids that THREAD follows: a hundred */

@@ -36,9 +36,9 @@ static void on_shard(void *arg)
 		struct verified_mac other = { { i * 0x9e3779b97f4a7c15ull, i } };
 		verified_put(v, other, 1000);
 	}
-	verified_put(v, verified_mac(v, record, password), 1000);
+	verified_put(v, verified_mac(v, record, password, 0), 1000);
 	for (auto _ : *c->state)
-		BENCH_CHECK(verified_has(v, verified_mac(v, record, password), 2000));
+		BENCH_CHECK(verified_has(v, verified_mac(v, record, password, 0), 2000));
 	c->state->SetItemsProcessed(c->state->iterations());
 	fact_unref(&record->fact);
 	verified_close(v);

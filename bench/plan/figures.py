@@ -15,7 +15,7 @@ CACHE_BYTES = (256 + 64 + 32) * 2**20  # the server's caches at their default bo
 DISK_SLACK = 1.5               # logs are compacted when half of one is dead: between 1 and 2
 RAM_SHARE = 0.8                # of a node's memory for the server; the rest is the page cache's and the system's
 
-SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def short(value, digits=3):
@@ -240,12 +240,16 @@ def _use(f, raw, profile, asked):
     f.bytes("memory.per_account", per_account)
     memory = base + CACHE_BYTES + accounts * per_account
     nic = asked["nic_gbit"] * 1e9 / 8
+    busy = judge.cores_used(run) + run["self_cpu_us"] / 1e6 / window + run["others_cores"]
     for key, used, limit in (("cpu", judge.cores_used(run), n), ("disk_bytes", write_s, disk["bytes_per_s"]),
                              ("disk_syncs", commits_s, disk["syncs_per_s"]), ("network", max(in_s, out_s), nic),
-                             ("memory", memory, RAM_SHARE * machine["memory_bytes"])):
+                             ("memory", memory, RAM_SHARE * machine["memory_bytes"]),
+                             ("machine", busy, machine["cores"])):
         f.percent("use.%s" % key, used / limit)
         f.count("use.%s.accounts" % key, accounts / (used / limit) if used else 0)
     f.put("use.cpu.used", judge.cores_used(run), "%.2f" % judge.cores_used(run))
+    f.put("use.machine.used", busy, "%.2f" % busy)
+    f.put("use.machine.limit", machine["cores"])
     f.bytes("use.disk_bytes.used", write_s)
     f.count("use.disk_syncs.used", commits_s)
     f.bytes("use.network.used", max(in_s, out_s))

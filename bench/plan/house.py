@@ -76,6 +76,7 @@ class House:
 
     def __init__(self, profile, build, work, port, progress):
         self.profile, self.build, self.port, self.progress = profile, build, port, progress
+        self.arrivals = {}  # of each stream a file of times, when a recorded shape is played
         self.load = os.path.abspath(os.path.join(build, "bench/load"))
         program = os.path.abspath(os.path.join(build, "penfold"))
         for needed in (program, self.load):
@@ -169,8 +170,8 @@ class House:
         """The stream's line in a mix, at the rate of so many accounts; rate 0: closed loop."""
         words = ["--tag", stream.name, "--scenario", stream.scenario, "--address", "127.0.0.1:%d" % self.server.port_of(stream),
                  "--first", str(stream.first), "--last", str(stream.last), "--connections", str(connections or stream.connections)]
-        if stream.arrivals:
-            words += ["--arrivals", os.path.join(self.profile.folder, stream.arrivals)]
+        if self.arrivals:
+            words += ["--arrivals", self.arrivals[stream.name]] if stream.name in self.arrivals else []
         elif not stream.idle and accounts:
             words += ["--rate", "%.6f" % (stream.per_1000_s * accounts / 1000)]
         if stream.tls != "none":

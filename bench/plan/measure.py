@@ -74,7 +74,7 @@ class Measurement:
                        commits=after[0] - before[0], others_cores=round(max(0.0, others / took), 3))
         for stream in figures["streams"]:
             for name in ("latency", "lag"):
-                stream[name]["buckets"] = stats.coarse(stream[name]["buckets"])
+                stream[name]["buckets"] = stats.coarse(stream[name]["buckets"], 5 if name == "latency" else 2)
         self.raw["runs"].append(figures)
         return figures
 

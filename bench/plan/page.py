@@ -16,17 +16,19 @@ main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;lin
 p{margin:6px 0;max-width:78ch}.soft,small,figcaption{color:var(--soft)}.lead{font-size:18px;line-height:1.5;margin:16px 0}.lead data,.tile data{font-weight:650}
 data{font-variant-numeric:tabular-nums}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin:18px 0}
 .tile,figure,.box{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:0}.tile b{display:block;font-size:24px;line-height:1.25}.tile span{font-size:13px;color:var(--soft)}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:14px}@media (max-width:480px){.two{grid-template-columns:1fr}}figcaption{font-size:13px;margin-top:4px}
+.two{align-items:start;display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:14px}@media (max-width:480px){.two{grid-template-columns:1fr}}figcaption{font-size:13px;margin-top:4px}
 svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg .name{fill:var(--ink);font-size:13px}svg .note{font-size:11px;fill:var(--bad)}svg .label{font-weight:650;fill:var(--cc)}
 .grid{stroke:var(--line);stroke-width:1}.axis{stroke:var(--soft);stroke-width:1}.goal{stroke:var(--bad);stroke-width:1.5}.over{fill:var(--over)}.ideal{stroke:var(--soft);stroke-dasharray:4 4;fill:none}
 .line{fill:none;stroke:var(--cc);stroke-width:2;opacity:.55}.found{stroke:var(--cc);stroke-width:1.5;stroke-dasharray:2 3}.mark{fill:var(--cc);stroke:var(--cc);stroke-width:1.6}.mark.missed{fill:var(--card)}.mark.doubt{fill:var(--card);stroke:var(--soft)}.whisker{stroke:var(--cc);stroke-width:3;opacity:.35}
 .bar{fill:var(--c0)}.bar.full{fill:var(--c1)}.c0{--cc:var(--c0)}.c1{--cc:var(--c1)}.c2{--cc:var(--c2)}.c3{--cc:var(--c3)}.c4{--cc:var(--c4)}.c5{--cc:var(--c5)}
-.key{font-size:13px;color:var(--soft)}.key i{display:inline-block;width:10px;height:10px;border-radius:50%;border:2px solid var(--cc);background:var(--cc);margin:0 5px 0 14px}.key i:first-child{margin-left:0}.key i.missed{background:none}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;width:100%}th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th{color:var(--soft);font-weight:500;vertical-align:bottom}th:first-child,td:first-child{text-align:left;padding-left:0}
+.key{font-size:13px;color:var(--soft)}.key i{display:inline-block;width:10px;height:10px;border-radius:50%;border:2px solid var(--cc);background:var(--cc);margin:0 5px 0 14px}.key i:first-child{margin-left:0}.key i.missed,.key i.doubt{background:none;border-color:var(--c0)}.key i.doubt{border-color:var(--soft)}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;width:100%}th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th{color:var(--soft);font-weight:500;vertical-align:bottom}th:first-child,td:first-child{text-align:left;padding-left:0}td:first-child{white-space:normal}
 .miss{color:var(--bad)}.ok{color:var(--good)}.warn{border-left:4px solid var(--c1)}details{margin:10px 0}summary{cursor:pointer;color:var(--soft)}code{font:13px ui-monospace,monospace}pre{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px}ul{padding-left:20px;max-width:82ch}
 """
 
-RESOURCES = {"cpu": "CPU", "disk_bytes": "disk, octets", "disk_syncs": "disk, syncs", "network": "network", "memory": "memory"}
+RESOURCES = {"machine": "CPU, all of it", "cpu": "CPU, the server", "disk_bytes": "disk, octets", "disk_syncs": "disk, syncs", "network": "network", "memory": "memory"}
+
+LOADS = (3, 2, 4)  # colours of 80, 100 and 120 %
 
 
 class Page:
@@ -62,11 +64,10 @@ class Page:
             (d("plan.ram"), "memory a node, %s idle connections" % d("plan.connections")),
             (d("plan.disk"), "disk for all mail, %s a day more" % d("plan.daily")),
             (d("plan.out_mbit"), "out of a node at the peak, %s in" % d("plan.in_mbit")))))
-        self.add('<p class="soft">Measured on %s, %s cores, %s of memory, Linux %s, %s, %s; %s. Arrivals are open loop (Poisson%s), latencies count '
+        self.add('<p class="soft">Measured on %s, %s cores, %s of memory, Linux %s, %s, %s; %s. Arrivals are open loop (Poisson), latencies count '
                  'from the moment an operation was meant to start.</p>' % (
                      escape(m["cpu"]), d("setup.cores"), d("setup.memory"), _number_words(m["kernel"]), escape(m["filesystem"]),
-                     "network: " + escape(self.raw["network"]), '<time>%s</time>' % escape(m["when"]),
-                     " and recorded times" if any(s.arrivals for s in self.profile.streams) else ""))
+                     "network: " + escape(self.raw["network"]), '<time>%s</time>' % escape(m["when"])))
         if self.f.of("believe.crowded") or self.f.of("believe.doubted"):
             self.add('<p class="box warn">The machine was not quiet: in %s of %s runs other programs took more than a third of a core (at most %s '
                      'cores), and %s runs were not believed. Trust the ratios more than the figures, and measure again on a quiet machine.</p>' % (
@@ -87,8 +88,12 @@ class Page:
             d("plan.load"), d("plan.load_failed"), d("plan.spare"), "has" if self.f.of("plan.spare") == 1 else "have")
         if found["ended_by"] == "generator":
             return text + "The search ended at the load generator's limit, not the server's: the server may hold more."
-        return text + "What gives way first is <b>%s</b>, %s of it in use when the goals are just kept." % (
-            RESOURCES[top], d("use.%s" % top))
+        if top == "machine" and self.f.of("use.machine") >= 0.8:
+            return text + ("What gives way first is <b>CPU</b>: %s of the machine's is in use when the goals are just kept, the server's own share of its "
+                           "cores is %s; the load generator and others have the rest.") % (d("use.machine"), d("use.cpu"))
+        if self.f.of("use.%s" % top) >= 0.8:
+            return text + "What gives way first is <b>%s</b>, %s of it in use when the goals are just kept." % (RESOURCES[top], d("use.%s" % top))
+        return text + "The goals are missed before any resource is full: nearest is <b>%s</b> with %s." % (RESOURCES[top], d("use.%s" % top))
 
     def resources(self):
         return sorted(RESOURCES, key=lambda k: -self.f.of("use.%s" % k))
@@ -109,13 +114,13 @@ class Page:
         key = "".join('<i class="c%d"></i>%s' % (i % 6, self.shards(int(n), d("found.%s.shards" % n)))
                       for i, n in enumerate(sorted(self.raw["search"], key=int)))
         self.add('<div class="two"><figure><h3>Worst stream against its goal, each run a mark</h3>%s<div class="key">%s<i class="missed"></i>'
-                 'hollow: a goal was missed; grey: the run is not believed</div></figure>' % (plot.goals(runs, found), key))
+                 'a goal missed<i class="doubt"></i>not believed</div></figure>' % (plot.goals(runs, found), key))
         rows = [(s.name, s.goal_ms, [(p, f.of("point.%d.%s.p%g" % (p, s.name, s.percent)) if "point.%d.%s.p%g" % (p, s.name, s.percent) in f
                                       else self.any_percentile(p, s), f.of("point.%d.%s.low" % (p, s.name)),
                                       f.of("point.%d.%s.high" % (p, s.name))) for p in (80, 100, 120)]) for s in self.profile.streams]
-        key = "".join('<i class="c%d"></i>%s' % (i, d("point.%d" % p)) for i, p in enumerate((80, 100, 120)))
+        key = "".join('<i class="c%d"></i>%s' % (i, d("point.%d" % p)) for i, p in zip(LOADS, (80, 100, 120)))
         self.add('<figure><h3>Latencies at three loads, %s</h3>%s<div class="key">%s of the found load</div></figure></div>' % (
-            self.shards(self.n, d("best.shards")), plot.latencies(rows, [80, 100, 120]), key))
+            self.shards(self.n, d("best.shards")), plot.latencies(rows, dict(zip((80, 100, 120), LOADS))), key))
         for n in sorted(self.raw["search"], key=int):
             self.add("<p>%s</p>" % self.found_words(n))
 
@@ -157,12 +162,12 @@ class Page:
         self.add('<div class="two"><figure><h3>In use at the found load, %s</h3>%s</figure>' % (self.shards(self.n, d("best.shards")), plot.bars(rows)))
         lines = "".join("<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>" % (
             RESOURCES[k], d("use.%s.used" % k) + unit, d("use.%s.limit" % k) + unit, d("use.%s" % k), d("use.%s.accounts" % k))
-            for k in order for unit in [{"cpu": " cores", "disk_bytes": "/s", "disk_syncs": "/s", "network": "/s", "memory": ""}[k]])
+            for k in order for unit in [{"cpu": " cores", "machine": " cores", "disk_bytes": "/s", "disk_syncs": "/s", "network": "/s", "memory": ""}[k]])
         self.add('<div class="box scroll"><table><thead><tr><th>resource</th><th>used</th><th>limit</th><th>share</th><th>full at accounts</th></tr></thead>'
-                 "<tbody>%s</tbody></table><p><small>CPU: the server's processes; the limit is a core for each shard%s. Disk: what it wrote and how often it "
+                 "<tbody>%s</tbody></table><p><small>CPU, the server: its processes; the limit is a core for each shard%s. CPU, all of it: with the generator and whatever else ran. Disk: what it wrote and how often it "
                  "synced, against what this disk did by itself with parallel writers. Network: application octets against a card of %s. Memory: the process "
                  "and its caches at their bounds, idle connections at %s each of the process (%s held and measured) and %s of the kernel (assumed).</small></p></div></div>" % (
-                     lines, ", but the generator ran on the same cores" if self.n >= self.raw["machine"]["cores"] else "", d("plan.nic"), d("held.user"),
+                     lines, ", which it shares with the generator" if self.n >= self.raw["machine"]["cores"] else "", d("plan.nic"), d("held.user"),
                      d("held.sessions"), d("held.kernel")))
 
     def costs(self):

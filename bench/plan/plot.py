@@ -29,7 +29,7 @@ def ticks(low, high, most=6):
 class Frame:
     """Axes: x linear, y linear or logarithmic."""
 
-    def __init__(self, width, height, x, y, log=False, left=62, bottom=42, top=14, right=18):
+    def __init__(self, width, height, x, y, log=False, left=76, bottom=44, top=14, right=18):
         self.width, self.height, self.x, self.y, self.log = width, height, x, y, log
         self.left, self.bottom, self.top, self.right = left, bottom, top, right
         self.parts = []
@@ -91,7 +91,7 @@ def goals(runs, found):
     most = max([r[2] for r in runs] + [1])
     high = 10 ** math.ceil(math.log10(max(2.0, max(r[3] for r in runs))))
     low = 10 ** math.floor(math.log10(max(1e-3, min(r[3] for r in runs))))
-    f = Frame(640, 300, (0, most * 1.05), (low, high), log=True)
+    f = Frame(540, 320, (0, most * 1.05), (low, high), log=True)
     y_ticks = [10.0 ** e for e in range(round(math.log10(low)), round(math.log10(high)) + 1)]
     f.axes(ticks(0, most * 1.05), accounts_words, y_ticks, percent_words, "accounts of this profile served at once", "share of the goal used")
     f.add('<rect x="%s" y="%s" width="%s" height="%s" class="over"/>' % (num(f.left), num(f.top), num(f.width - f.left - f.right),
@@ -115,7 +115,7 @@ def goals(runs, found):
 def bars(rows):
     """Resources: [(words, share, note)], share of the limit in use."""
     height = 34 * len(rows) + 26
-    left, width, right = 150, 640, 176
+    left, width, right = 128, 540, 160
     out = []
     room = width - left - right
     for tick in (0, 0.25, 0.5, 0.75, 1):
@@ -131,11 +131,11 @@ def bars(rows):
     return '<svg viewBox="0 0 %d %d" role="img" aria-label="use of each resource">%s</svg>' % (width, height, "".join(out))
 
 
-def latencies(rows, percents):
+def latencies(rows, colours):
     """[(stream, goal ms, [(percent, ms, low, high)])] as dots on a logarithmic axis of time, a goal's tick in each row."""
     values = [v for _, goal, dots in rows for v in [goal] + [x for _, ms, low, high in dots for x in (ms, low, high)] if v > 0]
     low, high = 10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values) * 1.01))
-    width, left, right, row = 640, 170, 18, 34
+    width, left, right, row = 540, 112, 22, 36
     height = row * len(rows) + 44
 
     def px(ms):
@@ -156,7 +156,7 @@ def latencies(rows, percents):
         out.append('<line x1="%s" y1="%s" x2="%s" y2="%s" class="goal"/>' % (num(px(goal)), num(y - 10), num(px(goal)), num(y + 10)))
         for j, (percent, ms, least, most) in enumerate(dots):
             at = y + 7 * (j - 1)
-            cls = "c%d" % percents.index(percent)
+            cls = "c%d" % colours[percent]
             out.append('<line x1="%s" y1="%s" x2="%s" y2="%s" class="whisker %s"/>' % (num(px(least)), num(at), num(px(most)), num(at), cls))
             out.append('<circle cx="%s" cy="%s" r="3.6" class="mark good %s" data-x="%s" data-percent="%d"><title>%s</title></circle>' % (
                 num(px(ms)), num(at), cls, exact(ms), percent, escape("%s at %d %%: %.2f ms" % (name, percent, ms))))
@@ -166,7 +166,7 @@ def latencies(rows, percents):
 def scaling(points, curve, linear, most):
     """points: [(shards, accounts)]; curve and linear: [(x, y)]."""
     high = max([y for _, y in points] + [y for _, y in linear]) * 1.08
-    f = Frame(640, 260, (0, most * 1.08), (0, high))
+    f = Frame(540, 280, (0, most * 1.08), (0, high))
     f.axes(list(range(0, most + 1, max(1, most // 8))), lambda v: "%g" % v, ticks(0, high, 5), accounts_words, "shards", "accounts, CPU full")
     f.path(linear, "ideal")
     f.text(f.px(linear[-1][0]) - 6, f.py(linear[-1][1]) + 4, "linear", "note", "end")

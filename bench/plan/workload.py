@@ -27,7 +27,7 @@ A profile is an INI file (Python's configparser, `;` or `#` begin comments):
     goal     = p99 250       ; this percentile of the latency may be so many milliseconds
     connections = 64         ; how many the generator may use at once (imap-idle: holds all the time)
     options  = --newest 1 --keep        ; more words for bench/load
-    arrivals = FILE          ; instead of Poisson: times in seconds, one a line (made by `record`), relative to the profile
+    arrivals = FILE          ; made by `record`: times in seconds, one a line, for `replay`; `run` draws from Poisson all the same
 
 A stream with scenario imap-idle has no arrivals: its operations are begun by mail that another stream delivers to
 the same pool. Errors name the file, the section and what was expected.

@@ -50,7 +50,6 @@ struct stream {
 	uint64_t begun;
 	uint64_t drawn;         /* arrivals that were due */
 	uint64_t arrival_ns;    /* open loop: the next one */
-	uint64_t starved_ns;    /* when somebody last waited for a place */
 	uint64_t counted_ns;    /* up to where present_s goes */
 	uint64_t last_done_ns;
 	uint64_t random;
@@ -275,8 +274,10 @@ static void draw_due(struct stream *s, uint64_t now)
 	while (s->arrival_ns <= now && s->arrival_ns < e->stop_ns) {
 		uint64_t at = s->arrival_ns;
 
-		if (at >= e->measure_ns)
+		if (at >= e->measure_ns) {
 			s->r->offered++;
+			histogram_add(&s->r->lag, clock_ns() - at);
+		}
 		if (e->started && !e->stopped)
 			s->r->present_s += ns_to_s(now - (at > e->measure_ns ? at : e->measure_ns));
 		wait_for_place(s, at);
@@ -305,15 +306,8 @@ static void start_open(struct stream *s)
 
 	count_present(s, now);
 	draw_due(s, now);
-	while (s->places_free && s->waiting.count) {
-		uint64_t intended = next_waiting(s);
-
-		if (intended > s->starved_ns && intended >= s->e->measure_ns)
-			histogram_add(&s->r->lag, clock_ns() - intended);
-		begin(s, intended, now);
-	}
-	if (s->waiting.count)
-		s->starved_ns = now;
+	while (s->places_free && s->waiting.count)
+		begin(s, next_waiting(s), now);
 }
 
 static void start_closed(struct stream *s)
@@ -449,12 +443,16 @@ static void count_bytes(const struct stream *s, uint64_t *in_out, uint64_t *out_
 	}
 }
 
+/* The window begins when we look, not when we should have: whatever was due before belongs to the warm-up. */
 static void window_open(struct engine *e, uint64_t now)
 {
+	e->measure_ns = now;
 	for (unsigned i = 0; i < e->streams; i++) {
 		struct stream *s = &e->stream[i];
 
 		count_present(s, now);
+		if (open_loop(s))
+			draw_due(s, now);
 		s->r->present_start = s->busy + s->waiting.count;
 		count_bytes(s, &s->r->bytes_in, &s->r->bytes_out);
 	}
@@ -467,6 +465,7 @@ static void window_close(struct engine *e, uint64_t now)
 {
 	uint64_t end = now;
 
+	e->stop_ns = now; /* as above: all that were due until now were offered in it */
 	usage_read(&e->o->server, &e->w->server_end);
 	e->w->self_cpu_ns = usage_self_ns() - e->w->self_cpu_ns;
 	if (e->o->count && e->stream[0].last_done_ns) /* one stream, bounded by its count */
@@ -476,6 +475,8 @@ static void window_close(struct engine *e, uint64_t now)
 		uint64_t in, out;
 
 		count_present(s, now);
+		if (open_loop(s))
+			draw_due(s, now);
 		s->r->present_end = s->busy + s->waiting.count;
 		count_bytes(s, &in, &out);
 		s->r->bytes_in = in - s->r->bytes_in;
@@ -500,7 +501,7 @@ static uint64_t next_time(const struct engine *e)
 	for (unsigned i = 0; i < e->streams; i++) {
 		const struct stream *s = &e->stream[i];
 
-		if (open_loop(s) && s->places_free && s->arrival_ns < at)
+		if (open_loop(s) && s->arrival_ns < at) /* noticed in time, even where it must wait for a place */
 			at = s->arrival_ns;
 	}
 	return at;

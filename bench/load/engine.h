@@ -20,8 +20,8 @@
  * start inside it, whenever they end; one that never does is an error.
  *
  * The engine keeps the evidence against itself:
- *   lag      how long after its time an operation began although a place was
- *            free: the generator's own lateness, not the server's.
+ *   lag      how long after its time an arrival was noticed: the generator's
+ *            own lateness, not the server's. With a free place it begins then.
  *   offered  arrivals meant to start in the window, against the rate asked for.
  *   present  the integral of the number of operations present (waiting or in
  *            flight) over the window, counted by counters and not by

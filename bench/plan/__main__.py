@@ -61,6 +61,8 @@ def options():
     run.add_argument("--warmup", type=float, default=1.5, help="before each")
     run.add_argument("--pilot", type=float, default=150, help="operations a second of the first run")
     run.add_argument("--runs", type=int, default=10, help="at most, of one search")
+    run.add_argument("--again", type=int, default=8, help="runs repeated, at most, because something else may have been at fault")
+    run.add_argument("--minutes", type=float, default=5.5, help="all of it shall take about so long at most")
     run.add_argument("--small", action="store_true", help="hold no more sessions than the profile's load does")
     add_measuring(run)
     add_plan(run)

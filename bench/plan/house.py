@@ -30,13 +30,15 @@ class Server(lab_server.Penfold):
     def __init__(self, program, folder, port, shards, people, pair):
         super().__init__(program, folder, port + 10, port + 24, cores_for(shards), shards, people)
         self.imap, self.imaps, self.pop3s, self.pair = port + 43, port + 93, port + 95, pair
+        self.admin = os.path.join(tempfile.gettempdir(), "penfold-plan-%d.sock" % os.getpid())  # a socket's path is short, a folder's may not be
 
     def ports(self):
         return [self.pop3, self.lmtp, self.imap, self.imaps, self.pop3s]
 
     def configure(self):
         with open(self.config, "w") as f:
-            f.write("data: %s/data\nshards: %d\ndefault_domain: %s\nlisteners:\n" % (self.folder, self.shards, DOMAIN))
+            f.write("data: %s/data\nadmin_socket: %s\nshards: %d\ndefault_domain: %s\nlisteners:\n" % (
+                self.folder, self.admin, self.shards, DOMAIN))
             for protocol, port, tls in (("pop3", self.pop3, "none"), ("lmtp", self.lmtp, "none"), ("imap", self.imap, "none"),
                                         ("pop3", self.pop3s, "implicit"), ("imap", self.imaps, "implicit")):
                 f.write("  - { protocol: %s, address: \"127.0.0.1:%d\", tls: %s }\n" % (protocol, port, tls))

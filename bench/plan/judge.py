@@ -14,7 +14,8 @@ from . import stats
 LAG_SHARE = 0.25       # of the goal: so late may the generator's 99th percentile be
 LAG_MS_MIN = 1.0
 SELF_CORES_MAX = 0.92  # of its one core
-KEPT_UP = 0.03         # so much of what was offered may have piled up in a window
+KEPT_UP = 0.03         # so much of what was offered may have piled up in a window, or ...
+KEPT_UP_S = 0.2        # ... what comes in so long, whichever is more
 OTHERS_CORES = 0.35    # used by other programs: a goal that was missed meanwhile is asked about again
 FEW = 20               # operations below which a percentile or Little's law says nothing
 
@@ -66,7 +67,7 @@ def misses(run, profile):
             if ms > spec.goal_ms:
                 out.append("%s: p%g %.0f ms (goal %.0f)" % (spec.name, spec.percent, ms, spec.goal_ms))
         grown = stream["present_end"] - stream["present_start"]
-        if not spec.idle and grown > 10 + KEPT_UP * stream["offered"]:
+        if not spec.idle and grown > 10 + max(KEPT_UP, KEPT_UP_S / run["window_s"]) * stream["offered"]:
             out.append("%s: %d more waiting at the end than at the beginning" % (spec.name, grown))
     return out
 

@@ -2,7 +2,7 @@
 """measure: all runs of one plan, in order, into one raw dict. Nothing is concluded here but where to measure next.
 
 For each number of shards: a pilot at a low rate, from whose CPU the first guess is made; steps up until a goal is missed;
-bisection between the last good and the first bad; then 80, 100 and 120 % of what was found, the 100 % lowered where it does
+bisection between the last good and the first bad, as far as the time allows; then 80, 100 and 120 % of what was found, the 100 % lowered where it does
 not hold a second time. Then, at the first number of shards, each stream alone (what does one operation cost) and sessions held
 (what does one cost that waits)."""
 
@@ -16,7 +16,6 @@ from .house import House
 
 CLOSE_ENOUGH = 1.07    # good and bad rate so near to each other end the search
 RUNS_MAX = 10          # of one search
-AGAIN_MAX = 8          # runs repeated because something else than the server may have been at fault
 HELD_MAX = 2000        # sessions held for the memory of one
 ALONE_S = 2.0
 
@@ -24,7 +23,7 @@ ALONE_S = 2.0
 def expected_s(o):
     """A guess for the progress bar."""
     one = o.seconds + o.warmup + 0.6
-    return 25 + len(o.shards) * (12 * one + 2) + 6 * (ALONE_S + 1) + 10
+    return 15 + len(o.shards) * (min(12, o.runs + 4) * one + 2) + 6 * (min(ALONE_S, o.seconds) + 1) + 5
 
 
 class Measurement:
@@ -32,7 +31,8 @@ class Measurement:
         self.o, self.profile, self.progress = o, profile, progress
         self.house = House(profile, o.build, o.work, o.port, progress)
         self.seed = o.seed
-        self.again = AGAIN_MAX
+        self.again = o.again
+        self.before_s = 0.0
         self.raw = {"format": 1, "profile_name": profile.name, "profile": profile.text, "network": network,
                     "settings": {"seconds": o.seconds, "warmup": o.warmup, "shards": o.shards, "seed": o.seed}, "runs": []}
 
@@ -47,6 +47,7 @@ class Measurement:
             self.raw["fill"] = {"messages": messages, "bytes": octets}
             self.raw["disk"] = house.disk()
             self.raw["search"] = {}
+            self.before_s = self.progress.elapsed()
             for i, shards in enumerate(self.o.shards):
                 if i:
                     house.start(shards)
@@ -110,7 +111,7 @@ class Measurement:
 
     def _again(self, run, verdict):
         """Is it worth another run: was it the generator's, or a neighbour's, fault? Bounded over the whole plan."""
-        if self.again and (verdict == "doubt" or judge.crowded(run)):
+        if self.again and self.progress.elapsed() < self.o.minutes * 54 and (verdict == "doubt" or judge.crowded(run)):
             self.again -= 1
             return True
         return False
@@ -118,11 +119,14 @@ class Measurement:
     def _one_size(self, shards):
         """The highest rate that keeps the goals: {"accounts", "ended_by", "good", "bad"}."""
         per_account = self.profile.operations_per_1000_s() / 1000
+        until = self._until(shards)
         pilot = self.o.pilot / per_account
         run, verdict = self._try("pilot", shards, pilot)
-        good, bad, ended = (pilot, None, "goal") if verdict == "good" else (None, pilot, "goal")
+        good, bad, ended = (pilot, None, "bound") if verdict == "good" else (None, pilot, "goal")
         level = pilot * min(40, max(2, 0.8 * shards / max(1e-3, judge.cores_used(run)))) if good else pilot / 3
         for _ in range(self.o.runs):
+            if good and self.progress.elapsed() > until:
+                break
             run, verdict = self._try("search", shards, level)
             if verdict == "good":
                 good = level
@@ -142,15 +146,23 @@ class Measurement:
                 _shards(shards), "; ".join(judge.doubts(run, self.profile) + judge.misses(run, self.profile))))
         return self._points(shards, good, bad, ended)
 
+    def _until(self, shards):
+        """When this search must have found what it can, for all to end in time."""
+        count, one, rest = len(self.o.shards), self.o.seconds + self.o.warmup + 1, 8 * (ALONE_S + 1) + 10
+        share = (self.o.minutes * 60 - self.before_s - rest) / count
+        return self.before_s + share * (self.o.shards.index(shards) + 1) - 3.5 * one
+
     def _points(self, shards, good, bad, ended):
         """The rate must hold a second time; then the points below and above it."""
-        for _ in range(3):
+        for last in (False, False, True):
             _, verdict = self._try("point", shards, good, percent=100)
-            if verdict == "good":
+            if verdict == "good" or last:
                 break
             ended = "generator" if verdict == "doubt" else "goal"
             bad, good = good, good * 0.92
-            self.raw["runs"][-1].update(kind="search", percent=None)
+            for run in self.raw["runs"]:
+                if run["percent"] == 100 and run["shards"] == shards:
+                    run.update(kind="search", percent=None)
         for percent in (80, 120):
             self._try("point", shards, good * percent / 100, percent=percent)
         return {"accounts": good, "bad": bad, "ended_by": ended, "held": verdict == "good"}
@@ -163,7 +175,7 @@ class Measurement:
             if stream.idle:
                 continue
             self.progress.step("%s alone" % stream.name)
-            self.run("closed", shards, 0, [stream], seconds=ALONE_S, warmup=0.5, closed=min(16, stream.connections))
+            self.run("closed", shards, 0, [stream], seconds=min(ALONE_S, self.o.seconds), warmup=min(0.5, self.o.warmup), closed=min(16, stream.connections))
 
     def _held(self):
         held = next((s for s in self.profile.streams if s.idle), None)

@@ -21,7 +21,7 @@ svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif
 .grid{stroke:var(--line);stroke-width:1}.axis{stroke:var(--soft);stroke-width:1}.goal{stroke:var(--bad);stroke-width:1.5}.over{fill:var(--over)}.ideal{stroke:var(--soft);stroke-dasharray:4 4;fill:none}
 .line{fill:none;stroke:var(--cc);stroke-width:2;opacity:.55}.found{stroke:var(--cc);stroke-width:1.5;stroke-dasharray:2 3}.mark{fill:var(--cc);stroke:var(--cc);stroke-width:1.6}.mark.missed{fill:var(--card)}.mark.doubt{fill:var(--card);stroke:var(--soft)}.whisker{stroke:var(--cc);stroke-width:3;opacity:.35}
 .bar{fill:var(--c0)}.bar.full{fill:var(--c1)}.c0{--cc:var(--c0)}.c1{--cc:var(--c1)}.c2{--cc:var(--c2)}.c3{--cc:var(--c3)}.c4{--cc:var(--c4)}.c5{--cc:var(--c5)}
-.key{font-size:13px;color:var(--soft)}.key i{display:inline-block;width:10px;height:10px;border-radius:50%;border:2px solid var(--cc);background:var(--cc);margin:0 5px 0 14px}.key i:first-child{margin-left:0}.key i.missed,.key i.doubt{background:none;border-color:var(--c0)}.key i.doubt{border-color:var(--soft)}
+.key{font-size:13px;color:var(--soft)}.key i{display:inline-block;width:10px;height:10px;border-radius:50%;border:2px solid var(--cc,var(--soft));background:var(--cc);margin:0 5px 0 14px}.key i:first-child{margin-left:0}.key i.missed,.key i.doubt{background:none}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;width:100%}th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th{color:var(--soft);font-weight:500;vertical-align:bottom}th:first-child,td:first-child{text-align:left;padding-left:0}td:first-child{white-space:normal}
 .miss{color:var(--bad)}.ok{color:var(--good)}.warn{border-left:4px solid var(--c1)}details{margin:10px 0}summary{cursor:pointer;color:var(--soft)}code{font:13px ui-monospace,monospace}pre{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px}ul{padding-left:20px;max-width:82ch}
 """
@@ -66,8 +66,8 @@ class Page:
             (d("plan.out_mbit"), "out of a node at the peak, %s in" % d("plan.in_mbit")))))
         self.add('<p class="soft">Measured on %s, %s cores, %s of memory, Linux %s, %s, %s; %s. Arrivals are open loop (Poisson), latencies count '
                  'from the moment an operation was meant to start.</p>' % (
-                     escape(m["cpu"]), d("setup.cores"), d("setup.memory"), _number_words(m["kernel"]), escape(m["filesystem"]),
-                     "network: " + escape(self.raw["network"]), '<time>%s</time>' % escape(m["when"])))
+                     escape(m["cpu"]), d("setup.cores"), d("setup.memory"), _number_words(m["kernel"]), _number_words(m["filesystem"]),
+                     "network: " + _number_words(self.raw["network"]), '<time>%s</time>' % escape(m["when"])))
         if self.f.of("believe.crowded") or self.f.of("believe.doubted"):
             self.add('<p class="box warn">The machine was not quiet: in %s of %s runs other programs took more than a third of a core (at most %s '
                      'cores), and %s runs were not believed. Trust the ratios more than the figures, and measure again on a quiet machine.</p>' % (
@@ -86,6 +86,8 @@ class Page:
         found = self.raw["search"][str(self.n)]
         text = "At the peak each runs at %s of what it can do, %s when %s of them %s failed. " % (
             d("plan.load"), d("plan.load_failed"), d("plan.spare"), "has" if self.f.of("plan.spare") == 1 else "have")
+        if found["ended_by"] == "bound":
+            return text + "The search was ended before a goal was missed: the server may hold more."
         if found["ended_by"] == "generator":
             return text + "The search ended at the load generator's limit, not the server's: the server may hold more."
         if top == "machine" and self.f.of("use.machine") >= 0.8:
@@ -113,7 +115,7 @@ class Page:
                  for n, x in sorted(self.raw["search"].items(), key=lambda i: int(i[0]))]
         key = "".join('<i class="c%d"></i>%s' % (i % 6, self.shards(int(n), d("found.%s.shards" % n)))
                       for i, n in enumerate(sorted(self.raw["search"], key=int)))
-        self.add('<div class="two"><figure><h3>Worst stream against its goal, each run a mark</h3>%s<div class="key">%s<i class="missed"></i>'
+        self.add('<div class="two"><figure><h3>Worst stream against its goal, each run a mark</h3>%s<div class="key">%s<i class="c0 missed"></i>'
                  'a goal missed<i class="doubt"></i>not believed</div></figure>' % (plot.goals(runs, found), key))
         rows = [(s.name, s.goal_ms, [(p, f.of("point.%d.%s.p%g" % (p, s.name, s.percent)) if "point.%d.%s.p%g" % (p, s.name, s.percent) in f
                                       else self.any_percentile(p, s), f.of("point.%d.%s.low" % (p, s.name)),
@@ -135,7 +137,7 @@ class Page:
             self.shards(int(n), d("found.%s.shards" % n)), d("found.%s.accounts" % n), d("found.%s.per_s" % n), d("found.%s.cores" % n))
         if found["bad"]:
             words += " and were missed at %s" % d("found.%s.bad" % n)
-        words += {"goal": ".", "generator": "; there the load generator, not the server, came to its end."}[found["ended_by"]]
+        words += {"goal": ".", "bound": "; the search was ended before a goal was missed.", "generator": "; there the load generator, not the server, came to its end."}[found["ended_by"]]
         return words + ("" if found["held"] else " <span class=\"miss\">The rate did not hold when it was measured again: the machine's other work decides "
                         "here.</span>")
 
@@ -158,7 +160,7 @@ class Page:
         d, f = self.d, self.f
         self.add("<h2>Where it saturates first</h2>")
         order = self.resources()
-        rows = [(RESOURCES[k], f.of("use.%s" % k), "full at %s accounts" % f["use.%s.accounts" % k]["text"]) for k in order]
+        rows = [(RESOURCES[k], f.of("use.%s" % k), "full at %saccounts" % figures.short(f.of("use.%s.accounts" % k))) for k in order]
         self.add('<div class="two"><figure><h3>In use at the found load, %s</h3>%s</figure>' % (self.shards(self.n, d("best.shards")), plot.bars(rows)))
         lines = "".join("<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>" % (
             RESOURCES[k], d("use.%s.used" % k) + unit, d("use.%s.limit" % k) + unit, d("use.%s" % k), d("use.%s.accounts" % k))
@@ -201,7 +203,7 @@ class Page:
                                                " ± %s" % d("usl.at.%d.half" % n) if self.has("usl.at.%d.half" % n) else "", d("usl.at.%d.runs" % n))
                        for n in sorted({n for n, _ in points}))
         words = ["<p>Accounts that would fill the server's cores, from its CPU in the believed runs: %s.</p>" % at]
-        law = "<i>X</i>(<i>n</i>) = λ<i>n</i> / (1 + σ(<i>n</i> − 1) + κ<i>n</i>(<i>n</i> − 1))"
+        law = '<span class="given">X(n) = λn / (1 + σ(n − 1) + κn(n − 1))</span>'
         words.append("<p>Universal Scalability Law, %s: λ = %s%s%s%s; residuals %s rms over %s points, %s degrees of freedom.</p>" % (
             law, d("usl.rate"), self.half("usl.rate_half"),
             ", σ (contention) = %s%s" % (d("usl.sigma"), self.half("usl.sigma_half")) if self.has("usl.sigma") else "",
@@ -234,7 +236,7 @@ class Page:
                 ("headroom that stays free", d("plan.headroom")),
                 ("accounts a node may carry", d("plan.usable")),
                 ("nodes", "%s + %s to spare = %s" % (d("plan.needed"), d("plan.spare"), d("plan.nodes"))),
-                ("cores, all nodes", "%s; %s for 100k accounts" % (d("plan.cores"), d("plan.cores_per_100k"))),
+                ("cores, all nodes", "%s; %s for a hundred thousand accounts" % (d("plan.cores"), d("plan.cores_per_100k"))),
                 ("load of a node, all well", d("plan.load")),
                 ("load of a node, the spare ones failed", d("plan.load_failed")),
                 ("memory of the server on a node", "%s, so a machine with %s" % (d("plan.memory"), d("plan.ram"))),

@@ -115,7 +115,7 @@ def goals(runs, found):
 def bars(rows):
     """Resources: [(words, share, note)], share of the limit in use."""
     height = 34 * len(rows) + 26
-    left, width, right = 128, 540, 160
+    left, width, right = 118, 540, 150
     out = []
     room = width - left - right
     for tick in (0, 0.25, 0.5, 0.75, 1):

@@ -26,6 +26,7 @@ FIELD = re.compile(r'([a-z_0-9]+)=("(?:[^"\\]|\\.)*"|[^ ]*)')
 
 def event(line):
     """{field: text} of a line of either form; None of anything else."""
+    line = line.strip()
     if line.startswith("{"):
         try:
             return json.loads(line)

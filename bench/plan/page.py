@@ -26,7 +26,7 @@ svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif
 .miss{color:var(--bad)}.ok{color:var(--good)}.warn{border-left:4px solid var(--c1)}details{margin:10px 0}summary{cursor:pointer;color:var(--soft)}code{font:13px ui-monospace,monospace}pre{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px}ul{padding-left:20px;max-width:82ch}
 """
 
-RESOURCES = {"machine": "CPU, all of it", "cpu": "CPU, the server", "disk_bytes": "disk, octets", "disk_syncs": "disk, syncs", "network": "network", "memory": "memory"}
+RESOURCES = {"machine": "CPU, machine", "cpu": "CPU, server", "disk_bytes": "disk, octets", "disk_syncs": "disk, syncs", "network": "network", "memory": "memory"}
 
 LOADS = (3, 2, 4)  # colours of 80, 100 and 120 %
 
@@ -68,6 +68,8 @@ class Page:
                  'from the moment an operation was meant to start.</p>' % (
                      escape(m["cpu"]), d("setup.cores"), d("setup.memory"), _number_words(m["kernel"]), _number_words(m["filesystem"]),
                      "network: " + _number_words(self.raw["network"]), '<time>%s</time>' % escape(m["when"])))
+        if m["filesystem"] in ("tmpfs", "ramfs"):
+            self.add('<p class="box warn">The mail lay in memory, not on a disk (--work): what is said of disks, and of deliveries, means nothing.</p>')
         if self.f.of("believe.crowded") or self.f.of("believe.doubted"):
             self.add('<p class="box warn">The machine was not quiet: in %s of %s runs other programs took more than a third of a core (at most %s '
                      'cores), and %s runs were not believed. Trust the ratios more than the figures, and measure again on a quiet machine.</p>' % (
@@ -123,6 +125,10 @@ class Page:
         key = "".join('<i class="c%d"></i>%s' % (i, d("point.%d" % p)) for i, p in zip(LOADS, (80, 100, 120)))
         self.add('<figure><h3>Latencies at three loads, %s</h3>%s<div class="key">%s of the found load</div></figure></div>' % (
             self.shards(self.n, d("best.shards")), plot.latencies(rows, dict(zip((80, 100, 120), LOADS))), key))
+        doubted = [d("point.%d" % p) for p in (80, 100, 120) if judge.doubts(figures.point(self.raw, self.n, p), self.profile)]
+        if doubted:
+            self.add('<p class="miss">Not believed: the run%s at %s. The figures at that load say nothing of the server.</p>' % (
+                "s" if len(doubted) > 1 else "", ", ".join(doubted)))
         for n in sorted(self.raw["search"], key=int):
             self.add("<p>%s</p>" % self.found_words(n))
 
@@ -160,13 +166,13 @@ class Page:
         d, f = self.d, self.f
         self.add("<h2>Where it saturates first</h2>")
         order = self.resources()
-        rows = [(RESOURCES[k], f.of("use.%s" % k), "full at %saccounts" % figures.short(f.of("use.%s.accounts" % k))) for k in order]
+        rows = [(RESOURCES[k], f.of("use.%s" % k), "full at %s accounts" % figures.short(f.of("use.%s.accounts" % k)).strip()) for k in order]
         self.add('<div class="two"><figure><h3>In use at the found load, %s</h3>%s</figure>' % (self.shards(self.n, d("best.shards")), plot.bars(rows)))
         lines = "".join("<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>" % (
             RESOURCES[k], d("use.%s.used" % k) + unit, d("use.%s.limit" % k) + unit, d("use.%s" % k), d("use.%s.accounts" % k))
             for k in order for unit in [{"cpu": " cores", "machine": " cores", "disk_bytes": "/s", "disk_syncs": "/s", "network": "/s", "memory": ""}[k]])
         self.add('<div class="box scroll"><table><thead><tr><th>resource</th><th>used</th><th>limit</th><th>share</th><th>full at accounts</th></tr></thead>'
-                 "<tbody>%s</tbody></table><p><small>CPU, the server: its processes; the limit is a core for each shard%s. CPU, all of it: with the generator and whatever else ran. Disk: what it wrote and how often it "
+                 "<tbody>%s</tbody></table><p><small>CPU, server: its processes; the limit is a core for each shard%s. CPU, machine: with the generator and whatever else ran. Disk: what it wrote and how often it "
                  "synced, against what this disk did by itself with parallel writers. Network: application octets against a card of %s. Memory: the process "
                  "and its caches at their bounds, idle connections at %s each of the process (%s held and measured) and %s of the kernel (assumed).</small></p></div></div>" % (
                      lines, ", which it shares with the generator" if self.n >= self.raw["machine"]["cores"] else "", d("plan.nic"), d("held.user"),
@@ -246,7 +252,7 @@ class Page:
                 ("mail that arrives a day, all nodes", d("plan.daily")),
                 ("network of a node", "%s in, %s out" % (d("plan.in_mbit"), d("plan.out_mbit"))))
         body = "".join("<tr><td>%s</td><td>%s</td></tr>" % (_number_words(a), b) for a, b in rows)
-        self.add('<div class="box scroll"><table><tbody>%s</tbody></table></div>' % body)
+        self.add('<div class="box scroll" style="max-width:780px"><table><tbody>%s</tbody></table></div>' % body)
         self.add("<p><small>A node is this machine with its shards. Per node figures are those of the remaining nodes when the spare ones have failed. One "
                  "hundred thousand accounts of this profile use %s cores, write %s/s, receive %s/s and send %s/s.</small></p>" % (
                      d("per.cpu"), d("per.write_s"), d("per.in_s"), d("per.out_s")))

@@ -4,7 +4,6 @@
 
 #include <err.h>
 #include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,21 +12,13 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "bench/load/arrivals.h"
 #include "bench/load/clock.h"
 #include "bench/load/driver.h"
 
 #define EVENTS_PER_TURN 256
 #define OPENING_MAX 128   /* connections being opened at once: a listener's backlog is finite */
 #define LEAVE_S 10        /* patience for good-byes */
-#define NEVER UINT64_MAX
-
-/* Arrivals that wait for a place: a ring that grows. */
-struct waiting {
-	uint64_t *at;
-	size_t cap;
-	size_t head;
-	size_t count;
-};
 
 struct stream {
 	struct engine *e;
@@ -35,7 +26,7 @@ struct stream {
 	const struct driver *driver;
 	struct result *r;
 	struct conn *conns;
-	FILE *arrivals;         /* --arrivals; NULL: none, or all read */
+	struct arrivals arrivals;
 
 	/* free places: a ring of connections, first freed first used */
 	struct conn **place;
@@ -48,12 +39,8 @@ struct stream {
 	unsigned to_reopen;
 
 	uint64_t begun;
-	uint64_t drawn;         /* arrivals that were due */
-	uint64_t arrival_ns;    /* open loop: the next one */
 	uint64_t counted_ns;    /* up to where present_s goes */
 	uint64_t last_done_ns;
-	uint64_t random;
-	struct waiting waiting;
 };
 
 struct engine {
@@ -111,7 +98,7 @@ static void touch(struct conn *c, uint64_t now)
 static void count_present(struct stream *s, uint64_t now)
 {
 	if (s->e->started && !s->e->stopped && now > s->counted_ns)
-		s->r->present_s += ns_to_s(now - s->counted_ns) * (double)(s->busy + s->waiting.count);
+		s->r->present_s += ns_to_s(now - s->counted_ns) * (double)(s->busy + s->arrivals.waiting);
 	s->counted_ns = now > s->counted_ns ? now : s->counted_ns;
 }
 
@@ -225,54 +212,13 @@ void engine_fail(struct conn *c, const char *format, ...)
 
 /* ---- arrivals -------------------------------------------------------------- */
 
-static void wait_for_place(struct stream *s, uint64_t intended_ns)
-{
-	struct waiting *q = &s->waiting;
-
-	if (q->count == q->cap) {
-		size_t cap = q->cap ? 2 * q->cap : 1024;
-		uint64_t *at = malloc(cap * sizeof(*at));
-
-		if (!at)
-			err(2, "%zu arrivals waiting", cap);
-		for (size_t i = 0; i < q->count; i++)
-			at[i] = q->at[(q->head + i) % q->cap];
-		free(q->at);
-		*q = (struct waiting){.at = at, .cap = cap, .count = q->count};
-	}
-	q->at[(q->head + q->count++) % q->cap] = intended_ns;
-}
-
-static uint64_t next_waiting(struct stream *s)
-{
-	uint64_t at = s->waiting.at[s->waiting.head];
-
-	s->waiting.head = (s->waiting.head + 1) % s->waiting.cap;
-	s->waiting.count--;
-	return at;
-}
-
-/* The arrival after this one. */
-static uint64_t draw_arrival(struct stream *s)
-{
-	double seconds;
-
-	if (s->o->count && s->drawn >= s->o->count)
-		return NEVER;
-	if (!s->o->arrivals)
-		return s->arrival_ns + (uint64_t)(-log(random_share(&s->random)) / s->o->rate * 1e9);
-	if (!s->arrivals || fscanf(s->arrivals, "%lf", &seconds) != 1 || !(seconds >= 0 && seconds < 1e7))
-		return NEVER;
-	return s->e->origin_ns + (uint64_t)(seconds * 1e9);
-}
-
 /* All that were due by now; they have been present since then, however late we look. */
 static void draw_due(struct stream *s, uint64_t now)
 {
 	const struct engine *e = s->e;
 
-	while (s->arrival_ns <= now && s->arrival_ns < e->stop_ns) {
-		uint64_t at = s->arrival_ns;
+	while (s->arrivals.next_ns <= now && s->arrivals.next_ns < e->stop_ns) {
+		uint64_t at = s->arrivals.next_ns;
 
 		if (at >= e->measure_ns) {
 			s->r->offered++;
@@ -280,9 +226,7 @@ static void draw_due(struct stream *s, uint64_t now)
 		}
 		if (e->started && !e->stopped)
 			s->r->present_s += ns_to_s(now - (at > e->measure_ns ? at : e->measure_ns));
-		wait_for_place(s, at);
-		s->drawn++;
-		s->arrival_ns = draw_arrival(s);
+		arrivals_due(&s->arrivals, s->o, e->origin_ns);
 	}
 }
 
@@ -306,8 +250,8 @@ static void start_open(struct stream *s)
 
 	count_present(s, now);
 	draw_due(s, now);
-	while (s->places_free && s->waiting.count)
-		begin(s, next_waiting(s), now);
+	while (s->places_free && s->arrivals.waiting)
+		begin(s, arrivals_take(&s->arrivals), now);
 }
 
 static void start_closed(struct stream *s)
@@ -453,7 +397,7 @@ static void window_open(struct engine *e, uint64_t now)
 		count_present(s, now);
 		if (open_loop(s))
 			draw_due(s, now);
-		s->r->present_start = s->busy + s->waiting.count;
+		s->r->present_start = s->busy + s->arrivals.waiting;
 		count_bytes(s, &s->r->bytes_in, &s->r->bytes_out);
 	}
 	usage_read(&e->o->server, &e->w->server_start);
@@ -477,7 +421,7 @@ static void window_close(struct engine *e, uint64_t now)
 		count_present(s, now);
 		if (open_loop(s))
 			draw_due(s, now);
-		s->r->present_end = s->busy + s->waiting.count;
+		s->r->present_end = s->busy + s->arrivals.waiting;
 		count_bytes(s, &in, &out);
 		s->r->bytes_in = in - s->r->bytes_in;
 		s->r->bytes_out = out - s->r->bytes_out;
@@ -501,8 +445,8 @@ static uint64_t next_time(const struct engine *e)
 	for (unsigned i = 0; i < e->streams; i++) {
 		const struct stream *s = &e->stream[i];
 
-		if (open_loop(s) && s->arrival_ns < at) /* noticed in time, even where it must wait for a place */
-			at = s->arrival_ns;
+		if (s->arrivals.next_ns < at) /* noticed in time, even where it must wait for a place */
+			at = s->arrivals.next_ns;
 	}
 	return at;
 }
@@ -516,10 +460,8 @@ static void measure(struct engine *e)
 	e->origin_ns = now;
 	e->measure_ns = now + (uint64_t)(o->warmup_s * 1e9);
 	e->stop_ns = e->measure_ns + (uint64_t)((hold ? o->hold_s : o->seconds) * 1e9);
-	for (unsigned i = 0; i < e->streams; i++) {
-		e->stream[i].arrival_ns = now;
-		e->stream[i].arrival_ns = open_loop(&e->stream[i]) ? draw_arrival(&e->stream[i]) : NEVER;
-	}
+	for (unsigned i = 0; i < e->streams; i++)
+		arrivals_begin(&e->stream[i].arrivals, e->stream[i].o, now);
 	if (o->warmup_s <= 0)
 		window_open(e, now);
 	while ((now = clock_ns()) < e->stop_ns && !over(e) && !counted_out(e)) {
@@ -537,7 +479,7 @@ static bool settled(const struct engine *e)
 	for (unsigned i = 0; i < e->streams; i++) {
 		const struct stream *s = &e->stream[i];
 
-		if (s->busy || s->waiting.count || (open_loop(s) && s->arrival_ns < e->stop_ns))
+		if (s->busy || s->arrivals.waiting || s->arrivals.next_ns < e->stop_ns)
 			return false;
 	}
 	return true;
@@ -561,7 +503,7 @@ static void drain(struct engine *e)
 		struct stream *s = &e->stream[i];
 
 		s->r->unfinished = s->busy;
-		s->r->unstarted = s->waiting.count;
+		s->r->unstarted = s->arrivals.waiting;
 		s->r->errors += s->r->unfinished + s->r->unstarted;
 	}
 }
@@ -602,15 +544,14 @@ static void stream_init(struct stream *s, struct engine *e, const struct options
 	char *states = aligned_alloc(64, state * o->connections);
 	void *shared = o->scenario->prepare ? o->scenario->prepare(o) : NULL;
 
-	*s = (struct stream){.e = e, .o = o, .driver = o->scenario, .r = r, .random = o->seed * 1000003 + number};
+	*s = (struct stream){.e = e, .o = o, .driver = o->scenario, .r = r};
 	memset(r, 0, sizeof(*r));
 	s->conns = calloc(o->connections, sizeof(*s->conns));
 	s->place_cap = o->connections * places_each(s);
 	s->place = calloc(s->place_cap, sizeof(struct conn *));
 	if (!s->conns || !s->place || !states)
 		err(2, "%u connections", o->connections);
-	if (o->arrivals && !(s->arrivals = fopen(o->arrivals, "re")))
-		err(2, "--arrivals %s", o->arrivals);
+	arrivals_open(&s->arrivals, o, o->seed * 1000003 + number);
 	for (unsigned i = 0; i < o->connections; i++) {
 		struct conn *c = &s->conns[i];
 

@@ -240,7 +240,7 @@ static void imap_line(struct conn *c, const char *line, size_t bytes)
 	struct imap *s = c->state;
 
 	if (s->in_fetch) { /* the rest of a response, behind its literal */
-		if (!bytes || line[bytes - 1] != ')') {
+		if (!bytes || line[bytes - 1] != ')' || (bytes > 1 && line[0] != ' ')) {
 			engine_fail(c, "a FETCH response ends in: %.*s", (int)bytes, line);
 			return;
 		}

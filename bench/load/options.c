@@ -242,6 +242,8 @@ static void check(const struct options *o)
 		     o->scenario->name, o->connections, (unsigned long long)users);
 	if (o->resume && o->secure == SECURE_NONE)
 		errx(2, "--resume: there is nothing to resume without --tls");
+	if (o->scenario->idle && (o->rate > 0 || o->arrivals))
+		errx(2, "%s: has no arrivals: its operations are begun by the server", o->scenario->name);
 	if (o->rate > 0 && o->arrivals)
 		errx(2, "--arrivals and --rate exclude each other");
 	if (weights_max(&o->recipients) > users)

@@ -98,10 +98,14 @@ def measure(o):
     network = "own namespace, %s" % o.congestion
     if o.congestion == "host" or (why := namespace.enter(o.congestion)):
         network = "the host's" + ("" if o.congestion == "host" else " (%s)" % why)
-    raw = Measurement(o, profile, progress, network).all()
+
+    def finish(raw):
+        folder.write_raw(o.out, raw)
+        return folder.write_report(o.out, asked(o))
+
+    f = Measurement(o, profile, progress, network).all(finish)
     progress.end()
-    folder.write_raw(o.out, raw)
-    return folder.write_report(o.out, asked(o))
+    return f
 
 
 def conclude(f, where):

@@ -209,7 +209,7 @@ class House:
 
     def machine(self, network):
         return {
-            "cpu": _first_line("/proc/cpuinfo", "model name"), "cores": os.cpu_count(), "kernel": platform.release(),
+            "cpu": _first_line("/proc/cpuinfo", "model name"), "cores": os.cpu_count(), "kernel": platform.release().partition("-")[0],
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "descriptors": self.descriptors,
             "filesystem": _filesystem(self.work), "network": network, "exact_cpu": bool(self.server.group and self.server.group.measured),
             "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "load_average": os.getloadavg()[0],

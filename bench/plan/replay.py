@@ -5,7 +5,6 @@ import os
 
 from lab import namespace
 
-from . import house as house_module
 from . import judge, stats, workload
 from .house import House
 from .progress import Progress

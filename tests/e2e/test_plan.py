@@ -421,6 +421,13 @@ def test_two_reports_are_compared(report, tmp_path):
     assert not [t for t in shown.text if re.search(r'\d', t)]
 
 
+def test_the_example_follows_from_its_data():
+    """bench/reports/modern: remake the page with `python3 bench/plan report` when the page has changed."""
+    example = os.path.join(TOP, 'bench', 'reports', 'modern')
+    plan('verify', example)
+    assert os.path.getsize(os.path.join(example, 'index.html')) < 1_000_000
+
+
 # ---- in a browser ----
 
 def chromium(*words, folder):

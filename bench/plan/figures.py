@@ -76,8 +76,9 @@ def derive(raw, settings):
 
 
 def best_shards(raw):
-    """The number of shards with the highest rate."""
-    return max((int(n) for n in raw["search"]), key=lambda n: raw["search"][str(n)]["accounts"])
+    """The number of shards with the highest rate, of those that held it a second time, if any did."""
+    held = [n for n, found in raw["search"].items() if found["held"]] or list(raw["search"])
+    return max((int(n) for n in held), key=lambda n: raw["search"][str(n)]["accounts"])
 
 
 def point(raw, shards, percent):
@@ -125,6 +126,7 @@ def _found(f, raw, profile):
         f.put(key + "shards", int(shards))
     n = best_shards(raw)
     f.put("best.shards", n)
+    f.put("best.held", int(raw["search"][str(n)]["held"]))
     f.count("best.accounts", raw["search"][str(n)]["accounts"])
     f.count("best.per_s", f.of("found.%d.per_s" % n))
 

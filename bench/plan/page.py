@@ -68,6 +68,9 @@ class Page:
                  'from the moment an operation was meant to start.</p>' % (
                      escape(m["cpu"]), d("setup.cores"), d("setup.memory"), _number_words(m["kernel"]), _number_words(m["filesystem"]),
                      "network: " + _number_words(self.raw["network"]), '<time>%s</time>' % escape(m["when"])))
+        if not self.f.of("best.held"):
+            self.add('<p class="box warn"><b>Not to be relied on:</b> the load that was found did not hold when it was measured again, for no number of '
+                     "shards. Measure on a machine that does nothing else.</p>")
         if m["filesystem"] in ("tmpfs", "ramfs"):
             self.add('<p class="box warn">The mail lay in memory, not on a disk (--work): what is said of disks, and of deliveries, means nothing.</p>')
         if self.f.of("believe.crowded") or self.f.of("believe.doubted"):
@@ -315,5 +318,6 @@ def html(f, raw, settings):
 
 
 def sentence(f):
-    return "this machine holds %s accounts (%s shards); %s accounts need %s nodes (%s of them spare), %s cores, %s of memory a node, %s of disk" % tuple(
+    doubt = "" if f.of("best.held") else "NOT to be relied on (the load did not hold when measured again): "
+    return doubt + "this machine holds %s accounts (%s shards); %s accounts need %s nodes (%s of them spare), %s cores, %s of memory a node, %s of disk" % tuple(
         f[k]["text"] for k in ("best.accounts", "best.shards", "plan.accounts", "plan.nodes", "plan.spare", "plan.cores", "plan.ram", "plan.disk"))

@@ -330,7 +330,7 @@ def test_the_numbers_follow_from_the_table(report):
             assert abs(float(row['little_n']) - s['present_s'] / run['window_s']) < 1e-3
             assert abs(float(row['little_xr']) - s['latency']['sum_ns'] / 1e9 / run['window_s']) < 1e-3
     # the rate that was found, and the point at 100 %
-    best = max(('1', '2'), key=lambda n: raw['search'][n]['accounts'])
+    best = max(('1', '2'), key=lambda n: (raw['search'][n]['held'], raw['search'][n]['accounts']))
     last = [r for r in table if r['percent'] == '100' and r['shards'] == best]
     last = [r for r in last if r['run'] == max((r['run'] for r in last), key=int)]
     found = raw['search'][best]['accounts']
@@ -389,6 +389,18 @@ def test_the_report_is_what_the_raw_data_say(report, tmp_path):
     run['server_end']['cpu_us'] *= 2
     (copy / 'raw.json').write_text(json.dumps(raw))
     assert 'not what raw.json says' in plan('verify', str(copy), code=1)
+
+
+def test_a_load_that_did_not_hold_is_no_headline(report, tmp_path):
+    copy = shutil.copytree(report, tmp_path / 'copy')
+    raw = json.loads((copy / 'raw.json').read_text())
+    raw['search']['1'].update(held=False, accounts=1e12)
+    raw['search']['2']['held'] = True
+    f = figures.derive(raw, {})
+    assert f.of('best.shards') == 2 and f.of('best.accounts') == raw['search']['2']['accounts']
+    raw['search']['2']['held'] = False
+    (copy / 'raw.json').write_text(json.dumps(raw))
+    assert 'NOT to be relied on' in plan('report', str(copy)) and 'Not to be relied on' in page_of(str(copy))
 
 
 def test_another_plan_from_the_same_data(report, tmp_path):

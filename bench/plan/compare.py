@@ -15,7 +15,7 @@ def rows(a, b):
     for key in sorted(set(a) & set(b)):
         part = key.split(".")
         if part[0] == "found" and part[2] == "accounts":
-            out.append(("accounts held, %s shards" % part[1], key, 1))
+            out.append(("accounts held, %s" % ("1 shard" if part[1] == "1" else part[1] + " shards"), key, 1))
     out += [("cores for 100k accounts", "per.cpu", -1), ("disk written, 100k accounts, a second", "per.write_s", -1),
             ("memory of an idle session", "held.user", -1), ("server's memory", "memory.base", -1)]
     for key in sorted(set(a) & set(b)):
@@ -85,7 +85,8 @@ def run(a, b, out):
     for name, x in zip(names, f):
         if x.of("believe.crowded"):
             notes.append("%s was measured on a machine that was not quiet." % name)
-    table = [(words, key, f[0][key], f[1][key], *judged(f[0].of(key), f[1].of(key), better)) for words, key, better in rows(*f)]
+    alike = sides[0][0]["profile"] == sides[1][0]["profile"]  # else nothing is better or worse
+    table = [(words, key, f[0][key], f[1][key], *judged(f[0].of(key), f[1].of(key), better if alike else 0)) for words, key, better in rows(*f)]
     print("\n".join(notes + [text(names, table)]))
     if out:
         titles = ["%s: %s" % (n, workload.Profile(side[0]["profile"], side[0]["profile_name"]).title) for n, side in zip(names, sides)]

@@ -22,8 +22,8 @@ svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif
 .line{fill:none;stroke:var(--cc);stroke-width:2;opacity:.55}.found{stroke:var(--cc);stroke-width:1.5;stroke-dasharray:2 3}.mark{fill:var(--cc);stroke:var(--cc);stroke-width:1.6}.mark.missed{fill:var(--card)}.mark.doubt{fill:var(--card);stroke:var(--soft)}.whisker{stroke:var(--cc);stroke-width:3;opacity:.35}
 .bar{fill:var(--c0)}.bar.full{fill:var(--c1)}.c0{--cc:var(--c0)}.c1{--cc:var(--c1)}.c2{--cc:var(--c2)}.c3{--cc:var(--c3)}.c4{--cc:var(--c4)}.c5{--cc:var(--c5)}
 .key{font-size:13px;color:var(--soft)}.key i{display:inline-block;width:10px;height:10px;border-radius:50%;border:2px solid var(--cc,var(--soft));background:var(--cc);margin:0 5px 0 14px}.key i:first-child{margin-left:0}.key i.missed,.key i.doubt{background:none}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;width:100%}th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th{color:var(--soft);font-weight:500;vertical-align:bottom}th:first-child,td:first-child{text-align:left;padding-left:0}td:first-child{white-space:normal}
-.miss{color:var(--bad)}.ok{color:var(--good)}.warn{border-left:4px solid var(--c1)}details{margin:10px 0}summary{cursor:pointer;color:var(--soft)}code{font:13px ui-monospace,monospace}pre{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px}ul{padding-left:20px;max-width:82ch}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;width:100%}th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th{color:var(--soft);font-weight:500;vertical-align:bottom}th:first-child,td:first-child{text-align:left;padding-left:0}td:first-child small{white-space:normal;display:inline-block;min-width:150px}
+.dense th,.dense td{padding:4px 6px;font-size:13px}.miss{color:var(--bad)}.ok{color:var(--good)}.warn{border-left:4px solid var(--c1);margin:8px 0}details{margin:10px 0}summary{cursor:pointer;color:var(--soft)}code{font:13px ui-monospace,monospace}pre{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px}ul{padding-left:20px;max-width:82ch}
 """
 
 RESOURCES = {"machine": "CPU, machine", "cpu": "CPU, server", "disk_bytes": "disk, octets", "disk_syncs": "disk, syncs", "network": "network", "memory": "memory"}
@@ -162,7 +162,7 @@ class Page:
                 escape(s.name), _number_words(s.what), d("goal.%s" % s.name), d("goal.%s.percent" % s.name), "".join(cells)))
         heads = "".join("<th colspan=4>at %s</th>" % d("point.%d" % p) for p in (80, 100, 120))
         percents = "".join("<th>%s</th>" % w for w in ("<abbr>p50</abbr>", "<abbr>p95</abbr>", "<abbr>p99</abbr>", "<abbr>p99.9</abbr>")) * 3
-        self.add('<details><summary>All percentiles</summary><div class="box scroll"><table><thead><tr><th rowspan=2>stream</th><th rowspan=2>goal</th>%s</tr>'
+        self.add('<details><summary>All percentiles</summary><div class="box scroll"><table class="dense"><thead><tr><th rowspan=2>stream</th><th rowspan=2>goal</th>%s</tr>'
                  "<tr>%s</tr></thead><tbody>%s</tbody></table></div></details>" % (heads, percents, "".join(out)))
 
     def where(self):
@@ -250,13 +250,13 @@ class Page:
                 ("load of a node, the spare ones failed", d("plan.load_failed")),
                 ("memory of the server on a node", "%s, so a machine with %s" % (d("plan.memory"), d("plan.ram"))),
                 ("idle connections of a node", "%s; LimitNOFILE at least %s" % (d("plan.connections"), d("plan.descriptors"))),
-                ("disk for all mail", "%s (%s an account, times %s for what compaction has not collected)" % (d("plan.disk"), d("plan.stored"), d("plan.slack"))),
+                ("disk for all mail", "%s (%s an account, times %s)" % (d("plan.disk"), d("plan.stored"), d("plan.slack"))),
                 ("disk, written on a node", "%s/s, %s syncs/s" % (d("plan.write_s"), d("plan.commits_s"))),
                 ("mail that arrives a day, all nodes", d("plan.daily")),
                 ("network of a node", "%s in, %s out" % (d("plan.in_mbit"), d("plan.out_mbit"))))
         body = "".join("<tr><td>%s</td><td>%s</td></tr>" % (_number_words(a), b) for a, b in rows)
         self.add('<div class="box scroll" style="max-width:780px"><table><tbody>%s</tbody></table></div>' % body)
-        self.add("<p><small>A node is this machine with its shards. Per node figures are those of the remaining nodes when the spare ones have failed. One "
+        self.add("<p><small>A node is this machine with its shards. Mail on disk is multiplied for what compaction has not collected yet. Per node figures are those of the remaining nodes when the spare ones have failed. One "
                  "hundred thousand accounts of this profile use %s cores, write %s/s, receive %s/s and send %s/s.</small></p>" % (
                      d("per.cpu"), d("per.write_s"), d("per.in_s"), d("per.out_s")))
 
@@ -288,7 +288,7 @@ class Page:
                 d(key + "number"), kind, d(key + "shards"), "".join("<td>%s</td>" % d(key + k) for k in (
                     "accounts", "per_s", "goal", "server", "self", "others", "late", "little_n", "little_xr", "errors")),
                 {"good": "ok"}.get(word, "miss" if word in ("missed", "not believed") else ""), escape("; ".join(why)), word))
-        self.add('<details><summary>All runs</summary><div class="box scroll"><table><thead><tr><th>run</th><th>what</th><th>shards</th><th>accounts</th><th>op/s</th>'
+        self.add('<details><summary>All runs</summary><div class="box scroll"><table class="dense"><thead><tr><th>run</th><th>what</th><th>shards</th><th>accounts</th><th>op/s</th>'
                  "<th>goal used</th><th>server cores</th><th>generator cores</th><th>other cores</th><th>late</th><th>present, counted</th><th>present, by Little</th>"
                  "<th>errors</th><th></th></tr></thead><tbody>%s</tbody></table></div></details>" % "".join(rows))
         self.add("<details><summary>The profile</summary><p>%s</p><pre>%s</pre></details>" % (_number_words(self.profile.source), _number_words(self.raw["profile"])))

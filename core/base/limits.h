@@ -370,6 +370,10 @@
 #define IMAP_SEARCH_DEPTH_MAX 1024              /* lists, NOTs and ORs inside each other: two bytes of the client each; OR chains of such clients */
 #define IMAP_SEARCH_SCRATCH_BYTES_MAX MIB(4)    /* of one header field of IMAP_HEADER_BYTES_MAX, decoded and folded */
 #define IMAP_SEARCH_WINDOW_BYTES KIB(16)        /* folded text of a body that is looked through at once */
+#define IMAP_SORT_KEYS_MAX 16                   /* criteria of one SORT: there are nine */
+#define IMAP_SORT_KEY_BYTES_MAX ((size_t)1000)  /* of a subject or name that is compared, folded; RFC 5322 lines have 998 */
+#define IMAP_SORT_SHARD_BYTES_MAX MIB(256)      /* of all SORTs and THREADs of a shard: a million messages' subjects */
+#define IMAP_THREAD_REFERENCES_MAX 1000         /* read of one message */
 #define IMAP_AUTH_TRIES_MAX 5                   /* default; wrong passwords in one connection */
 #define IMAP_BAD_COMMANDS_MAX 20                /* default; senseless commands in a row */
 #define IMAP_LOGIN_IDLE_MS_MAX 60000u           /* default; before login */

@@ -12,6 +12,7 @@
  *     imap_update.c     what the client has not been told yet: EXPUNGE, VANISHED, EXISTS, FETCH
  *     imap_search*.c    searching: imap_search.h
  *     imap_thread.c     threads: imap_thread.h
+ *     imap_keys.c       what SORT and THREAD compare: imap_keys.h
  *     imap_cmd_*.c      one command a file, with its nearest kin (SELECT and EXAMINE)
  *
  * How a command is written.  It is a function `enum step imap_cmd_x(struct imap_session *p)` with a line in the table, which says
@@ -149,7 +150,7 @@ extern struct imap_config imap_settings;
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
 	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
-	"ESEARCH SEARCHRES WITHIN"
+	"ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
 
 /* For `penfold why`. */
 void imap_note(const struct imap_session *p, enum decision_kind kind, const char *reason, struct slice login, uint32_t delay_ms, uint32_t failures);
@@ -323,10 +324,12 @@ IMAP_CMD(rename);
 IMAP_CMD(search);
 IMAP_CMD(select);
 IMAP_CMD(setquota);
+IMAP_CMD(sort);
 IMAP_CMD(starttls);
 IMAP_CMD(status);
 IMAP_CMD(store);
 IMAP_CMD(subscribe);
+IMAP_CMD(thread);
 IMAP_CMD(unauthenticate);
 IMAP_CMD(unselect);
 IMAP_CMD(unsubscribe);

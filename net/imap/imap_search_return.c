@@ -210,17 +210,17 @@ static bool tell_extended(struct imap_session *p, struct search_answer *a)
 	case STAGE_BEGIN:
 		tell_head(p, a);
 		a->stage = STAGE_ALL;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case STAGE_ALL:
 		if (!tell_set(p, a))
 			return false;
 		a->stage = STAGE_PARTIAL;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case STAGE_PARTIAL:
 		if (a->r.wanted & RETURN_PARTIAL)
 			begin_partial(p, a);
 		a->stage = STAGE_PARTIAL_SET;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case STAGE_PARTIAL_SET:
 		if (!tell_set(p, a))
 			return false;

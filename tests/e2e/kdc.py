@@ -51,8 +51,9 @@ kdc = FILE:{self.path('log')}
         self.run('kdb5_util', 'create', '-s', '-r', REALM, '-P', 'master')
         for name, password in principals.items():
             self.admin(f'addprinc -pw {password} {name}')
-        self.admin('addprinc -randkey pop/localhost')
-        self.admin(f'ktadd -k {self.keytab} pop/localhost')
+        for service in ('pop', 'imap'):
+            self.admin(f'addprinc -randkey {service}/localhost')
+            self.admin(f'ktadd -k {self.keytab} {service}/localhost')
 
     def path(self, name):
         return os.path.join(self.folder, name)

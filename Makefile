@@ -3,7 +3,7 @@
 # Penfold. Two commands do everything from a clean clone on a bare Debian 12:
 #     make run      install what it needs, build, start a server with a sample tenant and mail
 #     make test     install what the tests need, build, run every test; ends with "N passed, N failed"
-# Others: all deps test-deps unit asan tsan fuzz bench lint clean. README.md says more.
+# Others: all deps test-deps unit asan tsan fuzz bench plan lint clean. README.md says more.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
@@ -19,7 +19,7 @@ DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev lib
         libcrypt-dev libargon2-dev libidn2-dev libjansson-dev libmicrohttpd-dev nettle-dev android-libboringssl-dev libhiredis-dev libkrb5-dev libidn-dev libutf8proc-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server isync gsasl \
              python3-prometheus-client curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl \
-             libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd
+             libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd chromium
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 
@@ -156,6 +156,15 @@ fuzz: $(if $(F),$(FUZZ_BUILD)/$(F),$(FUZZ_BIN))
 	  -artifact_prefix=$(FUZZ_BUILD)/$$n- $(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n; done
 
 # ---- bench: load generator, floor, micro benchmarks; bench/README.md -------------------------------------------------
+# A capacity plan: make plan PROFILE=modern [OUT=folder] [PLAN="--accounts 2000000"]; make plan-compare A=folder B=folder
+PROFILE ?= modern
+OUT ?= $(BUILD)/plan-$(basename $(notdir $(PROFILE)))
+.PHONY: plan plan-compare
+plan: $(BUILD)/penfold $(BUILD)/bench/load
+	@$(PYTHON) bench/plan run --profile $(PROFILE) --build $(BUILD) --out $(OUT) $(PLAN)
+plan-compare:
+	@$(PYTHON) bench/plan compare $(A) $(B) --out $(or $(OUT_HTML),$(BUILD)/plan-compare.html)
+
 BENCH_DEPS := $(DEPS) libbenchmark-dev python3 dovecot-core dovecot-pop3d dovecot-imapd dovecot-lmtpd
 bench_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1)/*.c))
 BENCH_MICRO_OBJ := $(patsubst %.cc,$(BUILD)/obj/%.o,$(wildcard bench/micro/*.cc))

@@ -16,7 +16,7 @@ static void other_thread(void *arg)
 	*(int *)arg = !pthread_equal(pthread_self(), loop_thread);
 }
 
-FIBER_TEST(runs_on_another_thread)
+FIBER_TEST_BOTH(runs_on_another_thread)
 {
 	int elsewhere = 0;
 	loop_thread = pthread_self();
@@ -39,7 +39,7 @@ static void tick(void *arg)
 	}
 }
 
-FIBER_TEST(the_shard_goes_on_meanwhile)
+FIBER_TEST_BOTH(the_shard_goes_on_meanwhile)
 {
 	unsigned ms = 50;
 	ticks = 0;
@@ -91,8 +91,8 @@ static void bounded_and_never_begun_late(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(runs_on_another_thread),
-		cmocka_unit_test(the_shard_goes_on_meanwhile),
+		BOTH(runs_on_another_thread),
+		BOTH(the_shard_goes_on_meanwhile),
 		cmocka_unit_test(bounded_and_never_begun_late),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

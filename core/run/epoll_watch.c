@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * epoll_watch.c - which descriptors a shard hears of, and what it knows of them.
+ *
+ * A descriptor is registered once, when something first waits for it, for both directions and edge-triggered: a connection costs one
+ * epoll_ctl in its life.  An edge is told once, so it is remembered (may_read) until a read has found nothing, or less than it asked for.
+ *
+ * Registrations end by themselves when a descriptor is closed, and its number comes back as another's.  So numbers have
+ * generations, counted up by whoever closes one (backend.h: fd_close; any thread): a watch of an older generation is void, and so is an event
+ * that was fetched before the close.  A connection that has moved to another shard is still registered with its old one: a few
+ * events in a row that nobody there waits for end that registration.
+ *
+ * A listener may be several shards' at once: EPOLLEXCLUSIVE, so that one connection does not wake all of them.
+ */
+#include "core/run/epoll_private.h"
+
+#include "core/base/err.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+/* ---- generations: process-wide, atomic; made in blocks as numbers are used, and never given back ---- */
+
+#define UNHEARD_MAX 4 /* a session that is busy hears none for a while either, and is soon back */
+#define BLOCK_FDS 4096u
+static uint32_t *blocks[IO_FDS_MAX / BLOCK_FDS];
+
+static uint32_t *generation_at(int fd)
+{
+	ASSERT(fd >= 0 && (unsigned)fd < IO_FDS_MAX);
+	uint32_t **place = &blocks[(unsigned)fd / BLOCK_FDS], *block = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+	if (!block) {
+		uint32_t *fresh = xcalloc(BLOCK_FDS, sizeof(*fresh));
+		if (__atomic_compare_exchange_n(place, &block, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			block = fresh;
+		else
+			free(fresh);
+	}
+	return &block[(unsigned)fd % BLOCK_FDS];
+}
+
+/* Never 0, which means "not registered". */
+uint32_t watch_generation(int fd) { return __atomic_load_n(generation_at(fd), __ATOMIC_ACQUIRE) | 1u; }
+void watch_closed(int fd) { __atomic_add_fetch(generation_at(fd), 2, __ATOMIC_ACQ_REL); }
+
+/* ---- watches ---- */
+
+struct watch *watch_of(struct epoll *e, int fd)
+{
+	ASSERT(fd >= 0);
+	if ((uint32_t)fd >= e->watch_count) {
+		uint32_t count = (uint32_t)max_u64((uint64_t)fd + 1, e->watch_count ? e->watch_count * 2ull : 256);
+		e->watch = xrealloc(e->watch, count * sizeof(*e->watch));
+		memset(e->watch + e->watch_count, 0, (count - e->watch_count) * sizeof(*e->watch));
+		e->watch_count = count;
+	}
+	struct watch *w = &e->watch[fd];
+	if (w->generation && w->generation != watch_generation(fd)) /* another's number now; nobody waits: close is a join */
+		*w = (struct watch){ .in = w->in, .out = w->out };
+	return w;
+}
+
+void watch_register(struct epoll *e, int fd, bool listener)
+{
+	struct watch *w = watch_of(e, fd);
+	if (w->generation)
+		return;
+	uint32_t generation = watch_generation(fd);
+	struct epoll_event ev = { .events = EPOLLET | EPOLLIN | (listener ? EPOLLEXCLUSIVE : EPOLLOUT | EPOLLRDHUP),
+		                  .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd };
+	count_enter(e);
+	int r = epoll_ctl(e->fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? errno : 0;
+	if (r == EEXIST) { /* closed behind the door's back while somebody else keeps the file open */
+		(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
+		r = epoll_ctl(e->fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? errno : 0;
+	}
+	/* EPERM: a file; ENOMEM, ENOSPC: no memory, or user's watches used up. Whoever waits is tried again, by and by. */
+	w->always = r != 0;
+	w->generation = r ? 0 : generation;
+	w->may_read = w->ended = false;
+}
+
+static void all_ready(struct epoll *e, struct flights *list)
+{
+	while (list->head) {
+		uint32_t slot = list->head;
+		flights_remove(e, list, slot);
+		make_ready(e, slot);
+	}
+}
+
+void watch_event(struct epoll *e, uint64_t data, uint32_t events)
+{
+	int fd = (int)(uint32_t)data;
+	struct watch *w = watch_of(e, fd);
+	if (w->generation != (uint32_t)(data >> 32))
+		return; /* fetched before a close */
+	if (!w->in.head && !w->out.head && ++w->unheard == UNHEARD_MAX) {
+		(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
+		count_enter(e);
+		*w = (struct watch){ .generation = 0 };
+		return;
+	}
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		w->ended = true;
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+		w->may_read = true;
+		all_ready(e, &w->in);
+	}
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		all_ready(e, &w->out);
+}

@@ -130,6 +130,7 @@ class Penfold(Server):
     """build/penfold serve with tenant demo and accounts imported."""
 
     name = "penfold"
+    imap = None
 
     def __init__(self, program, folder, pop3, lmtp, cores="0", shards=1, people=(), extra=""):
         super().__init__(folder, pop3, lmtp, cores)
@@ -145,7 +146,8 @@ class Penfold(Server):
                     "  - { protocol: pop3, address: \"127.0.0.1:%d\" }\n"
                     "  - { protocol: lmtp, address: \"127.0.0.1:%d\" }\n"
                     % (self.folder, self.shards, DOMAIN, self.pop3, self.lmtp))
-
+            if self.imap:
+                f.write("  - { protocol: imap, address: \"127.0.0.1:%d\" }\n" % self.imap)
             if self.pair:
                 f.write("  - { protocol: pop3, address: \"127.0.0.1:%d\", tls: implicit }\n"
                         "tls: { certificate: %s, key: %s }\n" % (self.pop3s, *self.pair))

@@ -120,6 +120,8 @@ void watch_closed(int fd); /* any thread, before the close: who gets the number 
 struct watch *watch_of(struct epoll *e, int fd);
 /* Makes sure that an event of this descriptor will be heard. */
 void watch_register(struct epoll *e, int fd, bool listener);
+/* Hears of it no more. */
+void watch_end(struct epoll *e, int fd);
 /* Takes one event: wakes those who wait for it. */
 void watch_event(struct epoll *e, uint64_t data, uint32_t events);
 uint32_t watch_generation(int fd);

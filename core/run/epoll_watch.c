@@ -43,7 +43,11 @@ static uint32_t *generation_at(int fd)
 
 /* Never 0, which means "not registered". */
 uint32_t watch_generation(int fd) { return __atomic_load_n(generation_at(fd), __ATOMIC_ACQUIRE) | 1u; }
-void watch_closed(int fd) { __atomic_add_fetch(generation_at(fd), 2, __ATOMIC_ACQ_REL); }
+void watch_closed(int fd)
+{
+	if ((unsigned)fd < IO_FDS_MAX)
+		__atomic_add_fetch(generation_at(fd), 2, __ATOMIC_ACQ_REL);
+}
 
 /* ---- watches ---- */
 
@@ -82,6 +86,16 @@ void watch_register(struct epoll *e, int fd, bool listener)
 	w->may_read = w->ended = false;
 }
 
+void watch_end(struct epoll *e, int fd)
+{
+	struct watch *w = watch_of(e, fd);
+	if (!w->generation)
+		return;
+	count_enter(e);
+	(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
+	*w = (struct watch){ .in = w->in, .out = w->out };
+}
+
 static void all_ready(struct epoll *e, struct flights *list)
 {
 	while (list->head) {
@@ -98,9 +112,7 @@ void watch_event(struct epoll *e, uint64_t data, uint32_t events)
 	if (w->generation != (uint32_t)(data >> 32))
 		return; /* fetched before a close */
 	if (!w->in.head && !w->out.head && ++w->unheard == UNHEARD_MAX) {
-		(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
-		count_enter(e);
-		*w = (struct watch){ .generation = 0 };
+		watch_end(e, fd);
 		return;
 	}
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))

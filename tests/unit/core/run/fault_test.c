@@ -427,13 +427,18 @@ static enum err start_a_moment(void *arg, unsigned index)
 static void refused_child(void)
 {
 	unsigned times = 0;
-	struct shards_config shards = { .count = 2, .offload_threads = 1, .start = start_a_moment, .arg = &times };
+#ifdef __SANITIZE_THREAD__
+	enum { COUNT = 1 }; /* it does not see that a refused ring's memory was unmapped before another thread's lies there */
+#else
+	enum { COUNT = 3 };
+#endif
+	struct shards_config shards = { .count = COUNT, .offload_threads = 1, .start = start_a_moment, .arg = &times };
 	log_set_sink(count_line, NULL);
-	bool good = shard_set_backend("auto") == OK && shard_run_alone(ran, &times) == OK && shard_run_alone(ran, &times) == OK && times == 2;
-	good = good && shards_run(&shards) == OK && times == 4;
+	bool good = shard_set_backend("auto") == OK && shards_run(&shards) == OK && times == COUNT;
+	good = good && shard_run_alone(ran, &times) == OK && shards_run(&shards) == OK && times == 2 * COUNT + 1;
 	good = good && warnings == 1 && alarms == 0 && named && strcmp(shard_backend(), "epoll") == 0;
 	good = good && shard_set_backend("io_uring") == OK && shard_run_alone(ran, &times) == ERR_CONFIG && alarms == 1;
-	good = good && shards_run(&shards) == ERR_CONFIG && alarms == 2 && times == 4;
+	good = good && shards_run(&shards) == ERR_CONFIG && alarms == 2 && times == 2 * COUNT + 1;
 	_exit(good ? 42 : 1);
 }
 

@@ -29,24 +29,30 @@ static void nap(void *arg)
 	usleep(*(unsigned *)arg * 1000);
 }
 
-static int ticks;
+static int ticks; /* atomic */
 static void tick(void *arg)
 {
 	(void)arg;
-	while (ticks >= 0) {
-		ticks++;
+	while (__atomic_load_n(&ticks, __ATOMIC_SEQ_CST) >= 0) {
+		__atomic_add_fetch(&ticks, 1, __ATOMIC_SEQ_CST);
 		fiber_sleep(1);
 	}
 }
 
+static void until_ticks(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 10000 && __atomic_load_n(&ticks, __ATOMIC_SEQ_CST) <= 5; i++)
+		usleep(1000);
+}
+
 FIBER_TEST_BOTH(the_shard_goes_on_meanwhile)
 {
-	unsigned ms = 50;
-	ticks = 0;
+	__atomic_store_n(&ticks, 0, __ATOMIC_SEQ_CST);
 	assert_int_equal(fiber_start("tick", tick, NULL), OK);
-	assert_int_equal(offload_call(nap, &ms, 1000), OK);
-	assert_true(ticks > 5);
-	ticks = -1;
+	assert_int_equal(offload_call(until_ticks, NULL, 10000), OK);
+	assert_true(__atomic_load_n(&ticks, __ATOMIC_SEQ_CST) > 5);
+	__atomic_store_n(&ticks, -1000000, __ATOMIC_SEQ_CST);
 }
 
 static enum err results[8];

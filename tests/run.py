@@ -215,8 +215,11 @@ def fuzz_jobs(args):
 
 
 # What must work on epoll whatever else: every kind of request of the door, every protocol, and a crash. Under 40 s.
-EPOLL_CHOICE = ("tests/e2e/test_wire.py", "tests/e2e/test_pop3.py", "tests/e2e/test_imap.py", "tests/e2e/test_lmtp.py::test_bdat_cut_anywhere",
-                "tests/e2e/test_lmtp.py::test_many_deliverers_at_once", "tests/e2e/test_kill.py::test_kill")
+EPOLL_CHOICE = ("tests/e2e/test_wire.py", *(f"tests/e2e/test_{t}" for t in (
+    "pop3.py::test_mail_arrives_while_the_maildrop_is_held", "pop3.py::test_half_closed_client_gets_all_its_replies",
+    "pop3.py::test_big_message_streams", "pop3.py::test_slow_readers_hurt_nobody", "imap.py::test_idle_is_woken",
+    "imap.py::test_acknowledged_is_kept", "imap.py::test_many_messages_stream", "imap.py::test_tls", "lmtp.py::test_bdat_cut_anywhere",
+    "lmtp.py::test_many_deliverers_at_once", "kill.py::test_kill")))
 
 
 def pytest_job(args, label, targets, env):

@@ -134,7 +134,9 @@ struct io_backend {
 	void (*random)(void *be, void *out, size_t bytes);
 
 	/* Short system calls, made directly. Results 0 (or as said) or -errno. */
-	void (*fd_close)(void *be, int fd); /* any thread */
+	void (*fd_close)(void *be, int fd);
+	/* NULL, or: nothing is open on it here, and it goes to another shard: nothing of it is to be heard here any more. */
+	void (*fd_leave)(void *be, int fd);
 	void (*fd_shutdown)(void *be, int fd);
 	void (*prefetch)(void *be, int fd, uint64_t offset, uint64_t bytes); /* begins reading ahead; must not wait for the disk */
 	int (*lock)(void *be, int fd, bool shared);

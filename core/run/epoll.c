@@ -10,7 +10,8 @@
  * Everything that can go on, to be tried or to be reported, stands in one queue, first come first served.  A wait that has something
  * in that queue asks for no events every other time: a reply that left at once costs no epoll_wait of its own.
  *
- * Costs nothing that is locked; one flight (40 bytes) a request, one watch (24 bytes) a descriptor.
+ * Costs nothing that is locked; one flight (40 bytes) a request, one watch (24 bytes) a descriptor, and
+ * 4 bytes a descriptor of the process.
  */
 #include "core/run/epoll_private.h"
 
@@ -85,11 +86,7 @@ static void wait_for_event(struct epoll *e, uint32_t slot)
 {
 	struct flight *f = &e->flight[slot];
 	bool untold = f->kind == IO_CONNECT && !f->prepared; /* no event tells that a unix socket's backlog has room */
-	if (!untold)
-		watch_register(e, f->fd, f->kind == IO_ACCEPT);
-	struct watch *w = watch_of(e, f->fd);
-	w->unheard = 0;
-	if (w->always || untold) {
+	if (untold || !watch_register(e, f->fd, f->kind == IO_ACCEPT)) {
 		f->state = FLIGHT_PACED;
 		if (!e->paced.head)
 			e->paced_ns = sys_boot_ns(e) + IO_PACE_NS;
@@ -121,6 +118,7 @@ static void epoll_close(void *be)
 		close(e->fd);
 	free(e->flight);
 	free(e->watch);
+	free(e->place);
 	free(e);
 }
 
@@ -171,6 +169,7 @@ static void begin_file(struct epoll *e, const struct io_request *r)
 	struct flight *f = flight_new(e, r->token);
 	int64_t n = read_at_once(r);
 	f->kind = r->kind;
+	f->fd = -1; /* nothing is watched */
 	if (n > 0) {
 		end_with(e, slot_of(r->token), n);
 		return;
@@ -190,7 +189,7 @@ static void begin_polled(struct epoll *e, const struct io_request *r)
 	f->fd = r->fd;
 	f->ptr = r->ptr;
 	f->len = r->len;
-	watch_of(e, f->fd)->unheard = 0;
+	watch_of(e, f->fd)->flights++;
 	if (r->kind == IO_RECV || r->kind == IO_ACCEPT) {
 		if ((r->flags & IO_COLD) && !watch_of(e, r->fd)->may_read)
 			wait_for_event(e, slot);
@@ -317,10 +316,13 @@ static void report(struct epoll *e, uint32_t slot, struct io_completion *c)
 {
 	struct flight *f = &e->flight[slot];
 	c->token = token_of(f, slot);
-	if (c->more)
+	if (c->more) {
 		make_ready(e, slot); /* the next connection, after the others' turn */
-	else
+	} else {
 		f->state = FLIGHT_NONE;
+		if (f->fd >= 0)
+			watch_of(e, f->fd)->flights--;
+	}
 	e->config.complete(e->config.sink, c);
 }
 
@@ -361,8 +363,11 @@ static void epoll_stats(void *be, struct io_backend_stats *out)
 static void epoll_fd_close(void *be, int fd)
 {
 	watch_closed(fd);
+	watch_drop(be, fd);
 	sys_close(be, fd);
 }
+
+static void epoll_fd_leave(void *be, int fd) { watch_end(be, fd); }
 
 const struct io_backend io_backend_epoll = {
 	.name = "epoll",
@@ -376,6 +381,7 @@ const struct io_backend io_backend_epoll = {
 	.wake = epoll_wake,
 	.stats = epoll_stats,
 	.prefetch = epoll_prefetch,
+	.fd_leave = epoll_fd_leave,
 	.read_now = sys_read_now,
 	IO_BACKEND_SYSCALLS(epoll_fd_close),
 };

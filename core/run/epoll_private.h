@@ -91,10 +91,9 @@ struct flights {
 struct watch {
 	struct flights in, out; /* who waits */
 	uint32_t generation;    /* of the descriptor when it was registered; 0 = it is not */
+	uint16_t flights;       /* requests on it, waiting or not */
 	bool may_read;          /* an event came since the last read that found nothing, or less than it asked for */
 	bool ended;             /* the other side has ended: a read never finds less than there is */
-	bool always;            /* epoll does not take it: who waits is tried again, by and by */
-	uint8_t unheard;        /* events in a row that nobody waited for */
 };
 
 struct epoll {
@@ -104,8 +103,10 @@ struct epoll {
 	bool no_pwait2, passed; /* passed: the last wait asked for no events, because something was ready */
 	struct flight *flight; /* by slot */
 	uint32_t flight_count;
-	struct watch *watch; /* by descriptor */
-	uint32_t watch_count;
+	struct watch *watch; /* by place; those that are free linked by in.head */
+	uint32_t watch_free, watch_used, watch_cap;
+	uint32_t *place; /* by descriptor; 0 = none */
+	uint32_t place_count;
 	struct flights ready, paced;
 	uint64_t paced_ns; /* when the first of them is due */
 	struct file_pool pool;
@@ -118,13 +119,15 @@ static inline void count_enter(struct epoll *e) { __atomic_store_n(&e->enters, e
 /* epoll_watch.c */
 void watch_closed(int fd); /* any thread, before the close: who gets the number next starts anew */
 struct watch *watch_of(struct epoll *e, int fd);
-/* Makes sure that an event of this descriptor will be heard. */
-void watch_register(struct epoll *e, int fd, bool listener);
+/* Makes sure that an event of this descriptor will be heard. False: EPERM, it is a file; or there is no memory, or the user's watches are
+ * used up. Whoever waits is tried again, by and by. */
+bool watch_register(struct epoll *e, int fd, bool listener);
+/* Forgets what is known of it, after a close. */
+void watch_drop(struct epoll *e, int fd);
 /* Hears of it no more. */
 void watch_end(struct epoll *e, int fd);
 /* Takes one event: wakes those who wait for it. */
 void watch_event(struct epoll *e, uint64_t data, uint32_t events);
-uint32_t watch_generation(int fd);
 
 /* epoll_socket.c: one attempt; false = it must wait. Fills *c_out; for IO_RECV the bytes lie in e->buffer. */
 bool attempt(struct epoll *e, struct flight *f, struct io_completion *c_out);

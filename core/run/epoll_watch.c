@@ -7,8 +7,8 @@
  *
  * Registrations end by themselves when a descriptor is closed, and its number comes back as another's.  So numbers have
  * generations, counted up by whoever closes one (backend.h: fd_close; any thread): a watch of an older generation is void, and so is an event
- * that was fetched before the close.  A connection that has moved to another shard is still registered with its old one: a few
- * events in a row that nobody there waits for end that registration.
+ * that was fetched before the close.  A connection that moves to another shard leaves (fd_leave); whatever else is still registered where nobody asks anything of it
+ * any more is let go at its next event.
  *
  * A listener may be several shards' at once: EPOLLEXCLUSIVE, so that one connection does not wake all of them.
  */
@@ -23,7 +23,6 @@
 
 /* ---- generations: process-wide, atomic; made in blocks as numbers are used, and never given back ---- */
 
-#define UNHEARD_MAX 4 /* a session that is busy hears none for a while either, and is soon back */
 #define BLOCK_FDS 4096u
 static uint32_t *blocks[IO_FDS_MAX / BLOCK_FDS];
 
@@ -42,35 +41,69 @@ static uint32_t *generation_at(int fd)
 }
 
 /* Never 0, which means "not registered". */
-uint32_t watch_generation(int fd) { return __atomic_load_n(generation_at(fd), __ATOMIC_ACQUIRE) | 1u; }
+static uint32_t watch_generation(int fd) { return __atomic_load_n(generation_at(fd), __ATOMIC_ACQUIRE) | 1u; }
 void watch_closed(int fd)
 {
 	if ((unsigned)fd < IO_FDS_MAX)
 		__atomic_add_fetch(generation_at(fd), 2, __ATOMIC_ACQ_REL);
 }
 
-/* ---- watches ---- */
+/* ---- watches: a table by descriptor of places in a denser one, for a shard watches few of the process's descriptors ---- */
+
+static uint32_t take_place(struct epoll *e)
+{
+	uint32_t place = e->watch_free;
+	if (place) {
+		e->watch_free = e->watch[place].in.head;
+	} else {
+		if (e->watch_used + 1 >= e->watch_cap) {
+			e->watch_cap = e->watch_cap ? e->watch_cap * 2 : 256;
+			e->watch = xrealloc(e->watch, e->watch_cap * sizeof(*e->watch));
+		}
+		place = ++e->watch_used; /* place 0 stays unused */
+	}
+	e->watch[place] = (struct watch){ .generation = 0 };
+	return place;
+}
+
+static struct watch *watch_find(struct epoll *e, int fd)
+{
+	uint32_t place = (uint32_t)fd < e->place_count ? e->place[fd] : 0;
+	return place ? &e->watch[place] : NULL;
+}
 
 struct watch *watch_of(struct epoll *e, int fd)
 {
 	ASSERT(fd >= 0);
-	if ((uint32_t)fd >= e->watch_count) {
-		uint32_t count = (uint32_t)max_u64((uint64_t)fd + 1, e->watch_count ? e->watch_count * 2ull : 256);
-		e->watch = xrealloc(e->watch, count * sizeof(*e->watch));
-		memset(e->watch + e->watch_count, 0, (count - e->watch_count) * sizeof(*e->watch));
-		e->watch_count = count;
+	if ((uint32_t)fd >= e->place_count) {
+		uint32_t count = (uint32_t)max_u64((uint64_t)fd + 1, e->place_count ? e->place_count * 2ull : 256);
+		e->place = xrealloc(e->place, count * sizeof(*e->place));
+		memset(e->place + e->place_count, 0, (count - e->place_count) * sizeof(*e->place));
+		e->place_count = count;
 	}
-	struct watch *w = &e->watch[fd];
-	if (w->generation && w->generation != watch_generation(fd)) /* another's number now; nobody waits: close is a join */
-		*w = (struct watch){ .in = w->in, .out = w->out };
+	if (!e->place[fd])
+		e->place[fd] = take_place(e);
+	struct watch *w = &e->watch[e->place[fd]];
+	if (w->generation && w->generation != watch_generation(fd)) /* another's number now */
+		*w = (struct watch){ .in = w->in, .out = w->out, .flights = w->flights };
 	return w;
 }
 
-void watch_register(struct epoll *e, int fd, bool listener)
+void watch_drop(struct epoll *e, int fd)
+{
+	struct watch *w = watch_find(e, fd);
+	if (!w || w->flights)
+		return;
+	w->in.head = e->watch_free;
+	e->watch_free = e->place[fd];
+	e->place[fd] = 0;
+}
+
+bool watch_register(struct epoll *e, int fd, bool listener)
 {
 	struct watch *w = watch_of(e, fd);
 	if (w->generation)
-		return;
+		return true;
 	uint32_t generation = watch_generation(fd);
 	struct epoll_event ev = { .events = EPOLLET | EPOLLIN | (listener ? EPOLLEXCLUSIVE : EPOLLOUT | EPOLLRDHUP),
 		                  .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd };
@@ -80,20 +113,22 @@ void watch_register(struct epoll *e, int fd, bool listener)
 		(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
 		r = epoll_ctl(e->fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? errno : 0;
 	}
-	/* EPERM: a file; ENOMEM, ENOSPC: no memory, or user's watches used up. Whoever waits is tried again, by and by. */
-	w->always = r != 0;
 	w->generation = r ? 0 : generation;
 	w->may_read = w->ended = false;
+	return r == 0;
 }
 
 void watch_end(struct epoll *e, int fd)
 {
-	struct watch *w = watch_of(e, fd);
-	if (!w->generation)
+	struct watch *w = watch_find(e, fd);
+	if (!w)
 		return;
-	count_enter(e);
-	(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
-	*w = (struct watch){ .in = w->in, .out = w->out };
+	if (w->generation == watch_generation(fd)) {
+		count_enter(e);
+		(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
+	}
+	*w = (struct watch){ .in = w->in, .out = w->out, .flights = w->flights };
+	watch_drop(e, fd);
 }
 
 static void all_ready(struct epoll *e, struct flights *list)
@@ -108,10 +143,10 @@ static void all_ready(struct epoll *e, struct flights *list)
 void watch_event(struct epoll *e, uint64_t data, uint32_t events)
 {
 	int fd = (int)(uint32_t)data;
-	struct watch *w = watch_of(e, fd);
-	if (w->generation != (uint32_t)(data >> 32))
+	struct watch *w = watch_find(e, fd);
+	if (!w || w->generation != (uint32_t)(data >> 32))
 		return; /* fetched before a close */
-	if (!w->in.head && !w->out.head && ++w->unheard == UNHEARD_MAX) {
+	if (w->flights == 0) { /* a session that is busy hears of it when it asks again */
 		watch_end(e, fd);
 		return;
 	}

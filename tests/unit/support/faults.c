@@ -202,7 +202,14 @@ static void faulty_stats(void *be, struct io_backend_stats *out)
 static void faulty_fd_close(void *be, int fd)
 {
 	struct faulty *f = be;
-	inner_backend()->fd_close(f ? f->inner : NULL, fd);
+	inner_backend()->fd_close(f->inner, fd);
+}
+
+static void faulty_fd_leave(void *be, int fd)
+{
+	struct faulty *f = be;
+	if (inner_backend()->fd_leave)
+		inner_backend()->fd_leave(f->inner, fd);
 }
 
 const struct io_backend faults_backend = {
@@ -216,6 +223,7 @@ const struct io_backend faults_backend = {
 	.drain = faulty_drain,
 	.wake = faulty_wake,
 	.prefetch = faulty_prefetch,
+	.fd_leave = faulty_fd_leave,
 	.stats = faulty_stats,
 	IO_BACKEND_SYSCALLS(faulty_fd_close),
 };

@@ -116,9 +116,9 @@ static void epoll_close(void *be)
 		close(e->wake_fd);
 	if (e->fd >= 0)
 		close(e->fd);
-	free(e->flight);
-	free(e->watch);
-	free(e->place);
+	table_free(e->flight, e->flight_count * sizeof(*e->flight));
+	table_free(e->watch, e->watch_cap * sizeof(*e->watch));
+	table_free(e->place, e->place_count * sizeof(*e->place));
 	free(e);
 }
 
@@ -147,9 +147,8 @@ static struct flight *flight_new(struct epoll *e, uint64_t token)
 {
 	uint32_t slot = slot_of(token);
 	if (slot >= e->flight_count) {
-		uint32_t count = (uint32_t)max_u64((uint64_t)slot + 1, e->flight_count ? e->flight_count * 2ull : 256);
-		e->flight = xrealloc(e->flight, count * sizeof(*e->flight));
-		memset(e->flight + e->flight_count, 0, (count - e->flight_count) * sizeof(*e->flight));
+		uint32_t count = (uint32_t)max_u64((uint64_t)slot + 1, e->flight_count ? e->flight_count * 2ull : 512);
+		e->flight = table_grow(e->flight, e->flight_count * sizeof(*e->flight), count * sizeof(*e->flight));
 		e->flight_count = count;
 	}
 	struct flight *f = &e->flight[slot];

@@ -117,6 +117,9 @@ struct epoll {
 static inline void count_enter(struct epoll *e) { __atomic_store_n(&e->enters, e->enters + 1, __ATOMIC_RELAXED); }
 
 /* epoll_watch.c */
+/* An array of zeros, longer than before; never fails. */
+void *table_grow(void *table, size_t before, size_t after);
+void table_free(void *table, size_t bytes);
 void watch_closed(int fd); /* any thread, before the close: who gets the number next starts anew */
 struct watch *watch_of(struct epoll *e, int fd);
 /* Makes sure that an event of this descriptor will be heard. False: EPERM, it is a file; or there is no memory, or the user's watches are

@@ -20,6 +20,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+
+/* ---- tables: pages of their own, so that growing copies nothing and what was never used costs nothing ---- */
+
+void *table_grow(void *table, size_t before, size_t after)
+{
+#ifdef __SANITIZE_THREAD__ /* does not see pages move */
+	table = xrealloc(table, after);
+	memset((char *)table + before, 0, after - before);
+	return table;
+#else
+	void *grown = table ? mremap(table, before, after, MREMAP_MAYMOVE)
+		            : mmap(NULL, after, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT(grown != MAP_FAILED); /* as xrealloc: there is no going on without memory */
+	return grown;
+#endif
+}
+
+void table_free(void *table, size_t bytes)
+{
+#ifdef __SANITIZE_THREAD__
+	(void)bytes;
+	free(table);
+#else
+	if (table)
+		munmap(table, bytes);
+#endif
+}
 
 /* ---- generations: process-wide, atomic; made in blocks as numbers are used, and never given back ---- */
 
@@ -57,8 +85,9 @@ static uint32_t take_place(struct epoll *e)
 		e->watch_free = e->watch[place].in.head;
 	} else {
 		if (e->watch_used + 1 >= e->watch_cap) {
-			e->watch_cap = e->watch_cap ? e->watch_cap * 2 : 256;
-			e->watch = xrealloc(e->watch, e->watch_cap * sizeof(*e->watch));
+			uint32_t cap = e->watch_cap ? e->watch_cap * 2 : 512;
+			e->watch = table_grow(e->watch, e->watch_cap * sizeof(*e->watch), cap * sizeof(*e->watch));
+			e->watch_cap = cap;
 		}
 		place = ++e->watch_used; /* place 0 stays unused */
 	}
@@ -76,9 +105,8 @@ struct watch *watch_of(struct epoll *e, int fd)
 {
 	ASSERT(fd >= 0);
 	if ((uint32_t)fd >= e->place_count) {
-		uint32_t count = (uint32_t)max_u64((uint64_t)fd + 1, e->place_count ? e->place_count * 2ull : 256);
-		e->place = xrealloc(e->place, count * sizeof(*e->place));
-		memset(e->place + e->place_count, 0, (count - e->place_count) * sizeof(*e->place));
+		uint32_t count = (uint32_t)max_u64((uint64_t)fd + 1, e->place_count ? e->place_count * 2ull : 1024);
+		e->place = table_grow(e->place, e->place_count * sizeof(*e->place), count * sizeof(*e->place));
 		e->place_count = count;
 	}
 	if (!e->place[fd])

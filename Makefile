@@ -199,7 +199,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 5
 RUN_TESTS = $(PYTHON) tests/run.py --make "$(MAKE)" --jobs $(JOBS)
 
-.PHONY: deps test-deps lint-deps run test asan tsan models lint
+.PHONY: deps test-deps lint-deps run test test-epoll asan tsan models lint
 deps:
 	@deploy/install-deps.sh $(DEPS)
 test-deps:
@@ -214,6 +214,10 @@ run: deps
 # All of it; the last line is "N passed, N failed".
 test: test-deps
 	@$(RUN_TESTS) --build $(BUILD) --fuzz-seconds $(FUZZ_SECONDS)
+
+# The unit and end-to-end tests again, all of them, on the epoll back end (a choice of them is in `test`).
+test-epoll: test-deps
+	@$(RUN_TESTS) --build $(BUILD) --backend epoll --only build,unit,e2e
 
 # The models of ownership, searched to the end: minutes each, up to 5 GB (tests/model/README.md).
 models: test-deps

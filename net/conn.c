@@ -422,6 +422,7 @@ static void depart(struct net_private *c)
 	STAT_ADD(c->shard, moved, 1);
 	arena_release(&conn_session(c)->command);
 	leave_shard(c);
+	io_leave(c->fd);
 	c->queue.post = (struct post){ .run = conn_arrived };
 	shard_post(to, &c->queue.post);
 }

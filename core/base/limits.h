@@ -42,7 +42,10 @@
 #define IO_SQ_ENTRIES 512                  /* submissions between two system calls; 32 KiB of locked memory a shard */
 #define IO_CQ_ENTRIES 8192                 /* completions a turn may leave behind; 128 KiB of locked memory a shard */
 #define IO_MEMLOCK_WAIT_MS_MAX 1000        /* how long a start waits for the locked memory of a process that has just ended */
-#define IO_WORKERS_MAX 8                   /* kernel threads a shard's ring may use: fsync and names, see DESIGN section 4 */
+#define IO_WORKERS_MAX 8                   /* kernel threads a shard's ring may use: fsync and names, see DESIGN section 4; with epoll: our threads a lane */
+#define IO_FDS_MAX (1u << 22)              /* descriptors of a process that epoll can watch: four times the kernel's default most */
+#define IO_EVENTS_MAX 256                  /* taken by one wait of epoll: a turn's worth */
+#define IO_PACE_NS 1000000ull              /* what epoll cannot tell of (a full backlog of a unix socket) is tried again after so long */
 #define IO_ACCEPT_PAUSE_MS 100             /* out of descriptors: how long to wait before accepting again */
 #define SEND_BUFFER_BYTES KIB(64)          /* one pooled buffer: the file bytes of one gathered send */
 #define SEND_BUFFERS_MAX 64                /* per shard, 4 MiB; held only while the disk reads and the socket takes at once */

@@ -123,8 +123,7 @@ static const cyaml_strval_t levels[] = {
 static const cyaml_strval_t forms[] = { { "keys", LOG_FORM_KEYS }, { "json", LOG_FORM_JSON } };
 enum { XMIT_LMTP, XMIT_SMTP };
 static const cyaml_strval_t relays[] = { { "lmtp", XMIT_LMTP }, { "smtp", XMIT_SMTP } };
-enum { BACKEND_AUTO, BACKEND_IO_URING };
-static const cyaml_strval_t backends[] = { { "auto", BACKEND_AUTO }, { "io_uring", BACKEND_IO_URING } };
+static const cyaml_strval_t backends[] = { { "auto", 0 }, { "io_uring", 1 }, { "epoll", 2 } };
 
 
 static const cyaml_strval_t proxies[] = { { "false", CONFIG_PROXY_NONE }, { "no", CONFIG_PROXY_NONE }, { "true", CONFIG_PROXY_TRUSTED },
@@ -707,7 +706,7 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 	config->where_admin_socket = config_place(s, config->path, "admin_socket");
 	config->log_level = settings_line(s, "log.level") ? (enum log_level)raw->log.level : LOG_INFO;
 	config->log_form = settings_line(s, "log.form") ? (enum log_form)raw->log.form : LOG_FORM_KEYS;
-	config->io.backend = xstrdup(raw->io.backend == BACKEND_IO_URING ? "io_uring" : "auto");
+	config->io.backend = xstrdup(backends[raw->io.backend].str);
 	config->io.pin = settings_line(s, "io.pin") ? raw->io.pin : true;
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		e = take_key(s, &keys[i], raw, config);

@@ -261,6 +261,10 @@ static void process(struct buf *out)
 	one(out, "draining", OM_GAUGE, "", drain_wanted(), "1 while the server is being drained");
 	one(out, "ready", OM_GAUGE, "", probe_ready(NULL), "1 while /readyz says yes");
 	one(out, "log_lines_dropped", OM_COUNTER, "", log_dropped(), "lines of the log that were lost");
+	char backend[48];
+	snprintf(backend, sizeof backend, "backend=\"%s\"", shard_backend());
+	om_family(out, "io_backend", OM_INFO, "", "the door to the kernel: io_uring or epoll");
+	om_sample(out, "io_backend", OM_INFO, backend, 1);
 	om_family(out, "build", OM_INFO, "", "what runs here");
 	om_sample(out, "build", OM_INFO, "version=\"" PENFOLD_VERSION "\"", 1);
 }

@@ -416,6 +416,7 @@
 #define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */
+#define GIVEN_SOCKETS_MAX 256        /* from the service manager: as many as listeners */
 
 /* ---- net/fleet ---- */
 #define FLEET_NODE_BYTES_MAX 63              /* a node's name: one label of a host's, as StatefulSets give them */

@@ -16,6 +16,9 @@
  * somebody listens on it) and has `unix_mode` from its first moment on (0666: everybody who reaches its folder may connect; on the main thread,
  * because of the umask).  The port may be 0: see socket_local. */
 int socket_listen(const struct addr *address, bool shared, unsigned unix_mode);
+/* A listening stream socket that somebody else made: from now on as if by socket_listen, but for its sharing and its backlog.  0 or
+ * -errno; -EINVAL: it is something else. */
+int socket_adopt(int fd);
 /* A TCP listener refuses connections, its port still ours (an accept under way ends with -EINVAL); and takes them again. 0 or -errno. */
 int socket_listen_pause(int fd);
 int socket_listen_again(int fd);

@@ -10,6 +10,7 @@
 #include "core/base/addr.h"
 #include "core/base/limits.h"
 #include "core/base/settings.h"
+#include "net/given.h"
 
 #include <cyaml/cyaml.h>
 #include <grp.h>
@@ -546,6 +547,19 @@ static enum err take_listener_client(struct settings *s, const struct raw_listen
 	return OK;
 }
 
+/* "systemd:NAME"; a name as systemd takes it for FileDescriptorName=. */
+static bool names_given_socket(const char *address)
+{
+	struct slice name = slice_str(address), prefix = SLICE_LIT(GIVEN_ADDRESS);
+	if (!slice_eq(slice_upto(name, prefix.len), prefix))
+		return false;
+	name = slice_from(name, prefix.len);
+	for (size_t i = 0; i < name.len; i++)
+		if (name.ptr[i] <= ' ' || name.ptr[i] > '~' || name.ptr[i] == ':')
+			return false;
+	return name.len > 0 && name.len <= 255;
+}
+
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
@@ -553,8 +567,8 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 		char key[64];
 		struct addr addr;
 		snprintf(key, sizeof key, "listeners[%u].address", i + 1);
-		if (addr_parse(slice_str(raw->listeners[i].address), &addr) != OK)
-			return settings_refuse(s, key, "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\" or \"unix:PATH\"; got \"%s\"",
+		if (addr_parse(slice_str(raw->listeners[i].address), &addr) != OK && !names_given_socket(raw->listeners[i].address))
+			return settings_refuse(s, key, "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\", \"unix:PATH\" or \"systemd:NAME\"; got \"%s\"",
 					       raw->listeners[i].address);
 		config->listeners[i].protocol = (enum config_protocol)raw->listeners[i].protocol;
 		config->listeners[i].address = xstrdup(raw->listeners[i].address);

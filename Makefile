@@ -181,7 +181,7 @@ bench-deps:
 	@dpkg -s $(BENCH_DEPS) >/dev/null 2>&1 || { s=; [ $$(id -u) = 0 ] || s=sudo; \
 	  $$s env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(BENCH_DEPS); }
 
--include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
 
 # ---- installing, running, testing -----------------------------------------------------------------------------------
 # These call make again where packages had to come first: what this make found out about the tools may be old by then.

@@ -29,6 +29,7 @@ static const struct setting settings[SET_COUNT] = {
 	[SET_ACCOUNT_SESSIONS_MAX] = { "account_sessions_max", SETTING_COUNT, false, false, 0, NULL, "sessions of an account; none: limits.per_account" },
 	[SET_GUESS_DELAY_MAX_S] = { "guess_delay_max_s", SETTING_SECONDS, false, false, -1, NULL, "longest delay behind failed logins" },
 	[SET_TRUSTED_NETWORKS] = { "trusted_networks", SETTING_NETWORKS, false, false, 0, "", "no delay behind failed logins from there" },
+	[SET_JUNK] = { "junk", SETTING_BOOL, true, false, 1, NULL, "mail that the spam filter marked goes to the folder Junk (lmtp.junk_header)" },
 };
 
 const struct setting *setting_get(enum setting_id id)

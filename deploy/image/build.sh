@@ -53,8 +53,8 @@ else
 	if [ ! -e "$builder" ]; then
 		printf 'deb %s/debian bookworm main\ndeb %s/debian bookworm-updates main\ndeb %s/debian-security bookworm-security main\n' \
 			"$mirror" "$mirror" "$mirror" |
-			mmdebstrap --quiet --variant=apt --include="$packages ca-certificates" bookworm "$builder.part" -
-		mv "$builder.part" "$builder"
+			mmdebstrap --quiet --variant=apt --include="$packages ca-certificates" bookworm "$OUT/part.tar" -
+		mv "$OUT/part.tar" "$builder"
 	fi
 	c=$(B from scratch)
 	containers+=("$c")

@@ -178,6 +178,7 @@ const struct verb tenant_verbs[] = {
 	  "  account_sessions_max  sessions of one account, or none: as limits.per_account says\n"
 	  "  guess_delay_max_s     the longest delay behind failed logins; none: no delay\n"
 	  "  trusted_networks      no delay behind failed logins from there: \"192.0.2.0/24 2001:db8::/48\", or none\n"
+	  "  junk                  no: mail that the spam filter marked (lmtp.junk_header) goes to INBOX as any other\n"
 	  "All of the changes are made or none. A running server sees them within a second.",
 	  cmd_tenant_set },
 	{ "tenant suspend", "NAME", "nobody of it logs in and mail for it is refused, until it is resumed",

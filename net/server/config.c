@@ -84,6 +84,7 @@ struct raw {
 	} pop3, imap;
 	struct {
 		uint32_t idle_s, recipients_max;
+		char *junk_header;
 	} lmtp;
 	struct {
 		char *address, *message_bytes_max;
@@ -224,7 +225,7 @@ static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle
 static const cyaml_schema_field_t imap_fields[] = { SUB_INT("idle_s", imap, idle_s), SUB_INT("login_idle_s", imap, login_idle_s),
 						    SUB_INT("auth_failures_max", imap, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
-						    CYAML_FIELD_END };
+						    SUB_TEXT("junk_header", lmtp, junk_header), CYAML_FIELD_END };
 static const cyaml_schema_field_t xmit_fields[] = {
 	SUB_TEXT("address", xmit, address),
 	SUB_ENUM("protocol", xmit, protocol, relays),
@@ -625,6 +626,25 @@ static enum err take_auth(struct settings *s, const struct raw *raw, struct conf
 	return settings_refuse(s, "auth.master_separator", "expected one of * # ~ ! / | = ^ $ & ;  got \"%s\"", given);
 }
 
+/* "Name: value" or "Name". */
+static enum err take_lmtp(struct settings *s, const struct raw *raw, struct config *config)
+{
+	struct slice text = slice_str(raw->lmtp.junk_header ? raw->lmtp.junk_header : ""), name, value;
+	size_t colon = slice_find(text, ':');
+	if (!raw->lmtp.junk_header)
+		return OK;
+	name = slice_upto(text, colon);
+	value = colon == SIZE_MAX ? slice_of("", 0) : slice_trim(slice_from(text, colon + 1));
+	for (size_t i = 0; i < name.len; i++)
+		if (name.ptr[i] <= ' ' || name.ptr[i] > '~') /* RFC 5322 section 3.6.8 */
+			name.len = 0;
+	if (!name.len)
+		return settings_refuse(s, "lmtp.junk_header", "expected a header field, \"X-Spam: Yes\"; got \"%s\"", raw->lmtp.junk_header);
+	config->lmtp.junk_name = slice_dup(name);
+	config->lmtp.junk_value = slice_dup(value);
+	return OK;
+}
+
 static enum err take_xmit(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->xmit.smtp = raw->xmit.protocol == XMIT_SMTP;
@@ -723,6 +743,8 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 	if (e == OK)
 		e = take_listeners(s, raw, config);
 	if (e == OK)
+		e = take_lmtp(s, raw, config);
+	if (e == OK)
 		e = take_xmit(s, raw, config);
 	if (e == OK)
 		e = take_auth(s, raw, config);
@@ -804,6 +826,8 @@ void config_release(struct config *config)
 	free(config->oauth.audience);
 	free(config->oauth.username_claim);
 	free(config->oauth.where_keys);
+	free(config->lmtp.junk_name);
+	free(config->lmtp.junk_value);
 	free(config->tls.certificate);
 	free(config->tls.key);
 	free(config->tls.certificates);

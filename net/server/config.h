@@ -109,6 +109,7 @@ struct config {
 	} pop3, imap;
 	struct {
 		uint32_t idle_s, recipients_max;
+		char *junk_name, *junk_value; /* of the header field that marks junk; NULL: none does */
 	} lmtp;
 	struct {
 		struct addr address; /* len 0: none */

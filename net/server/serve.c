@@ -182,6 +182,8 @@ static void configure_lmtp(const struct config *c)
 	lmtp.message_bytes_max = c->store.message_bytes_max;
 	lmtp.idle_ms_max = c->lmtp.idle_s * 1000;
 	lmtp.rcpts_max = c->lmtp.recipients_max;
+	lmtp.junk_name = c->lmtp.junk_name;
+	lmtp.junk_value = c->lmtp.junk_value;
 	lmtp_configure(&lmtp);
 }
 

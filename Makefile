@@ -20,7 +20,7 @@ DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev lib
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server isync gsasl \
              python3-prometheus-client curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl \
              libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy \
-             podman crun runc nginx libnginx-mod-stream prometheus python3-yaml python3-kubernetes systemd
+             podman crun runc nginx libnginx-mod-stream rspamd prometheus python3-yaml python3-kubernetes systemd
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 
@@ -209,6 +209,10 @@ image: image-deps
 .PHONY: image-test
 image-test: image test-deps all
 	PENFOLD=$(abspath $(BUILD))/penfold PENFOLD_IMAGE=$(abspath $(BUILD))/image/penfold.tar $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_container.py
+# The snippet for Exim with Debian's Exim, which is unpacked, not installed.
+.PHONY: exim-test
+exim-test: test-deps all
+	EXIM=$$(tests/e2e/unpacked_exim.sh $(BUILD)/exim) PENFOLD=$(abspath $(BUILD))/penfold $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_mta.py -k Exim
 print-deps:
 	@echo $(DEPS)
 

@@ -213,6 +213,12 @@ image-test: image test-deps all
 .PHONY: exim-test
 exim-test: test-deps all
 	EXIM=$$(tests/e2e/unpacked_exim.sh $(BUILD)/exim) PENFOLD=$(abspath $(BUILD))/penfold $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_mta.py -k Exim
+# The manifests against the newest published types of the API (npm packages; in `test` against those that Debian has).
+.PHONY: kubernetes-test
+kubernetes-test: test-deps all
+	@command -v npm >/dev/null || deploy/install-deps.sh nodejs npm
+	@mkdir -p $(BUILD)/npm && cd $(BUILD)/npm && npm install --silent --no-audit --no-fund --prefix . kubernetes-models@5 @kubernetes-models/prometheus-operator@6
+	KUBERNETES_MODELS=$(abspath $(BUILD))/npm PENFOLD=$(abspath $(BUILD))/penfold $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_kubernetes.py
 print-deps:
 	@echo $(DEPS)
 

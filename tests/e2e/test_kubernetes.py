@@ -2,6 +2,7 @@
 """deploy/kubernetes: the manifests rendered, held against the API's published types (as python3-kubernetes has them) and against what we
 state here of them: Pod Security restricted, names that must meet, probes and hooks that a real server answers. No cluster is run."""
 import glob
+import json
 import os
 import re
 import shutil
@@ -135,6 +136,27 @@ def test_the_check_of_types_finds_mistakes(spoil, complaint):
     s = one(kustomize.render(os.path.join(TOP, 'overlays', 'home')), 'StatefulSet')
     spoil(s)
     assert any(complaint in c for c in check_model('StatefulSet', s, api.V1StatefulSet))
+
+
+NPM = os.environ.get('KUBERNETES_MODELS')
+
+
+def complaints_of(manifests):
+    r = subprocess.run(['node', os.path.join(os.path.dirname(os.path.abspath(__file__)), 'kubernetes_types.mjs'), NPM], input=json.dumps(manifests),
+                       capture_output=True, text=True, timeout=120)
+    assert r.returncode == 0, r.stderr
+    return r.stdout.splitlines()
+
+
+@pytest.mark.skipif(not NPM, reason='make kubernetes-test brings the newest types from npm and runs this')
+def test_newest_published_types(made):
+    """The operator's types, too; and a mistake in each is found."""
+    assert complaints_of(made[1]) == []
+    stateful, monitor = one(made[1], 'StatefulSet'), one(made[1], 'ServiceMonitor')
+    wrong = json.loads(json.dumps([stateful, monitor]))
+    wrong[0]['spec']['replicas'] = 'three'
+    wrong[1]['spec']['endpoints'] = {}
+    assert len(complaints_of(wrong)) == 2
 
 
 # ---- what we state of them ----

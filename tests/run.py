@@ -7,7 +7,7 @@
     python3 tests/run.py --self-test       the runner itself, as TAP
 
 What it runs, by stage:
-    build  make all unit-build fuzz-build; a failure is one failed test, and what could be built is still run
+    build  make all bench-build unit-build fuzz-build; a failure is one failed test, and what could be built is still run
     lint   tests/lint/*.py and this runner's self-test (TAP)
     unit   one cmocka program for each tests/unit/**/*_test.c (TAP)
     fuzz   each tests/fuzz/*_fuzz.c for some seconds, over its stored corpus
@@ -235,7 +235,7 @@ def run_stage(jobs, workers, tally):
 
 def build(args, stages, tally):
     """Keeps going after an error, so that one broken room does not hide the others' results."""
-    targets = (["all"] if "e2e" in stages else []) + (["fuzz-build"] if "fuzz" in stages else [])
+    targets = (["all", "bench-build"] if "e2e" in stages else []) + (["fuzz-build"] if "fuzz" in stages else [])
     if "unit" in stages:
         targets += [program for _, program in unit_programs(args)]
     if not targets:

@@ -8,33 +8,11 @@
  *
  * Only the loop switches to a fiber and a fiber only switches to the loop.  The sanitizers are told of every switch.
  */
+#include "core/run/sanitize.h"
 #include "core/run/shard_private.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define FIBER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FIBER_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define FIBER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FIBER_TSAN 1
-#endif
-#endif
-
-#ifdef FIBER_ASAN
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-#ifdef FIBER_TSAN
-#include <sanitizer/tsan_interface.h>
-#endif
 
 #if (defined(__x86_64__) || defined(__aarch64__)) && !defined(FIBER_UCONTEXT)
 void fiber_switch(void **save_sp, void *load_sp);

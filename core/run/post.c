@@ -6,6 +6,7 @@
  * round, so the order between two shards is kept.  A target that is awake looks before it sleeps and is not woken; of
  * many senders to a sleeping one only the first makes the system call.
  */
+#include "core/run/sanitize.h"
 #include "core/run/shard_private.h"
 
 static struct shard **shard_table; /* process-wide: written before and after the shards run */
@@ -30,6 +31,7 @@ static void wake(struct shard *s)
 	/* sequentially consistent with the push before it: either we see it asleep or it sees the message */
 	if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&s->asleep, 0, __ATOMIC_SEQ_CST))
 		s->backend->wake(s->be, shard_current ? shard_current->be : NULL);
+	SEEN_BY_KERNEL(s); /* a thread that is no shard asks for the stop by a signal after this, and has no other order with shard_close */
 }
 
 void shard_poke(struct shard *s)

@@ -6,6 +6,7 @@
  * there is nothing left to do, and reports completions.  Each part is bounded, so none starves another.  The time from one
  * wait to the next is the shard's lag: as long as it lasts nobody else on this shard is heard.
  */
+#include "core/run/sanitize.h"
 #include "core/run/shard_private.h"
 
 #include "core/base/log.h"
@@ -54,6 +55,7 @@ enum err shard_open(const struct shard_options *options, unsigned index, struct 
 
 void shard_close(struct shard *s)
 {
+	SEEN_FROM_KERNEL(s);
 	sends_release(s);
 	s->backend->close(s->be);
 	fibers_release(&s->fibers);

@@ -352,6 +352,13 @@ static void stop_tells_and_joins(void **state)
 	close(slow);
 }
 
+/* A second of work ahead, however long the clients take. */
+static void keep_spinning(int busy, uint64_t began_ms, uint64_t *spun_ms)
+{
+	for (; *spun_ms < now_ms() - began_ms + 1000; *spun_ms += 25)
+		SEND(busy, "spin 25\r\n");
+}
+
 /* Invariant 8: what a lagging shard accepts is served by the other. By the kernel's choice alone about half would stay. */
 static void a_lagging_shard_gives_away_what_is_new(void **state)
 {
@@ -361,11 +368,12 @@ static void a_lagging_shard_gives_away_what_is_new(void **state)
 	int busy = client_open(t), fd[CLIENTS], elsewhere = 0;
 	EXPECT(busy, "hello\r\n");
 	SEND(busy, "move 0\r\n");
-	for (int i = 0; i < 60; i++)
-		SEND(busy, "spin 25\r\n");
+	uint64_t began = now_ms(), spun_ms = 0;
+	keep_spinning(busy, began, &spun_ms);
 	usleep(100000);
 	for (int i = 0; i < CLIENTS; i++) {
 		char answer[4] = { 0 };
+		keep_spinning(busy, began, &spun_ms);
 		fd[i] = client_open(t);
 		EXPECT(fd[i], "hello\r\n");
 		SEND(fd[i], "where 0\r\n");

@@ -96,8 +96,9 @@ static void listed_on_all_shards(void **state)
 	assert_string_equal(got.entries[0].login, "ann@demo.example");
 	assert_string_equal(got.entries[0].state, "playing");
 	assert_true(got.entries[0].bytes_out >= 7 && got.entries[0].age_ms < 100000);
-	assert_int_equal(listed(&(struct roster_filter){ .by_session = true, .session = got.entries[1].session }), 1);
+	uint64_t second = got.entries[1].session;
 	roster_free(&got);
+	assert_int_equal(listed(&(struct roster_filter){ .by_session = true, .session = second }), 1);
 	for (unsigned i = 0; i < 4; i++)
 		close(fd[i]);
 	toy_stop(t);

@@ -257,7 +257,7 @@ struct fake {
 };
 
 /* Answers what it has a rule for, in the order of the commands. */
-static void fake_rules(const struct fake *f, int fd)
+static void fake_rules(const struct rule *rules, int fd)
 {
 	char in[8192];
 	ssize_t n;
@@ -266,7 +266,7 @@ static void fake_rules(const struct fake *f, int fd)
 		for (const char *at = in;;) {
 			const struct rule *next = NULL;
 			const char *where = NULL;
-			for (const struct rule *r = f->rules; r->word; r++) {
+			for (const struct rule *r = rules; r->word; r++) {
 				const char *found = strstr(at, r->word);
 				if (found && (!where || found < where)) {
 					where = found;
@@ -289,8 +289,9 @@ static void *fake_run(void *arg)
 		if (fd < 0)
 			return NULL;
 		__atomic_add_fetch(&f->connections, 1, __ATOMIC_SEQ_CST);
-		if (f->rules)
-			fake_rules(f, fd);
+		const struct rule *rules = __atomic_load_n(&f->rules, __ATOMIC_ACQUIRE);
+		if (rules)
+			fake_rules(rules, fd);
 		for (const char *const *reply = f->replies; reply && *reply && read(fd, in, sizeof(in)) > 0; reply++)
 			if (write(fd, *reply, strlen(*reply)) < 0)
 				break;
@@ -391,9 +392,11 @@ FIBER_TEST(nothing_there_fails_at_once)
 
 #define KEYED "\r\n$3\r\nGET\r\n"
 
+enum { ASKS = 8 };
 struct pair {
 	struct fake a, b;
-	struct rule rules_a[5], rules_b[5];
+	struct rule rules_a[ASKS][5], rules_b[ASKS][5]; /* for each ask its own: a fake may still be reading the last ones */
+	unsigned asks;
 	char moved_b[128], ask_b[128], moved_a[128], slots_b[128];
 };
 
@@ -412,10 +415,12 @@ static enum err ask_pair(struct pair *p, const char *a_says, const char *slots, 
 {
 	const struct rule rules_a[] = { { "INFO", RUN_ID "\r\n" }, { "CLUSTER", slots }, { KEYED, a_says }, { NULL, NULL } };
 	const struct rule rules_b[] = { { "INFO", RUN_ID "\r\n" }, { "CLUSTER", slots }, { "ASKING", "+OK\r\n" }, { KEYED, b_says }, { NULL, NULL } };
-	memcpy(p->rules_a, rules_a, sizeof(rules_a));
-	memcpy(p->rules_b, rules_b, sizeof(rules_b));
-	p->a.rules = p->rules_a;
-	p->b.rules = p->rules_b;
+	unsigned ask = p->asks++;
+	assert_true(ask < ASKS);
+	memcpy(p->rules_a[ask], rules_a, sizeof(rules_a));
+	memcpy(p->rules_b[ask], rules_b, sizeof(rules_b));
+	__atomic_store_n(&p->a.rules, p->rules_a[ask], __ATOMIC_RELEASE);
+	__atomic_store_n(&p->b.rules, p->rules_b[ask], __ATOMIC_RELEASE);
 	const char *address = p->a.address;
 	struct redis_settings s = { .addresses = &address, .address_count = 1, .cluster = true, .answer_ms_max = 20000 };
 	struct redis *r;

@@ -226,6 +226,14 @@ run: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@PENFOLD=$(BUILD)/penfold deploy/run-demo.sh
 
+# Three nodes on this machine, Redis between them, HAProxy in front.
+.PHONY: fleet fleet-deps
+fleet-deps: deps
+	@deploy/install-deps.sh redis-server haproxy
+fleet: fleet-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@PENFOLD=$(BUILD)/penfold deploy/run-fleet.sh
+
 # All of it; the last line is "N passed, N failed".
 test: test-deps
 	@$(RUN_TESTS) --build $(BUILD) --fuzz-seconds $(FUZZ_SECONDS)

@@ -42,7 +42,7 @@ fi
 services=
 for package in $missing; do
 	case $package in
-	redis-server | fetchmail | dovecot-core | postfix | nginx | prometheus | rspamd) services="$services $package" ;;
+	redis-server | haproxy | fetchmail | dovecot-core | postfix | nginx | prometheus | rspamd) services="$services $package" ;;
 	esac
 done
 

@@ -20,7 +20,7 @@ DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev lib
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server isync gsasl \
              python3-prometheus-client curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl \
              libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy \
-             podman crun runc nginx libnginx-mod-stream rspamd prometheus python3-yaml python3-kubernetes systemd
+             podman crun nginx libnginx-mod-stream rspamd prometheus python3-yaml python3-kubernetes systemd
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 
@@ -205,10 +205,10 @@ image-deps:
 	@deploy/install-deps.sh $(IMAGE_DEPS)
 image: image-deps
 	deploy/image/build.sh --out $(BUILD)/image $(if $(IMAGE_FROM),--from-host $(IMAGE_FROM))
-# Builds the image in a Debian of its own, then runs tests/e2e/test_container.py with it.
+# Builds the image in a Debian of its own, then runs it, and README's container, line by line.
 .PHONY: image-test
 image-test: image test-deps all
-	PENFOLD=$(abspath $(BUILD))/penfold PENFOLD_IMAGE=$(abspath $(BUILD))/image/penfold.tar $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_container.py
+	PENFOLD=$(abspath $(BUILD))/penfold PENFOLD_IMAGE=$(abspath $(BUILD))/image/penfold.tar $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_container.py tests/e2e/test_readme.py
 # The snippet for Exim with Debian's Exim, which is unpacked, not installed.
 .PHONY: exim-test
 exim-test: test-deps all

@@ -5,13 +5,13 @@ out by POP3. With PENFOLD_IMAGE (make image-test) the image itself, too."""
 import glob
 import json
 import os
-import resource
 import shutil
 import subprocess
 
 import penfold
 import pytest
 from penfold import DOMAIN, PASSWORD, Lmtp, Pop3, free_ports, settled, without_trace
+from podman import Podman
 
 DEPLOY = os.path.join(penfold.TOP, 'deploy')
 USER = 10001
@@ -20,39 +20,6 @@ DEFAULT_PROFILE = '/usr/share/containers/seccomp.json'
 pytestmark = [pytest.mark.skipif(not shutil.which('podman'), reason='podman is not installed'),
               pytest.mark.skipif(os.geteuid() != 0, reason='rootless containers need sub-ids: run the tests as root'),
               pytest.mark.skipif(not os.path.exists(DEFAULT_PROFILE), reason=f'no {DEFAULT_PROFILE} (golang-github-containers-common)')]
-
-
-class Podman:
-    """podman with a store of its own."""
-
-    def __init__(self, folder):
-        self.base = ['podman', '--root', f'{folder}/store', '--runroot', f'{folder}/run', '--storage-driver', 'vfs', '--cgroup-manager', 'cgroupfs',
-                     '--events-backend', 'none']
-        # not above what we have, which podman would try: it may not be ours to raise
-        files, processes = (n if 0 < n < 4096 else 4096 for n in (resource.getrlimit(r)[1] for r in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)))
-        self.run_options = ['run', '--rm', '--network', 'host', '--read-only', '--cap-drop', 'all', '--security-opt', 'no-new-privileges',
-                            '--user', f'{USER}:{USER}', '--ulimit', f'nofile={files}:{files}', '--ulimit', f'nproc={processes}:{processes}']
-        self.runtime = None
-
-    def choose_runtime(self, rootfs):
-        said = []
-        for runtime, more in (('crun', ['--cgroups', 'disabled']), ('runc', []), ('crun', [])):
-            if not shutil.which(runtime):
-                continue
-            self.runtime, self.more = runtime, more
-            r = subprocess.run(self.argv([], ['--rootfs', rootfs, '/usr/bin/penfold', 'config', 'check']), capture_output=True, text=True, timeout=60)
-            if r.returncode == 0:
-                return
-            said.append(f'{runtime}: {(r.stderr or r.stdout).strip()[-200:]}')
-        pytest.skip('no container runtime works on this machine: ' + '; '.join(said))
-
-    def argv(self, options, what):
-        return [*self.base, '--runtime', self.runtime, *self.run_options, *self.more, *options, *what]
-
-    def call(self, *args, **more):
-        r = subprocess.run([*self.base, '--runtime', self.runtime, *args], capture_output=True, timeout=60, **more)
-        assert r.returncode == 0, r.stdout + r.stderr
-        return r
 
 
 @pytest.fixture(scope='module')
@@ -73,9 +40,7 @@ def box(tmp_path_factory, rootfs):
 
 @pytest.fixture(scope='module')
 def podman(tmp_path_factory, box):
-    p = Podman(tmp_path_factory.mktemp('podman'))
-    p.choose_runtime(box)
-    return p
+    return Podman(tmp_path_factory.mktemp('podman'), box)
 
 
 @pytest.fixture(scope='module')
@@ -109,7 +74,7 @@ log: {{ form: json }}
 ''')
         os.chmod(config, 0o644)
         with open(self.log_path, 'wb') as log:
-            self.process = subprocess.Popen(podman.argv([*options, '--name', self.name, '--volume', f'{data}:/var/lib/penfold',
+            self.process = subprocess.Popen(podman.argv([*(['--user', f'{USER}:{USER}'] if '--rootfs' in what else []), *options, '--name', self.name, '--volume', f'{data}:/var/lib/penfold',
                                                          '--volume', f'{config}:/etc/penfold/penfold.yaml:ro'], what),
                                             stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -157,7 +122,7 @@ log: {{ form: json }}
 
     def __exit__(self, kind, value, trace):
         if self.process.poll() is None:
-            subprocess.run([*self.podman.base, 'kill', self.name], capture_output=True, timeout=30)
+            subprocess.run(self.podman.plain(['kill', self.name]), capture_output=True, timeout=30)
             self.process.wait(30)
 
 
@@ -251,8 +216,6 @@ def test_the_image(tmp_path, podman, with_io_uring):
     r = podman.call('image', 'inspect', 'penfold')
     config = json.loads(r.stdout)[0]['Config']
     assert config['User'] == f'{USER}:{USER}' and config['Cmd'] == ['serve'] and config['StopSignal'] == 'SIGTERM'
-    at = podman.run_options.index('--user')
-    del podman.run_options[at:at + 2]
     with Container(podman, str(tmp_path), ['penfold'], ['--security-opt', f'seccomp={with_io_uring}'], backend='io_uring') as c:
         assert c.greets(), c.log()
         c.mail_goes_through()

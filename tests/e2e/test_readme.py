@@ -4,6 +4,7 @@
 clone and demo, fleet: here. container: with PENFOLD_IMAGE (make image-test), as its first line takes minutes; otherwise its options are looked up."""
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 import penfold
 import pytest
 from penfold import free_ports
+from podman import Podman
 
 needs_clients = [pytest.mark.skipif(not shutil.which('curl'), reason='curl is not installed'),
                  pytest.mark.skipif(not shutil.which('swaks'), reason='swaks is not installed')]
@@ -135,23 +137,22 @@ class TestCommands:
         with open(os.path.join(penfold.TOP, 'deploy', 'image', 'penfold.yaml')) as f:
             config.write_text(f.read().replace(':1110', f':{pop3}').replace(':1024', f':{lmtp}').replace(':1143', ':' + env['PENFOLD_IMAP_PORT'])
                               .replace(':8080', f':{free_ports(1)[0]}'))
-        runtime = os.environ.get('PENFOLD_RUNTIME', 'runc')
-        real = shutil.which('podman')
+        rootfs = str(tmp_path / 'rootfs')
+        subprocess.run([os.path.join(penfold.TOP, 'deploy', 'image', 'rootfs.sh'), penfold.BINARY, rootfs], check=True, timeout=120)
+        podman = Podman(tmp_path, rootfs)
         (tmp_path / 'bin').mkdir()
         wrapper = tmp_path / 'bin' / 'podman'
         wrapper.write_text(f'''#!/bin/bash
-more=()
 if [ "$1" = run ]; then
-	more=(run --network host --ulimit nofile=4096:4096 --ulimit nproc=4096:4096 --volume {config}:/etc/penfold/penfold.yaml:ro)
 	shift
-	args=()
+	args=(run {shlex.join(podman.machine + podman.cgroups)} --volume {config}:/etc/penfold/penfold.yaml:ro)
 	while [ $# -gt 0 ]; do
 		if [ "$1" = --publish ]; then shift; else args+=("$1"); fi
 		shift
 	done
 	set -- "${{args[@]}}"
 fi
-exec {real} --root {tmp_path}/store --runroot {tmp_path}/run --storage-driver vfs --cgroup-manager cgroupfs --events-backend none --runtime {runtime} "${{more[@]}}" "$@"
+exec {shlex.join(podman.plain([]))} "$@"
 ''')
         wrapper.chmod(0o755)
         config.chmod(0o644)

@@ -62,6 +62,9 @@
 #define OFFLOAD_THREADS_MAX 256            /* a guard against a slip in the configuration */
 
 #define REDIS_RUN_ID_BYTES 40                /* as Redis has it: 40 hexadecimal digits */
+#define REDIS_PASSWORD_BYTES_MAX 1024        /* of a file with one, line end and all */
+#define REDIS_LOOK_MS 1000                   /* how often redis.password_file is looked at */
+#define REDIS_LOOK_WAIT_MS_MAX 5000          /* for a thread to look at it */
 #define REDIS_ARGS_MAX 64                    /* of one command of ours */
 #define REDIS_ASK_ALL_MAX 32                 /* commands of one redis_ask_all: their waits lie on the asker's stack */
 #define REDIS_QUEUE_MAX 8192                 /* commands on their way on one connection: each fiber has one, the rest are field writes */

@@ -4,6 +4,7 @@
 
 #include "core/base/addr.h"
 #include "core/base/limits.h"
+#include "net/server/redis_watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,20 +105,14 @@ static void free_list(char **list)
 /* A secret in a file of its own, without the line's end. */
 static enum err take_password(struct settings *s, const struct raw_redis *raw, struct config *config)
 {
-	char text[1024];
+	char text[REDIS_PASSWORD_BYTES_MAX];
 	config->redis.password = config_text(raw->password);
 	if (!raw->password_file)
 		return OK;
-	FILE *f = fopen(raw->password_file, "r");
-	size_t len = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
-	if (f)
-		fclose(f);
-	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-		len--;
-	text[len] = 0;
-	if (!len || raw->password)
+	if (!redis_password_read(raw->password_file, text, sizeof text) || raw->password)
 		return settings_refuse(s, "redis.password_file", "expected a readable file with one line, and no redis.password beside it");
 	config->redis.password = xstrdup(text);
+	config->redis.password_file = xstrdup(raw->password_file);
 	return OK;
 }
 
@@ -174,6 +169,7 @@ void config_release_fleet(struct config *config)
 	free_list(config->redis.sentinel.addresses);
 	free(config->redis.user);
 	free(config->redis.password);
+	free(config->redis.password_file);
 	free(config->redis.tls_ca);
 	free(config->redis.tls_name);
 	free(config->redis.tls_certificate);

@@ -18,6 +18,7 @@
 #include "net/server/probe.h"
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
+#include "net/server/redis_watch.h"
 #include "net/server/tls_watch.h"
 #include "storage/store.h"
 #include "net/tls.h"
@@ -45,6 +46,7 @@ struct server {
 	struct fleet_node *nodes; /* the configuration's, in the fleet's form */
 	struct tls_filter_config redis_tls;
 	struct redis_filter redis_filter;
+	struct redis_secret *redis_secret; /* redis.password_file's; NULL: there is none */
 	uint32_t connections_max; /* as descriptors allow */
 };
 
@@ -105,6 +107,11 @@ static enum err open_fleet(struct server *server)
 	fleet.run_path = c->data;
 	fleet.redis_on = c->redis.addresses_count > 0 || c->redis.sentinel.master;
 	fleet.redis = redis_part(c);
+	if (c->redis.password_file) {
+		server->redis_secret = redis_secret_open(c->redis.password);
+		fleet.redis.secret = server->redis_secret;
+		redis_watch_configure(c->redis.password_file, server->redis_secret);
+	}
 	fleet.ttl_ms = c->redis.ttl_ms;
 	fleet.renew_ms = c->redis.renew_ms;
 	fleet.margin_ms = c->redis.margin_ms;
@@ -125,6 +132,7 @@ static void close_fleet(struct server *server)
 {
 	fleet_close();
 	tls_filter_close(&server->redis_filter);
+	redis_secret_close(server->redis_secret);
 	free(server->nodes);
 }
 
@@ -388,6 +396,7 @@ static enum err shard_begin(void *arg, unsigned index)
 		probe_start();
 		purge_start();
 		tls_watch_start();
+		redis_watch_start();
 	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
 	}
@@ -402,6 +411,7 @@ static void shard_end(void *arg, unsigned index)
 	probe_stop();
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
+	redis_watch_stop();
 	tls_watch_stop();
 	purge_stop();
 	fleet_stop();

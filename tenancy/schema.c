@@ -119,8 +119,8 @@ static const char *const steps[] = {
 	"ALTER TABLE tenants ADD COLUMN guess_delay_max_s INTEGER CHECK (guess_delay_max_s BETWEEN 0 AND 604800);"
 	"ALTER TABLE tenants ADD COLUMN trusted_networks TEXT;",
 	/* where marked mail goes */
-	"ALTER TABLE tenants ADD COLUMN junk INTEGER CHECK (junk IN (0, 1));"
-	"ALTER TABLE accounts ADD COLUMN junk INTEGER CHECK (junk IN (0, 1));",
+	("ALTER TABLE tenants ADD COLUMN junk INTEGER CHECK (junk IN (0, 1));"
+	 "ALTER TABLE accounts ADD COLUMN junk INTEGER CHECK (junk IN (0, 1));"),
 };
 
 enum err schema_err(int sqlite_result)

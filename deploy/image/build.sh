@@ -78,7 +78,7 @@ tar --sort=name --numeric-owner -C "$OUT/rootfs" -cf "$OUT/rootfs.tar" . # a fol
 B add --quiet "$c" "$OUT/rootfs.tar" / >/dev/null
 rm -f "$OUT/rootfs.tar"
 B config --entrypoint '["/usr/bin/penfold", "--config", "/etc/penfold/penfold.yaml"]' --cmd serve --user 10001:10001 --workingdir / \
-	--stop-signal SIGTERM --volume /var/lib/penfold \
+	--env PATH=/usr/bin --stop-signal SIGTERM --volume /var/lib/penfold \
 	--port 1110/tcp --port 1143/tcp --port 1995/tcp --port 1993/tcp --port 1024/tcp --port 8080/tcp \
 	--label org.opencontainers.image.title=Penfold --label org.opencontainers.image.licenses=Apache-2.0 \
 	--label org.opencontainers.image.revision="$REVISION" "$c"

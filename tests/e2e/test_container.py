@@ -180,6 +180,44 @@ def test_io_uring_asked_for_and_refused(tmp_path, podman, box):
         assert 'seccomp' in c.log()
 
 
+def calls_of(sets, names):
+    """The calls that systemd means by names of calls and of sets."""
+    out = set()
+    for name in names:
+        out |= calls_of(sets, sets[name]) if name.startswith('@') else {name}
+    return out
+
+
+@pytest.mark.skipif(not shutil.which('systemd-analyze'), reason='systemd-analyze (package systemd) is not installed')
+def test_the_services_own_filter(tmp_path, podman, box):
+    """SystemCallFilter= of penfold.service, made a profile: the service lives with what it allows."""
+    listing = subprocess.run(['systemd-analyze', 'syscall-filter', '--no-pager'], capture_output=True, text=True, check=True, timeout=30).stdout
+    sets, name = {}, None
+    for line in listing.splitlines():
+        word = line.strip()
+        if line.startswith('@'):
+            name, sets[line.strip()] = line.strip(), []
+        elif line.startswith('    ') and name and not word.startswith('#'):
+            sets[name].append(word)
+    allowed = calls_of(sets, ['@default'])
+    with open(os.path.join(DEPLOY, 'systemd', 'penfold.service')) as f:
+        filters = [l.strip().partition('=')[2] for l in f if l.startswith('SystemCallFilter=')]
+    assert len(filters) == 3
+    for text in filters:
+        names = calls_of(sets, text.lstrip('~').split())
+        allowed = allowed - names if text.startswith('~') else allowed | names
+    assert {'io_uring_setup', 'fdatasync'} <= allowed and not {'mount', 'setuid', 'reboot', 'chown'} & allowed
+    runtime = {'capset', 'setgroups', 'setgid', 'setuid', 'setresgid', 'setresuid'}  # before it starts the program
+    path = tmp_path / 'service.json'
+    path.write_text(json.dumps({'defaultAction': 'SCMP_ACT_ERRNO', 'defaultErrnoRet': 1, 'archMap': [
+        {'architecture': 'SCMP_ARCH_X86_64', 'subArchitectures': []}, {'architecture': 'SCMP_ARCH_AARCH64', 'subArchitectures': []}],
+        'syscalls': [{'names': sorted(allowed | runtime), 'action': 'SCMP_ACT_ALLOW'}]}))
+    with Container(podman, str(tmp_path), serve(box), ['--security-opt', f'seccomp={path}'], backend='io_uring') as c:
+        assert c.greets(), c.log()
+        c.mail_goes_through()
+        assert c.stop() == 0, c.log()
+
+
 def test_what_is_in_it(rootfs):
     """Small, no shell, nothing that gives rights, each library's origin on record."""
     size = sum(os.lstat(os.path.join(folder, n)).st_size for folder, _, names in os.walk(rootfs) for n in names)

@@ -419,6 +419,8 @@
 #define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */
+#define NOTIFY_PATH_BYTES 108        /* of the service manager's socket: a unix address has no more */
+#define NOTIFY_LOOK_MS 100           /* how often it is looked whether there is something to tell it */
 #define GIVEN_SOCKETS_MAX 256        /* from the service manager: as many as listeners */
 
 /* ---- net/fleet ---- */

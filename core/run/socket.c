@@ -191,6 +191,22 @@ void socket_say(int fd, struct slice bytes)
 	(void)ignored;
 }
 
+void socket_tell(const char *path, struct slice text)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	size_t len = strlen(path);
+	int fd = len < sizeof(to.sun_path) ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+	if (fd < 0)
+		return;
+	memcpy(to.sun_path, path, len);
+	if (path[0] == '@')
+		to.sun_path[0] = '\0';
+	ssize_t ignored = sendto(fd, text.ptr, text.len, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to,
+				 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] == '/')));
+	(void)ignored;
+	close(fd);
+}
+
 void socket_end_sending(int fd) { shutdown(fd, SHUT_WR); }
 
 void socket_reset_on_close(int fd)

@@ -43,6 +43,9 @@ uint64_t socket_unacknowledged(int fd);
 /* Some bytes to a connection that was just accepted, so that they find room; what finds none is lost. */
 void socket_say(int fd, struct slice bytes);
 
+/* One datagram to a unix socket, by its path or, behind "@", its abstract name; lost if it is not taken at once. */
+void socket_tell(const char *path, struct slice text);
+
 /* Sends the end of stream behind what is queued; receiving goes on. */
 void socket_end_sending(int fd);
 

@@ -15,6 +15,7 @@
 #include "net/server/admin_verbs.h"
 #include "net/server/drain.h"
 #include "net/server/http.h"
+#include "net/server/notify.h"
 #include "net/server/probe.h"
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
@@ -394,6 +395,7 @@ static enum err shard_begin(void *arg, unsigned index)
 	if (e == OK) {
 		drain_start();
 		probe_start();
+		notify_start();
 		purge_start();
 		tls_watch_start();
 		redis_watch_start();
@@ -408,6 +410,7 @@ static void shard_end(void *arg, unsigned index)
 {
 	struct server *server = arg;
 	(void)index;
+	notify_stop();
 	probe_stop();
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
@@ -468,6 +471,7 @@ static enum err serve_shards(struct server *server, unsigned shards)
 	log_writer_start();
 	struct http *http = NULL;
 	probe_open(shards, c->http_loop_s);
+	notify_open();
 	enum err e = c->http_address ? http_open(c, &http) : OK;
 	if (e == OK)
 		e = shards_run(&run);

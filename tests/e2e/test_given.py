@@ -3,6 +3,7 @@
 import glob
 import os
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -154,6 +155,49 @@ def test_by_systemds_own_tool(tmp_path, ports):
         settled(lambda: greeting_is(ports[0], b'+OK'), 20)
     finally:
         assert p.stop() == 0
+
+
+class Manager:
+    """A service manager's ear: NOTIFY_SOCKET."""
+
+    def __init__(self, path):
+        self.s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.s.bind(path.replace('@', '\0', 1) if path.startswith('@') else path)
+        self.s.settimeout(20)
+
+    def hears(self, word):
+        """The next message with it."""
+        while True:
+            text = self.s.recv(4096).decode().split('\n')
+            if word in text:
+                return text
+
+
+@pytest.mark.parametrize('abstract', [False, True])
+def test_the_manager_is_told(tmp_path, abstract):
+    """Ready when it serves, alive at half of the watchdog's time, stopping; a server that hangs says no more."""
+    path = f'@penfold-test-{os.getpid()}' if abstract else str(tmp_path / 'notify')
+    manager = Manager(path)
+    p = Penfold(tmp_path)
+    p.setup()
+    p.start(wait=False, env={'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '400000'})
+    try:
+        assert 'STATUS=serving' in manager.hears('READY=1')
+        assert greeting(('127.0.0.1', p.pop3_port)).startswith(b'+OK')  # ready means that
+        for _ in range(3):
+            manager.hears('WATCHDOG=1')
+        p.process.send_signal(signal.SIGSTOP)
+        manager.s.settimeout(1)
+        with pytest.raises(TimeoutError):
+            for _ in range(20):  # what was on its way; then nothing
+                manager.hears('WATCHDOG=1')
+        p.process.send_signal(signal.SIGCONT)
+        manager.s.settimeout(20)
+        manager.hears('WATCHDOG=1')
+    finally:
+        p.process.send_signal(signal.SIGCONT)
+        assert p.stop() == 0
+    manager.hears('STOPPING=1')
 
 
 # ---- the units ----

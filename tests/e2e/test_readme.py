@@ -216,3 +216,36 @@ def test_make_targets_that_are_named():
     with open(os.path.join(penfold.TOP, 'Makefile')) as f:
         targets = set(re.findall(r'(?m)^([a-z][a-z-]*):', f.read()))
     assert names and names <= targets, names - targets
+
+
+def test_the_service_installs(tmp_path):
+    """The lines of "As a service" that copy files, into a folder; what the others name is there then."""
+    with open(os.path.join(penfold.TOP, 'README.md')) as f:
+        lines = [l[4:].rstrip('\n') for l in f if l.startswith(('    install -', '    systemd-sysusers', '    systemctl enable'))]
+    copies = [l for l in lines if l.startswith('install')]
+    assert len(copies) == 5 and len(lines) == 7
+    for folder in ('usr/bin', 'usr/lib/sysusers.d', 'etc/systemd/system', 'etc/sysctl.d'):
+        (tmp_path / folder).mkdir(parents=True)
+    for line in copies:
+        words = line.split(' ')
+        words[-1] = f'{tmp_path}{words[-1]}'
+        run(' '.join(words), {'build/penfold': penfold.BINARY})
+    units = tmp_path / 'etc' / 'systemd' / 'system'
+    for unit in lines[-1].split()[3:]:
+        assert (units / unit).exists(), unit
+    assert os.access(tmp_path / 'usr' / 'bin' / 'penfold', os.X_OK)
+    if shutil.which('systemd-sysusers') and os.geteuid() == 0:
+        (tmp_path / 'etc' / 'group').write_text('')
+        (tmp_path / 'etc' / 'passwd').write_text('')
+        subprocess.run(['systemd-sysusers', f'--root={tmp_path}'], check=True, capture_output=True, timeout=30)
+        assert 'penfold:' in (tmp_path / 'etc' / 'passwd').read_text()
+
+
+def test_sysctl_names_what_there_is():
+    """But for what is marked as perhaps missing (a hyphen) and what a container does not show."""
+    with open(os.path.join(penfold.TOP, 'deploy', 'systemd', 'penfold.sysctl')) as f:
+        keys = [l.split('=')[0].strip() for l in f if '=' in l and not l.startswith('#')]
+    assert len(keys) >= 7
+    for key in keys:
+        path = '/proc/sys/' + key.lstrip('-').replace('.', '/')
+        assert key.startswith('-') or os.path.exists(path) or not os.path.isdir(os.path.dirname(path)) or key.startswith('net.'), key

@@ -97,6 +97,8 @@ def nginx(nodes, tmp_path_factory):
     outer = dict(zip(PORTS, free_ports(5)))
     config, log = folder / 'nginx.conf', folder / 'log'
     stream = adapted('nginx-stream.conf', nodes, outer)
+    assert '/var/log/nginx/' in stream
+    stream = stream.replace('/var/log/nginx/', f'{folder}/')
     config.write_text(f'load_module {STREAM};\npid {folder}/pid;\nerror_log stderr;\ndaemon off;\nworker_processes 1;\nevents {{ worker_connections 200; }}\n' +
                       stream)
     yield from running([NGINX, '-p', str(folder), '-c', str(config), '-e', 'stderr'], outer, log)

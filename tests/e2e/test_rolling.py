@@ -110,7 +110,7 @@ class Clients:
             except (OSError, EOFError, smtplib.SMTPException, imaplib.IMAP4.abort) as e:  # the connection went: a client connects again
                 self.met[f'{work.__name__}: {type(e).__name__}'] += 1
             except poplib.error_proto as e:
-                self.over_by_itself(work, str(e), ('[SYS/TEMP]', '[IN-USE]'))
+                self.over_by_itself(work, str(e), ('[SYS/TEMP]', '[IN-USE]', '-ERR EOF'))  # EOF is poplib's own word: the connection went
             except imaplib.IMAP4.error as e:
                 self.over_by_itself(work, str(e), ('[UNAVAILABLE]', '[INUSE]'))
             time.sleep(0.01)

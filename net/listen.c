@@ -5,9 +5,13 @@
  * A TCP listener has one socket per shard that share the port (SO_REUSEPORT), so that the kernel spreads connections and
  * no two shards contend.  Sharing would also let a second server of the same user take the port unnoticed, so the first socket is
  * preceded by a probe that shares with nobody.
+ *
+ * Sockets from the service manager ("systemd:NAME", given.h) are one each, accepted by all shards, and still the manager's when we are
+ * gone: they are never shut down and their files never unlinked.
  */
 #include "core/base/log.h"
 #include "core/run/socket.h"
+#include "net/given.h"
 #include "net/net_private.h"
 
 #include <errno.h>
@@ -25,6 +29,7 @@ struct listener {
 	struct cidr *trusted;
 	size_t trusted_count;
 	unsigned fds_count;  /* one per shard, or one for all */
+	bool given;          /* by the service manager */
 	unsigned unix_mode;
 	int fd[SHARDS_MAX];
 };
@@ -104,7 +109,8 @@ static int bind_patiently(struct listener *l)
 	return r;
 }
 
-static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
+/* All of a listener but its sockets. */
+static enum err describe(const struct listener_config *config, struct listener *l)
 {
 	ASSERT(config->tls == LISTEN_TLS_NONE || config->mutual || tls_ready());
 	l->proto = config->proto;
@@ -123,8 +129,13 @@ static enum err bind_one(const struct listener_config *config, struct listener *
 					   .mutual = config->mutual };
 	if (config->client != TLS_CLIENT_UNASKED && client_ca_open(config->client_ca, config->where, &l->tls_rules.client_ca) != OK)
 		return ERR_CONFIG;
+	return OK;
+}
+
+static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
+{
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
-		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
+		return refuse(config, -EINVAL, "expected address:port, [address]:port, unix:/path or systemd:name");
 	unsigned count = addr_is_unix(&l->address) ? 1 : shards;
 	int r = 0;
 	while (r >= 0 && l->fds_count < count)
@@ -132,22 +143,67 @@ static enum err bind_one(const struct listener_config *config, struct listener *
 	return r < 0 ? refuse(config, r, hint_for(r)) : OK;
 }
 
+/* The name in "systemd:name"; a slice without a pointer for other addresses. */
+static struct slice given_name(const struct listener_config *config)
+{
+	struct slice address = slice_str(config->address), prefix = SLICE_LIT(GIVEN_ADDRESS);
+	return slice_eq(slice_upto(address, prefix.len), prefix) ? slice_from(address, prefix.len) : slice_of(NULL, 0);
+}
+
+static enum err adopt(const struct listener_config *config, struct listener *l, int fd)
+{
+	l->given = true;
+	l->fd[l->fds_count++] = fd;
+	int r = socket_adopt(fd);
+	l->address = socket_local(fd);
+	return r < 0 ? refuse(config, r, "what the service manager gave by this name is no stream socket that listens") : OK;
+}
+
+/* A name may stand for several sockets (IPv4 and IPv6, say): the first is this listener's, the others become listeners behind all that
+ * the configuration has, so that those keep their numbers. */
+static enum err bind_given(const struct listener_config *config, struct listener *l)
+{
+	int fd = given_take(given_name(config));
+	if (fd < 0)
+		return refuse(config, -ENOENT, "no socket of this name came from the service manager: see FileDescriptorName= of its socket unit");
+	enum err e = adopt(config, l, fd);
+	while (e == OK && (fd = given_take(given_name(config))) >= 0) {
+		struct listener *more = &net_process.listeners[net_process.listeners_count++];
+		e = describe(config, more);
+		if (e == OK)
+			e = adopt(config, more, fd);
+		else
+			close(fd);
+	}
+	return e;
+}
+
+static enum err bind_all(const struct listener_config *configs, unsigned count, unsigned shards)
+{
+	enum err e = OK;
+	for (unsigned i = 0; i < count && e == OK; i++) {
+		struct listener *l = &net_process.listeners[i];
+		e = describe(&configs[i], l);
+		if (e == OK)
+			e = given_name(&configs[i]).ptr ? bind_given(&configs[i], l) : bind_one(&configs[i], l, shards);
+	}
+	return e;
+}
+
 enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards)
 {
 	ASSERT(!net_process.listeners && shards && shards <= SHARDS_MAX);
-	net_process.listeners = xcalloc(count ? count : 1, sizeof(struct listener));
+	net_process.listeners = xcalloc(count + GIVEN_SOCKETS_MAX, sizeof(struct listener));
 	net_process.listeners_count = count;
 	random_bytes(&net_process.class_seed, sizeof net_process.class_seed);
 	__atomic_store_n(&net_process.stopping, 0, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&net_process.ready, 0, __ATOMIC_SEQ_CST);
-	for (unsigned i = 0; i < count; i++) {
-		enum err e = bind_one(&configs[i], &net_process.listeners[i], shards);
-		if (e != OK) {
-			listeners_unbind();
-			return e;
-		}
-	}
-	return OK;
+	given_open();
+	enum err e = bind_all(configs, count, shards);
+	given_close();
+	if (e != OK)
+		listeners_unbind();
+	return e;
 }
 
 void listeners_unbind(void)
@@ -156,7 +212,7 @@ void listeners_unbind(void)
 		struct listener *l = &net_process.listeners[i];
 		for (unsigned k = 0; k < l->fds_count; k++)
 			close(l->fd[k]);
-		if (l->fds_count && addr_is_unix(&l->address))
+		if (l->fds_count && addr_is_unix(&l->address) && !l->given)
 			unlink(l->address.u.un.sun_path);
 		free(l->trusted);
 	}
@@ -202,8 +258,12 @@ static bool admitted(void)
 static int fd_of(const struct listener_share *share)
 {
 	const struct listener *l = share->listener;
-	return l->fd[addr_is_unix(&l->address) ? 0 : share->shard->index];
+	return l->fd[l->fds_count == 1 ? 0 : share->shard->index];
 }
+
+/* While paused such a socket goes on listening, and its connections are closed at once: shut down, a unix socket could not be brought
+ * back, and one of the service manager's would make it give up. */
+static bool keeps_listening(const struct listener *l) { return addr_is_unix(&l->address) || l->given; }
 
 static void accept_again(struct listener_share *share) { io_accept(&share->accept, fd_of(share)); }
 
@@ -307,7 +367,7 @@ static void accept_done(struct io_op *op)
 		return;
 	if (sh->stopping)
 		waitq_wake_all(&sh->emptied);
-	else if (!share->paused || addr_is_unix(&share->listener->address))
+	else if (!share->paused || keeps_listening(share->listener))
 		accept_again(share);
 }
 
@@ -316,13 +376,13 @@ static void accept_done(struct io_op *op)
 static void pause_one(struct listener_share *share)
 {
 	share->paused = true;
-	if (!addr_is_unix(&share->listener->address))
+	if (!keeps_listening(share->listener))
 		(void)socket_listen_pause(fd_of(share));
 }
 
 static void resume_one(struct listener_share *share)
 {
-	int r = addr_is_unix(&share->listener->address) ? 0 : socket_listen_again(fd_of(share));
+	int r = keeps_listening(share->listener) ? 0 : socket_listen_again(fd_of(share));
 	share->paused = false;
 	if (r < 0)
 		log_event(LOG_ALARM, "net.listen_again_failed", LOG_Z("protocol", share->listener->proto->name), LOG_ERRNO(r));

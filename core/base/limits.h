@@ -69,6 +69,9 @@
 #define OFFLOAD_THREADS_MAX 256            /* a guard against a slip in the configuration */
 
 #define REDIS_RUN_ID_BYTES 40                /* as Redis has it: 40 hexadecimal digits */
+#define REDIS_PASSWORD_BYTES_MAX 1024        /* of a file with one, line end and all */
+#define REDIS_LOOK_MS 1000                   /* how often redis.password_file is looked at */
+#define REDIS_LOOK_WAIT_MS_MAX 5000          /* for a thread to look at it */
 #define REDIS_ARGS_MAX 64                    /* of one command of ours */
 #define REDIS_ASK_ALL_MAX 32                 /* commands of one redis_ask_all: their waits lie on the asker's stack */
 #define REDIS_QUEUE_MAX 8192                 /* commands on their way on one connection: each fiber has one, the rest are field writes */
@@ -443,6 +446,9 @@
 #define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */
+#define NOTIFY_PATH_BYTES 108        /* of the service manager's socket: a unix address has no more */
+#define NOTIFY_LOOK_MS 100           /* how often it is looked whether there is something to tell it */
+#define GIVEN_SOCKETS_MAX 256        /* from the service manager: as many as listeners */
 
 /* ---- net/fleet ---- */
 #define FLEET_NODE_BYTES_MAX 63              /* a node's name: one label of a host's, as StatefulSets give them */

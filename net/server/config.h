@@ -66,7 +66,7 @@ struct config {
 	struct {
 		char **addresses; /* of the server; of a cluster several. NULL and 0: no Redis */
 		unsigned addresses_count;
-		char *user, *password;
+		char *user, *password, *password_file; /* password: also what the file had at the start */
 		uint32_t database;
 		bool cluster, tls;
 		char *tls_ca, *tls_name, *tls_certificate, *tls_key; /* NULL: the system's; as the address says; none */
@@ -117,6 +117,7 @@ struct config {
 	} expire;
 	struct {
 		uint32_t idle_s, recipients_max;
+		char *junk_name, *junk_value; /* of the header field that marks junk; NULL: none does */
 	} lmtp;
 	struct {
 		struct addr address; /* len 0: none */

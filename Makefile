@@ -19,7 +19,7 @@ DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev lib
         libcrypt-dev libargon2-dev libidn2-dev libjansson-dev libmicrohttpd-dev nettle-dev android-libboringssl-dev libhiredis-dev libkrb5-dev libidn-dev libutf8proc-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server isync gsasl \
              python3-prometheus-client curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl \
-             libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd chromium \
+             libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd chromium chromium-driver \
              podman crun nginx libnginx-mod-stream rspamd prometheus python3-yaml python3-kubernetes systemd
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format

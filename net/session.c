@@ -12,6 +12,7 @@
 #include "net/net_private.h"
 #include "core/base/log.h"
 #include "core/run/socket.h"
+#include "net/verb.h"
 
 /* ---- one step ---- */
 
@@ -75,6 +76,34 @@ static bool starved(struct net_private *c)
 	return false;
 }
 
+static enum step take_line(struct session *s, struct slice line)
+{
+	struct verb_run run;
+	verb_begin(&run);
+	enum step step = s->proto->line(s, line);
+	verb_end(&run, s);
+	return step;
+}
+
+/* Of resume and moved. */
+static enum step go_on(struct session *s, enum step (*how)(struct session *s))
+{
+	struct verb_run run;
+	verb_begin(&run);
+	enum step step = how(s);
+	verb_end(&run, s);
+	return step;
+}
+
+static enum step take_data(struct session *s, struct slice bytes, size_t *used_out)
+{
+	struct verb_run run;
+	verb_begin(&run);
+	enum step step = s->proto->data(s, bytes, used_out);
+	verb_end(&run, s);
+	return step;
+}
+
 static bool step_line(struct net_private *c)
 {
 	struct session *s = conn_session(c);
@@ -96,7 +125,7 @@ static bool step_line(struct net_private *c)
 	STAT_ADD(c->shard, lines, 1);
 	arena_reset(&s->command);
 	if (found == FRAME_LINE)
-		return apply(c, s->proto->line(s, line));
+		return apply(c, take_line(s, line));
 	if (found == FRAME_ENDLESS)
 		return last_words(c, s->proto->too_long, END_PROTOCOL);
 	return apply(c, s->proto->too_long(s));
@@ -109,7 +138,7 @@ static bool step_data(struct net_private *c)
 	if (!bytes.len || c->data_starved)
 		return starved(c);
 	size_t used = 0;
-	enum step step = s->proto->data(s, bytes, &used);
+	enum step step = take_data(s, bytes, &used);
 	ASSERT(used <= bytes.len);
 	input_use(&c->input, used);
 	c->data_starved = used == 0;
@@ -141,11 +170,11 @@ static bool step_once(struct net_private *c)
 	case NEXT_LINE:
 		return step_line(c);
 	case NEXT_RESUME:
-		return apply(c, s->proto->resume(s));
+		return apply(c, go_on(s, s->proto->resume));
 	case NEXT_DATA:
 		return step_data(c);
 	case NEXT_MOVED:
-		return apply(c, s->proto->moved(s));
+		return apply(c, go_on(s, s->proto->moved));
 	}
 	UNREACHABLE();
 }

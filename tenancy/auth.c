@@ -105,14 +105,16 @@ static void turn_give(void)
 /* The job on the offload pool, when its turn has come; both within the deadline. */
 static enum err in_turn(fair_class_t class, void (*job)(void *), void *arg)
 {
+	enum fiber_wait before = fiber_wait_for(FIBER_WAIT_HASH);
 	uint64_t deadline_ms = clock_now_ms() + auth.config.hash_wait_ms_max;
 	enum err e = turn_take(class, deadline_ms);
-	if (e)
-		return e;
-	uint64_t now_ms = clock_now_ms();
-	count(&auth.stats.hashes);
-	e = offload_call(job, arg, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
-	turn_give();
+	if (!e) {
+		uint64_t now_ms = clock_now_ms();
+		count(&auth.stats.hashes);
+		e = offload_call(job, arg, deadline_ms > now_ms ? deadline_ms - now_ms : 1);
+		turn_give();
+	}
+	(void)fiber_wait_for(before);
 	return e;
 }
 
@@ -192,7 +194,6 @@ static uint32_t hashes_min(struct slice login, const struct login_found *found)
 	bool short_host = at == SIZE_MAX || slice_find(slice_from(login, at + 1), '.') == SIZE_MAX;
 	return short_host ? SDPS_PASSWORDS_MAX : 1;
 }
-
 
 /* ---- the answer ---- */
 

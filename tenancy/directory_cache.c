@@ -267,7 +267,9 @@ static enum err ask(struct directory_cache *cache, struct stripe *s, struct slic
 	s->stats.misses++;
 	pthread_mutex_unlock(&s->lock);
 
+	enum fiber_wait before = fiber_wait_for(FIBER_WAIT_DIRECTORY);
 	f.result = load(cache, &f);
+	(void)fiber_wait_for(before);
 	uint64_t until_ms = f.fetched ? clock_now_ms() + DIRECTORY_FETCHED_MS : 0;
 	free(f.fetched);
 
@@ -299,7 +301,10 @@ static enum err join(struct directory_cache *cache, struct stripe *s, struct fli
 	list_push_back(&f->waiters, &j.wait.link);
 	s->stats.joined++;
 	pthread_mutex_unlock(&s->lock);
-	if (!cross_wait(&j.wait, &s->lock, clock_now_ms() + cache->ask_ms_max)) {
+	enum fiber_wait before = fiber_wait_for(FIBER_WAIT_DIRECTORY);
+	enum err late = cross_wait(&j.wait, &s->lock, clock_now_ms() + cache->ask_ms_max);
+	(void)fiber_wait_for(before);
+	if (!late) {
 		*fact_out = j.fact;
 		return j.result;
 	}

@@ -252,6 +252,15 @@
 #define NET_LINGER_MS_MAX 2000             /* after the last reply: for a client that is still sending, so that the reply is not lost */
 #define NET_LINGER_BYTES_MAX KIB(256)      /* what is read and thrown away meanwhile */
 #define NET_LAG_NS_MAX 5000000             /* a shard that lags more hands fresh connections to another (invariant 8) */
+#define RELOAD_MS_MAX 10000                 /* until reading the configuration again has begun */
+#define STATUS_REFRESH_S 5                  /* of the status page */
+#define STATUS_RATE_S_MIN 4                 /* rates of less would jump */
+#define TENANT_FIGURE_SLOTS 512             /* tenants that a shard counts apart for metrics: 150 KiB a shard */
+#define TENANT_FIGURE_PROBES 8              /* places that are looked at for one */
+#define TENANT_FIGURE_TOP 50                /* of them shown; the others as one: a scrape of thousands of tenants is no figure any more */
+#define VERB_SLOW_LINES 10                 /* lines of slow commands a second and shard: when all is slow, ten say it */
+#define VERB_SLOW_KEPT 32                  /* slow commands that the status page shows */
+#define SLOW_MS 1000                       /* a command this slow is told in the log, unless log.slow_ms says otherwise */
 #define NET_RETRY_MS 5                     /* no stack and no place in the queue of fibers: when to ask again */
 #define NET_BIND_WAIT_MS 2000              /* for an address that a killed process's ring still holds: some milliseconds */
 #define NET_BIND_PAUSE_MS 20               /* between two tries: a hundred of them, most starts need one */

@@ -39,6 +39,9 @@ struct fiber {
 	void *arg;
 	uint64_t since_ns; /* it has the shard since */
 	bool parked, woken, finished;
+	uint8_t wait; /* enum fiber_wait */
+	struct fiber_waited waited;
+	void *local;
 	struct fiber *next_free, *next_all;
 	char *stack;
 	void *asan_fake, *tsan;
@@ -203,6 +206,9 @@ static struct fiber *take_fiber(struct fibers *fs)
 	if (fs->running > fs->high_water)
 		fs->high_water = fs->running;
 	f->parked = f->woken = f->finished = false;
+	f->wait = FIBER_WAIT_STORE;
+	f->waited = (struct fiber_waited){ 0 };
+	f->local = NULL;
 	return f;
 }
 
@@ -378,8 +384,10 @@ void fiber_park(void)
 		f->woken = false;
 		return;
 	}
+	uint64_t from_ns = shard_current->backend->boot_ns(shard_current->be);
 	f->parked = true;
 	to_loop(fs, f);
+	f->waited.ns[f->wait] += f->since_ns - from_ns; /* since_ns: it runs again */
 }
 
 void fiber_wake(struct fiber *f)
@@ -391,6 +399,29 @@ void fiber_wake(struct fiber *f)
 	f->parked = false;
 	fair_push(&shard_current->fibers.ready, f->class, &f->link);
 }
+
+enum fiber_wait fiber_wait_for(enum fiber_wait what)
+{
+	struct fiber *f = fiber_self();
+	enum fiber_wait before = f ? (enum fiber_wait)f->wait : FIBER_WAIT_STORE;
+	if (f)
+		f->wait = (uint8_t)what;
+	return before;
+}
+
+struct fiber_waited fiber_waited(void)
+{
+	const struct fiber *f = fiber_self();
+	return f ? f->waited : (struct fiber_waited){ 0 };
+}
+
+void fiber_set_local(void *local)
+{
+	ASSERT(fiber_self());
+	fiber_self()->local = local;
+}
+
+void *fiber_local(void) { return fiber_self() ? fiber_self()->local : NULL; }
 
 void fiber_yield(void)
 {

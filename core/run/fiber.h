@@ -60,6 +60,21 @@ enum err waitq_wait(struct waitq *q, uint64_t deadline_ms);
 bool waitq_wake_one(struct waitq *q); /* first come, first served; false if nobody waits */
 void waitq_wake_all(struct waitq *q);
 
+/* ---- what a fiber waited for ---- */
+
+/* Where nobody says otherwise a fiber waits for the store: its own files, or those of another shard. */
+enum fiber_wait { FIBER_WAIT_STORE, FIBER_WAIT_DIRECTORY, FIBER_WAIT_REDIS, FIBER_WAIT_HASH, FIBER_WAITS };
+/* From now on the calling fiber's waits are for that; returns what they were for, to be given back. Harmless where there is no fiber. */
+enum fiber_wait fiber_wait_for(enum fiber_wait what);
+/* How long the calling fiber has been parked for each, since it started, in nanoseconds: from parking until it ran again. */
+struct fiber_waited {
+	uint64_t ns[FIBER_WAITS];
+};
+struct fiber_waited fiber_waited(void);
+/* A pointer that the calling fiber carries for who started it; NULL at its start, and where there is no fiber. */
+void fiber_set_local(void *local);
+void *fiber_local(void);
+
 struct fiber_stats {
 	uint32_t running, free, queued, high_water;
 };

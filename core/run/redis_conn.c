@@ -365,8 +365,10 @@ enum err redis_conn_wait(struct redis_wait *wait, uint64_t deadline_ms)
 	uint64_t now = clock_now_ms();
 	timer_init(&late.timer, late_fire);
 	timer_set(&late.timer, deadline_ms > now ? deadline_ms - now : 0);
+	enum fiber_wait before = fiber_wait_for(FIBER_WAIT_REDIS);
 	while (wait->request && !late.rang)
 		fiber_park();
+	(void)fiber_wait_for(before);
 	timer_clear(&late.timer);
 	if (!wait->request)
 		return wait->err;

@@ -243,6 +243,12 @@ void fleet_facts(struct fleet_facts *out)
 	pthread_mutex_unlock(&fleet.lock);
 }
 
+uint64_t fleet_lease_left_ms(uint64_t boot_ns)
+{
+	uint64_t deadline = __atomic_load_n(&fleet.deadline_ns, __ATOMIC_SEQ_CST);
+	return deadline > boot_ns ? (deadline - boot_ns) / 1000000 : 0;
+}
+
 /* ---- homes ---- */
 
 /* Rendezvous hashing: each node's claim is a hash of both, the highest wins; a node that comes or goes moves only its own accounts. */

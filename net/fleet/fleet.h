@@ -62,6 +62,8 @@ struct fleet_facts {
 };
 /* For who and the metrics. On a shard, now. */
 void fleet_facts(struct fleet_facts *out);
+/* Until the deadline of our lease, at the boot time given; 0: past it, or no fleet. Any thread, now. */
+uint64_t fleet_lease_left_ms(uint64_t boot_ns);
 
 /* The rendezvous home of an account among the nodes, for placement home: an index; node_count at least 1. Now. */
 unsigned fleet_home(uint64_t account_id, const struct fleet_node *nodes, unsigned node_count);

@@ -395,7 +395,10 @@ static struct owner *enter(struct entry *n)
 	for (;;) {
 		struct owner *o = owner_find(w, n->account_id);
 		if (o && o->state != OWNER_OURS) {
-			if (waitq_wait(&o->changed, n->deadline_ms) == OK)
+			enum fiber_wait before = fiber_wait_for(FIBER_WAIT_REDIS); /* somebody else's take, or letting go */
+			enum err late = waitq_wait(&o->changed, n->deadline_ms);
+			(void)fiber_wait_for(before);
+			if (late == OK)
 				continue;
 			(void)not_now(n->answer, ERR_TEMP);
 			return NULL;

@@ -5,6 +5,7 @@
  * RFC 9051 section 6: some commands are for one state only.  UID is no command here but a word before some of them.
  */
 #include "net/imap/imap_private.h"
+#include "net/verb.h"
 
 #define ANY (IMAP_NOT_AUTHENTICATED | IMAP_AUTHENTICATED | IMAP_SELECTED)
 #define AFTER (IMAP_AUTHENTICATED | IMAP_SELECTED)
@@ -48,6 +49,13 @@ static const struct imap_verb verbs[] = { /* the frequent ones first */
 	{ "SETQUOTA", AFTER, IMAP_TELLS_ALL, false, imap_cmd_setquota },
 	{ "UNAUTHENTICATE", AFTER, IMAP_TELLS_NOTHING, false, imap_cmd_unauthenticate },
 };
+
+/* What the times are told by; a login that arrived at its shard is none of the table. */
+#define VERB_ENTER ARRAY_LEN(verbs)
+static const char *verb_name(unsigned index) { return index == VERB_ENTER ? "enter" : verbs[index].name; }
+VERBS_DEFINE(imap_times, "imap", ARRAY_LEN(verbs) + 1, verb_name);
+
+void imap_verb_enter(void) { verb_is(&imap_times, VERB_ENTER); }
 
 static const struct imap_verb *find(struct slice name)
 {
@@ -102,5 +110,6 @@ enum step imap_dispatch(struct imap_session *p)
 		return imap_end_with(p, IMAP_S_BAD, "UIDREQUIRED", "message numbers were given up by UIDONLY");
 	if (!imap_may_show(p))
 		return STEP_CLOSE;
+	verb_is(&imap_times, (unsigned)(v - verbs));
 	return v->run(p);
 }

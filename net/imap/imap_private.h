@@ -243,6 +243,7 @@ void imap_idle_leave(struct imap_session *p); /* harmless otherwise */
 
 struct owner_place;
 enum step imap_enter(struct imap_session *p);      /* on the account's shard, subject set */
+void imap_verb_enter(void);                         /* names what is timed */
 void imap_leave_folder(struct imap_session *p);    /* SELECTED -> AUTHENTICATED; harmless otherwise */
 void imap_leave(struct imap_session *p);           /* gives back all */
 /* imap_proxy.c: a login whose account is at another node. OK: it went on there, or was refused there, and this is what to return; ERR_AGAIN, ERR_TEMP as

@@ -8,6 +8,7 @@
 #include "core/base/metrics.h"
 #include "net/peer/carry.h"
 #include "tenancy/usage.h"
+#include "tenancy/tenant_figure.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,7 @@ static enum step turn_away(struct imap_session *p, const char *why)
 	log_event(LOG_INFO, "imap.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
 		  LOG_STR("user", p->subject->name), LOG_Z("why", why));
 	usage_add(p->subject->tenant_id, USAGE_REFUSALS, 1);
+	tenant_figure_add(p->subject->tenant_id, p->subject->tenant, TENANT_TURNED_AWAY);
 	imap_leave(p);
 	session_class_of_peer(&p->s);
 	return STEP_NEXT;
@@ -128,6 +130,7 @@ enum step imap_enter(struct imap_session *p)
 	imap_note(p, DECISION_ACCEPTED, "login", p->subject->name, 0, 0);
 	session_set_idle(&p->s, imap_settings.idle_ms_max);
 	metric_inc(&logins);
+	tenant_figure_add(p->subject->tenant_id, p->subject->tenant, TENANT_LOGINS);
 	log_event(LOG_INFO, "imap.login", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
 		  LOG_STR("user", p->subject->name), LOG_Z("tls", session_tls_version(&p->s) ? session_tls_version(&p->s) : "no"));
 	char *code = arena_copy(&p->cmd->arena, imap_capabilities(p, &p->cmd->arena));
@@ -231,7 +234,11 @@ static enum step go_on(struct session *s)
 
 static enum step take_data(struct session *s, struct slice bytes, size_t *used_out) { return imap_data(imap_of(s), bytes, used_out); }
 
-static enum step arrived(struct session *s) { return imap_enter(imap_of(s)); }
+static enum step arrived(struct session *s)
+{
+	imap_verb_enter();
+	return imap_enter(imap_of(s));
+}
 
 static enum step poked(struct session *s)
 {

@@ -13,6 +13,7 @@
 #include "net/fleet/owner.h"
 #include "tenancy/tenant_class.h"
 #include "tenancy/usage.h"
+#include "net/verb.h"
 
 #include <stdlib.h>
 
@@ -428,6 +429,13 @@ static bool has_controls(struct slice line)
 	return false;
 }
 
+/* What the times are told by. A message counts as "deliver" from its last byte on, however it came. */
+#define VERB_DELIVER ARRAY_LEN(commands)
+static const char *verb_name(unsigned index) { return index == VERB_DELIVER ? "deliver" : commands[index].verb.ptr; }
+VERBS_DEFINE(lmtp_verbs, "lmtp", ARRAY_LEN(commands) + 1, verb_name);
+
+void lmtp_verb_deliver(void) { verb_is(&lmtp_verbs, VERB_DELIVER); }
+
 enum step lmtp_command(struct lmtp_session *l, struct slice line)
 {
 	if (has_controls(line))
@@ -435,11 +443,12 @@ enum step lmtp_command(struct lmtp_session *l, struct slice line)
 	size_t space = slice_find(line, ' ');
 	struct slice verb = slice_upto(line, space);
 	struct slice args = space == SIZE_MAX ? slice_of(NULL, 0) : slice_trim(slice_from(line, space));
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+	for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
 		if (!slice_eq_nocase(verb, commands[i].verb))
 			continue;
 		if (commands[i].bare && args.len)
 			return lmtp_bad(l, "501 5.5.4 this command takes no argument");
+		verb_is(&lmtp_verbs, i);
 		uint8_t bad_before = l->bad_in_row;
 		enum step next = commands[i].run(l, args);
 		if (l->bad_in_row == bad_before)

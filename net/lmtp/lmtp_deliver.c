@@ -16,6 +16,7 @@
 
 #include "core/base/log.h"
 #include "core/base/metrics.h"
+#include "tenancy/tenant_figure.h"
 #include "core/run/clock.h"
 #include "core/run/fiber.h"
 #include "core/run/shard.h"
@@ -193,6 +194,7 @@ static void note(struct lmtp_session *l, struct lmtp_rcpt *rcpt, const char *ref
 	usage_add(rcpt->subject->tenant_id, USAGE_BYTES_IN, bytes);
 	if (junk)
 		metric_inc(&copies_junk);
+	tenant_figure_add(rcpt->subject->tenant_id, rcpt->subject->tenant, refusal ? TENANT_DELIVERY_REFUSALS : TENANT_DELIVERIES);
 	log_event(LOG_INFO, "lmtp.delivery", LOG_U64("session", l->s.id), LOG_STR("tenant", rcpt->subject->tenant), LOG_STR("id", l->id),
 		  LOG_STR("from", l->from), LOG_STR("rcpt", rcpt->wire), LOG_STR("user", rcpt->subject->name), LOG_U64("bytes", bytes),
 		  LOG_Z("result", refusal ? refusal : "stored"), LOG_Z("use", junk ? "junk" : "inbox"), LOG_U64("uid", uid));
@@ -307,6 +309,7 @@ static bool name_message(struct lmtp_session *l)
 
 enum step lmtp_deliver(struct lmtp_session *l, struct body *body)
 {
+	lmtp_verb_deliver();
 	uint64_t began_ns = clock_fresh_ns();
 	struct delivery d = { .l = l, .body = body, .fiber = fiber_self(), .home = shard_index() };
 	d.marked = lmtp_marked(body_header(body));

@@ -109,6 +109,7 @@ enum step lmtp_data_bytes(struct lmtp_session *l, struct slice bytes, size_t *us
 /* ---- deliveries (lmtp_deliver.c) ---- */
 /* A copy for each recipient, then the replies in their order, then the transaction is over. Consumes the body. */
 enum step lmtp_deliver(struct lmtp_session *l, struct body *body);
+void lmtp_verb_deliver(void); /* names what is timed */
 /* The same for each recipient: the body was refused. */
 enum step lmtp_refuse_all(struct lmtp_session *l, const char *reply);
 /* Goes on with the replies when output has drained. */

@@ -93,6 +93,7 @@ static enum step begin(struct pop3_session *p, struct attempt a)
 enum step pop3_prove_on(struct pop3_session *p)
 {
 	struct attempt *a = p->attempt;
+	pop3_verb_held();
 	p->attempt = NULL;
 	p->cursor = POP3_NOTHING;
 	attempt_go_on(a, &p->s);

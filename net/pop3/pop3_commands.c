@@ -8,6 +8,7 @@
 #include "net/pop3/pop3_private.h"
 
 #include "core/run/fiber.h"
+#include "net/verb.h"
 #include "tenancy/directory.h"
 
 enum step pop3_bad(struct pop3_session *p, enum pop3_word w)
@@ -312,6 +313,25 @@ static const struct command {
 	{ POP3_VERB('L', 'A', 'N', 'G'), BEFORE | AFTER, pop3_lang },
 };
 
+/* What the times are told by; a login that arrived at its shard is none of the table. */
+#define VERB_ENTER ARRAY_LEN(commands)
+#define VERB_HELD (ARRAY_LEN(commands) + 1) /* a login that the guard held back, from when it went on */
+static const char *verb_name(unsigned index)
+{
+	static char names[ARRAY_LEN(commands)][5];
+	if (index == VERB_ENTER)
+		return "enter";
+	if (index == VERB_HELD)
+		return "held";
+	for (unsigned i = 0; i < 4; i++)
+		__atomic_store_n(&names[index][i], (char)(commands[index].verb >> (8 * i)), __ATOMIC_RELAXED);
+	return names[index];
+}
+VERBS_DEFINE(pop3_verbs, "pop3", ARRAY_LEN(commands) + 2, verb_name);
+
+void pop3_verb_enter(void) { verb_is(&pop3_verbs, VERB_ENTER); }
+void pop3_verb_held(void) { verb_is(&pop3_verbs, VERB_HELD); }
+
 static const struct command *find(uint32_t verb)
 {
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
@@ -333,5 +353,6 @@ enum step pop3_command(struct pop3_session *p, struct slice line)
 	if (c->rules & BARE && l.words.len)
 		return pop3_bad(p, POP3_W_NO_ARGUMENT);
 	p->bad_in_row = 0;
+	verb_is(&pop3_verbs, (unsigned)(c - commands));
 	return c->run(p, &l);
 }

@@ -167,6 +167,8 @@ bool pop3_handed(struct session *s, struct subject *subject);
 /* ---- the way through (pop3_session.c) ---- */
 /* On the account's shard, with p->subject set: lock, account, view, reply. */
 enum step pop3_enter(struct pop3_session *p);
+void pop3_verb_enter(void); /* name what is timed */
+void pop3_verb_held(void);
 /* Gives back all that TRANSACTION holds. Harmless twice. */
 void pop3_leave(struct pop3_session *p);
 enum step pop3_quit(struct pop3_session *p);

@@ -11,6 +11,7 @@
 #include "net/peer/carry.h"
 #include "storage/folder.h"
 #include "tenancy/usage.h"
+#include "tenancy/tenant_figure.h"
 
 #include <stdlib.h>
 
@@ -114,6 +115,7 @@ static enum step turn_away(struct pop3_session *p, enum err e, bool too_soon)
 {
 	pop3_note(p, DECISION_REFUSED, too_soon ? "login-delay" : err_name(e), p->name, p->subject->name, 0, 0);
 	uint32_t delay_s = p->subject->login_delay_s;
+	tenant_figure_add(p->subject->tenant_id, p->subject->tenant, TENANT_TURNED_AWAY);
 	log_event(LOG_INFO, "pop3.turned_away", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
 		  LOG_STR("user", p->subject->name), LOG_Z("why", too_soon ? "login-delay" : err_name(e)));
 	if (e == ERR_IN_USE)
@@ -170,6 +172,7 @@ enum step pop3_enter(struct pop3_session *p)
 	p->name = slice_of(NULL, 0);
 	arena_release(&p->s.arena); /* a parked session is its struct */
 	metric_inc(&logins);
+	tenant_figure_add(p->subject->tenant_id, p->subject->tenant, TENANT_LOGINS);
 	log_event(LOG_INFO, "pop3.login", LOG_U64("session", p->s.id), LOG_Z("peer", p->s.peer), LOG_STR("tenant", p->subject->tenant),
 		  LOG_STR("user", p->subject->name), LOG_Z("tls", session_tls_version(&p->s) ? session_tls_version(&p->s) : "no"), LOG_U64("messages", view_count(p->view)), LOG_U64("bytes", view_bytes(p->view)));
 	pop3_say(p, POP3_W_ENTERED, view_count(p->view), view_bytes(p->view));
@@ -387,7 +390,11 @@ static enum step go_on(struct session *s)
 
 static enum step take_data(struct session *s, struct slice bytes, size_t *used_out) { return pop3_xmit_data(pop3_of(s), bytes, used_out); }
 
-static enum step arrived(struct session *s) { return pop3_enter(pop3_of(s)); }
+static enum step arrived(struct session *s)
+{
+	pop3_verb_enter();
+	return pop3_enter(pop3_of(s));
+}
 
 /* RFC 1939 section 3: no response, no update. */
 static enum step timed_out(struct session *s)

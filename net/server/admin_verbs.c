@@ -8,6 +8,7 @@
 #include "core/run/shard.h"
 #include "net/roster.h"
 #include "net/server/drain.h"
+#include "net/server/reload.h"
 #include "tenancy/maildrop_lock.h"
 #include "tenancy/usage.h"
 
@@ -279,6 +280,12 @@ static json_t *verb_undrain(const struct admin_asker *who, json_t *request)
 	return drain_end() ? node_json() : refuse("not_found", "no drain is under way");
 }
 
+static json_t *verb_reload(const struct admin_asker *who, json_t *request)
+{
+	log_event(LOG_INFO, "admin.reload", LOG_U64("uid", who->uid), LOG_Z("reason", text_of(request, "reason")));
+	return reload_now();
+}
+
 static json_t *verb_stats(const struct admin_asker *who, json_t *request)
 {
 	(void)who;
@@ -306,7 +313,7 @@ static const struct {
 	{ "kick", true, verb_kick },            { "lock list", false, verb_lock_list },
 	{ "lock break", true, verb_lock_break }, { "drain", true, verb_drain },
 	{ "drain status", false, verb_drain_status }, { "undrain", true, verb_undrain },
-	{ "node list", false, verb_node_list },
+	{ "node list", false, verb_node_list }, { "reload", true, verb_reload },
 	{ "usage", false, verb_usage },
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_live.c - the verbs that ask a running server: who, kick, lock, drain, undrain, node. */
+/* cmd_live.c - the verbs that ask a running server: who, kick, lock, drain, undrain, reload, node. */
 #include "net/server/admin.h"
 #include "net/server/cli.h"
 #include "net/server/cli_args.h"
@@ -319,6 +319,26 @@ static int cmd_undrain(struct cli *cli, int argc, char **argv)
 	return answer ? print_node(cli, answer) : status;
 }
 
+static int cmd_reload(struct cli *cli, int argc, char **argv)
+{
+	int status;
+	size_t i;
+	json_t *name;
+	const struct cli_option none[] = { { NULL, NULL, NULL } };
+	if (!cli_take("reload", none, &argc, argv, 0, 0))
+		return CLI_USAGE;
+	json_t *answer = ask(cli, json_pack("{s:s}", "verb", "reload"), &status);
+	if (!answer)
+		return status;
+	if (cli->json)
+		return cli_print_json(answer);
+	printf("reloaded: log, certificates, limits\n");
+	json_array_foreach(json_object_get(answer, "restart"), i, name)
+		printf("needs a restart: %s\n", json_string_value(name));
+	json_decref(answer);
+	return 0;
+}
+
 static int cmd_node_list(struct cli *cli, int argc, char **argv)
 {
 	int status;
@@ -355,6 +375,7 @@ const struct verb live_verbs[] = {
 	  "--wait returns when nobody is left.",
 	  cmd_drain },
 	{ "undrain", "", "serve again after a drain", NULL, cmd_undrain },
+	{ "reload", "", "read the configuration again; says what needs a restart", NULL, cmd_reload },
 	{ "node list", "", "the nodes and what they do", NULL, cmd_node_list },
 	{ NULL, NULL, NULL, NULL, NULL }
 };

@@ -52,6 +52,7 @@ struct raw {
 	unsigned directories_count;
 	struct {
 		int level, form;
+		uint32_t slow_ms;
 	} log;
 	struct {
 		int backend;
@@ -190,7 +191,7 @@ static const cyaml_schema_value_t directory_schema = {
 		     .mapping = { .fields = list_ } },                                                                   \
 	  .data_offset = offsetof(struct raw, room) }
 
-static const cyaml_schema_field_t log_fields[] = { SUB_ENUM("level", log, level, levels), SUB_ENUM("form", log, form, forms),
+static const cyaml_schema_field_t log_fields[] = { SUB_ENUM("level", log, level, levels), SUB_ENUM("form", log, form, forms), SUB_INT("slow_ms", log, slow_ms),
 						   CYAML_FIELD_END };
 static const cyaml_schema_field_t io_fields[] = {
 	SUB_ENUM("backend", io, backend, backends), SUB_BOOL("pin", io, pin), SUB_TEXT("splice_min_bytes", io, splice_min_bytes),
@@ -311,6 +312,7 @@ struct key {
 static const struct key keys[] = {
 	{ "shards", KEY_U32, offsetof(struct raw, shards), offsetof(struct config, shards), 0, 1, SHARDS_MAX },
 	{ "http.loop_s", KEY_U32, offsetof(struct raw, http.loop_s), offsetof(struct config, http_loop_s), 5, 1, 600 },
+	{ "log.slow_ms", KEY_U32, offsetof(struct raw, log.slow_ms), offsetof(struct config, slow_ms), SLOW_MS, 0, 3600000 },
 	B(io, splice_min_bytes, 0, 0, MIB(1024)),
 	N(io, offload_threads, 0, 1, 64),
 	N(io, offload_queue_max, 1024, 16, 1 << 20),
@@ -794,6 +796,22 @@ enum err config_load(const char *path, struct config **config_out, char *error_o
 	settings_release(&s);
 	*config_out = config;
 	return e == OK ? OK : ERR_CONFIG;
+}
+
+/* Those that may change in place: bounds and the log. */
+static bool is_live(const char *name)
+{
+	bool limits = strncmp(name, "limits.", 7) == 0 && strcmp(name, "limits.cache_bytes_max") != 0;
+	return limits || strcmp(name, "log.slow_ms") == 0;
+}
+
+void config_restart_numbers(const struct config *a, const struct config *b, void (*name)(void *arg, const char *name), void *arg)
+{
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		size_t bytes = keys[i].kind == KEY_U32 ? sizeof(uint32_t) : sizeof(uint64_t);
+		if (!is_live(keys[i].name) && memcmp((const char *)a + keys[i].out, (const char *)b + keys[i].out, bytes) != 0)
+			name(arg, keys[i].name);
+	}
 }
 
 void config_release(struct config *config)

@@ -50,6 +50,7 @@ struct config {
 	unsigned listeners_count;
 	enum log_level log_level;
 	enum log_form log_form;
+	uint32_t slow_ms; /* 0: nothing is slow */
 	/* the fleet */
 	char *node; /* this node's name */
 	bool node_given, placement_any;
@@ -148,6 +149,8 @@ struct config {
 /* Reads and checks a file. On ERR_CONFIG, error_out (bytes large, NUL-terminated) holds one line for the operator. Blocking. */
 enum err config_load(const char *path, struct config **config_out, char *error_out, size_t error_bytes);
 void config_release(struct config *config);
+/* Names each setting that differs and that a running server cannot take over. Now. */
+void config_restart_names(const struct config *running, const struct config *fresh, void (*name)(void *arg, const char *name), void *arg);
 
 /* "64 MiB", "4096", "1GiB" to bytes; false if it is none. */
 bool config_parse_bytes(struct slice text, uint64_t *bytes_out);

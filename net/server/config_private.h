@@ -57,6 +57,9 @@ enum err config_take_node(struct settings *s, const struct raw_fleet *raw, struc
 enum err config_take_redis(struct settings *s, const struct raw_redis *raw, struct config *config);
 void config_release_fleet(struct config *config);
 
+/* The part of config_restart_names that walks the numbers (config.c). */
+void config_restart_numbers(const struct config *a, const struct config *b, void (*name)(void *arg, const char *name), void *arg);
+
 /* ---- helpers (config.c) ---- */
 
 char *config_text(const char *text); /* a copy; NULL stays NULL */

@@ -6,6 +6,7 @@
 #include "core/base/limits.h"
 #include "net/server/openmetrics.h"
 #include "net/server/probe.h"
+#include "net/server/status.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -26,6 +27,8 @@ static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, cons
 	MHD_add_response_header(r, "Content-Type", type);
 	MHD_add_response_header(r, "Cache-Control", "no-store");
 	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	/* The page has no script and asks for nothing: should a stranger's text ever get through, it could do nothing. */
+	MHD_add_response_header(r, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'");
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(r, "Allow", "GET, HEAD");
 	enum MHD_Result queued = MHD_queue_response(c, status, r);
@@ -56,6 +59,27 @@ static enum MHD_Result metrics(struct MHD_Connection *c)
 	return sent;
 }
 
+static enum MHD_Result page(struct MHD_Connection *c)
+{
+	struct buf out;
+	buf_init(&out, MIB(4));
+	status_page_write(&out);
+	struct slice text = buf_slice(&out);
+	enum MHD_Result sent = send_text(c, MHD_HTTP_OK, "text/html; charset=utf-8", text.ptr, text.len);
+	buf_release(&out);
+	return sent;
+}
+
+static enum MHD_Result status(struct MHD_Connection *c)
+{
+	json_t *all = status_json();
+	char *text = json_dumps(all, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+	json_decref(all);
+	enum MHD_Result sent = text ? send_text(c, MHD_HTTP_OK, "application/json", text, strlen(text)) : MHD_NO;
+	free(text);
+	return sent;
+}
+
 static enum MHD_Result asked(void *arg, struct MHD_Connection *c, const char *url, const char *method, const char *version, const char *body,
 			     size_t *body_bytes, void **state)
 {
@@ -67,13 +91,17 @@ static enum MHD_Result asked(void *arg, struct MHD_Connection *c, const char *ur
 	}
 	if (!strcmp(url, "/metrics"))
 		return metrics(c);
+	if (!strcmp(url, "/") || !strcmp(url, "/status"))
+		return page(c);
+	if (!strcmp(url, "/status.json"))
+		return status(c);
 	if (!strcmp(url, "/livez"))
 		return probe_alive(&why) ? plain(c, MHD_HTTP_OK, "ok") : verdict(c, false, why);
 	if (!strcmp(url, "/readyz"))
 		return probe_ready(&why) ? plain(c, MHD_HTTP_OK, "ok") : verdict(c, false, why);
 	if (!strcmp(url, "/startupz"))
 		return verdict(c, probe_started(), "starting");
-	return plain(c, MHD_HTTP_NOT_FOUND, "/metrics /livez /readyz /startupz");
+	return plain(c, MHD_HTTP_NOT_FOUND, "/ /status.json /metrics /livez /readyz /startupz");
 }
 
 static enum err refuse(const struct config *config, int error)

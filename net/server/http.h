@@ -2,6 +2,7 @@
 /*
  * http.h - metrics and probes over HTTP, on a thread of its own (libmicrohttpd).
  *
+ *     /          a page for people (status.h), /status.json the same for programs
  *     /metrics   OpenMetrics 1.0      /livez /readyz /startupz   200 "ok" or 503 and why (probe.h)
  *
  * No TLS and no login: for the network of operators, so loopback by default.  Nothing here changes anything, and nothing asks a shard:

@@ -6,15 +6,19 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/run/shard.h"
+#include "net/fleet/fleet.h"
 #include "net/listen.h"
 #include "net/server/drain.h"
 #include "net/server/probe.h"
+#include "net/verb.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
+#include "tenancy/tenant_figure.h"
 
 #include <dirent.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #ifdef PENFOLD_JEMALLOC
 #include <jemalloc/jemalloc.h>
 #endif
@@ -194,6 +198,65 @@ static void shards(struct buf *out)
 	}
 }
 
+/* ---- commands and tenants ---- */
+
+/* Every other bucket of ours; verbs that nobody has used yet are left out. */
+static void one_verb(void *arg, const struct verb_figure *f)
+{
+	struct buf *out = arg;
+	uint64_t count = 0;
+	char labels[64];
+	if (!f->count)
+		return;
+	snprintf(labels, sizeof labels, "protocol=\"%s\",verb=\"%s\"", f->protocol, f->verb);
+	for (unsigned i = 0; i + 1 < VERB_BUCKETS; i++) {
+		count += f->cells.bucket[i];
+		if (i % 2)
+			continue;
+		buf_printf(out, "penfold_command_seconds_bucket{%s,le=\"", labels);
+		seconds(out, UINT64_C(1) << (VERB_FIRST_BITS + i));
+		buf_printf(out, "\"} %llu\n", (unsigned long long)count);
+	}
+	buf_printf(out, "penfold_command_seconds_bucket{%s,le=\"+Inf\"} %llu\npenfold_command_seconds_count{%s} %llu\npenfold_command_seconds_sum{%s} ", labels,
+		   (unsigned long long)f->count, labels, (unsigned long long)f->count, labels);
+	seconds(out, f->cells.sum_ns);
+	buf_printf(out, "\n");
+}
+
+static void commands(struct buf *out)
+{
+	header(out, "command_seconds", "histogram", "seconds", "from a command's last octet to the end of its work, without what the client lets wait; by verb");
+	verbs_walk(one_verb, out);
+}
+
+static void tenants(struct buf *out)
+{
+	static const struct {
+		const char *name, *help;
+	} families[] = { [TENANT_LOGINS] = { "tenant_logins", "logins that entered a mailbox; the busiest tenants, the rest as other" },
+			 [TENANT_TURNED_AWAY] = { "tenant_turned_away", "logins that were right and could not be let in" },
+			 [TENANT_DELIVERIES] = { "tenant_deliveries", "copies of messages stored" },
+			 [TENANT_DELIVERY_REFUSALS] = { "tenant_delivery_refusals", "copies refused after the data" } };
+	struct tenant_figure *top = xcalloc(TENANT_FIGURE_TOP + 1, sizeof *top);
+	unsigned count = tenant_figures(top, &top[TENANT_FIGURE_TOP]);
+	for (unsigned f = 0; f < TENANT_COUNTS; f++) {
+		om_family(out, families[f].name, OM_COUNTER, "", families[f].help);
+		for (unsigned i = 0; i <= count; i++) {
+			const struct tenant_figure *t = &top[i < count ? i : TENANT_FIGURE_TOP];
+			struct buf label;
+			buf_init(&label, KIB(4));
+			/* a tenant may be called "other", too: the rest alone has no id */
+			if (i < count)
+				buf_printf(&label, "id=\"%llu\",", (unsigned long long)t->id);
+			om_label(&label, "tenant", slice_str(t->name));
+			buf_put(&label, "", 1);
+			om_sample(out, families[f].name, OM_COUNTER, buf_slice(&label).ptr, t->count[f]);
+			buf_release(&label);
+		}
+	}
+	free(top);
+}
+
 /* ---- the process ---- */
 
 static void one(struct buf *out, const char *name, enum om_kind kind, const char *unit, uint64_t value, const char *help)
@@ -260,6 +323,7 @@ static void process(struct buf *out)
 	one(out, "uptime_seconds", OM_GAUGE, "seconds", probe_uptime_s(), "since the start");
 	one(out, "draining", OM_GAUGE, "", drain_wanted(), "1 while the server is being drained");
 	one(out, "ready", OM_GAUGE, "", probe_ready(NULL), "1 while /readyz says yes");
+	one(out, "fleet_lease_left_milliseconds", OM_GAUGE, "milliseconds", fleet_lease_left_ms(probe_boot_ns()), "until the deadline of this node's lease; 0: past it, or no fleet");
 	one(out, "log_lines_dropped", OM_COUNTER, "", log_dropped(), "lines of the log that were lost");
 	char backend[48];
 	snprintf(backend, sizeof backend, "backend=\"%s\"", shard_backend());
@@ -273,6 +337,8 @@ void openmetrics_write(struct buf *out)
 {
 	metrics_each(one_metric, out);
 	shards(out);
+	commands(out);
+	tenants(out);
 	tenancy(out);
 	memory(out);
 	process(out);

@@ -34,7 +34,7 @@ static struct {
 #define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELEASE)
 
 /* Not a shard's clock: that of one that hangs stands still. */
-static uint64_t boot_ns(void)
+uint64_t probe_boot_ns(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_BOOTTIME, &t);
@@ -55,14 +55,14 @@ static void ask(void *arg)
 	(void)arg;
 	int len = snprintf(name, sizeof name, "probe-%llu.invalid", (unsigned long long)++part[0].questions);
 	if (directory_domain(slice_of(name, (size_t)len), &served) == OK)
-		SET(probe.answered_ns, boot_ns());
+		SET(probe.answered_ns, probe_boot_ns());
 	part[0].busy = false;
 }
 
 static void beat(struct timer *t)
 {
 	unsigned me = shard_index();
-	probe_set_pulse(me, boot_ns());
+	probe_set_pulse(me, probe_boot_ns());
 	timer_set(t, HTTP_PULSE_MS);
 	if (me != 0 || part[0].busy || clock_now_ms() < part[0].asked_ms + PROBE_ASK_MS)
 		return;
@@ -74,7 +74,7 @@ void probe_open(unsigned shards, uint32_t loop_s)
 {
 	probe.shards = shards;
 	probe.loop_ns = (uint64_t)loop_s * 1000000000;
-	probe.opened_ns = boot_ns();
+	probe.opened_ns = probe_boot_ns();
 	SET(probe.started, 0);
 	SET(probe.stopping, 0);
 	SET(probe.answered_ns, 0);
@@ -88,7 +88,7 @@ void probe_start(void)
 	timer_init(&part[me].timer, beat);
 	if (me == 0)
 		ask(NULL);
-	probe_set_pulse(me, boot_ns());
+	probe_set_pulse(me, probe_boot_ns());
 	timer_set(&part[me].timer, HTTP_PULSE_MS);
 	probe_begin();
 }
@@ -115,7 +115,7 @@ unsigned probe_hold(void)
 
 void probe_let(void) { pthread_mutex_unlock(&shards_stay); }
 
-uint64_t probe_uptime_s(void) { return (boot_ns() - probe.opened_ns) / 1000000000; }
+uint64_t probe_uptime_s(void) { return (probe_boot_ns() - probe.opened_ns) / 1000000000; }
 
 static bool say(const char **why_out, const char *why)
 {
@@ -126,7 +126,7 @@ static bool say(const char **why_out, const char *why)
 
 bool probe_alive(const char **why_out)
 {
-	uint64_t now = boot_ns();
+	uint64_t now = probe_boot_ns();
 	if (!probe_started() || GET(probe.stopping)) /* a start reads much, a stop writes much: neither is a reason to be killed */
 		return true;
 	for (unsigned i = 0; i < probe.shards; i++) {
@@ -145,7 +145,7 @@ bool probe_ready(const char **why_out)
 		return say(why_out, "stopping");
 	if (drain_wanted())
 		return say(why_out, "draining");
-	if (boot_ns() - GET(probe.answered_ns) > PROBE_ASK_S_MAX * 1000000000ull)
+	if (probe_boot_ns() - GET(probe.answered_ns) > PROBE_ASK_S_MAX * 1000000000ull)
 		return say(why_out, "the directory does not answer");
 	return probe_alive(why_out);
 }

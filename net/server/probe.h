@@ -29,6 +29,7 @@ bool probe_started(void);
 /* The number of shards, which stay until probe_let; 0 while they start or stop. Any thread but theirs. */
 unsigned probe_hold(void);
 void probe_let(void);
+uint64_t probe_boot_ns(void); /* boot time, of a thread that is no shard */
 uint64_t probe_uptime_s(void);
 
 /* For tests: one more shard serves, without its timer; */

@@ -22,12 +22,15 @@
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
 #include "net/server/redis_watch.h"
+#include "net/server/reload.h"
+#include "net/server/status.h"
 #include "net/server/tls_watch.h"
 #include "net/server/withdraw.h"
 #include "storage/mime.h"
 #include "storage/store.h"
 #include "net/tls.h"
 #include "net/tls_filter.h"
+#include "net/verb.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
 #include "tenancy/limit.h"
@@ -465,22 +468,21 @@ static void shard_end(void *arg, unsigned index)
 	store_stop();
 }
 
-/* SIGHUP: what may change while sessions go on. Everything else is told to need a restart. */
-static void reload(void *arg)
+/* What may change while sessions go on (reload.h). */
+static void apply(void *arg, const struct config *fresh)
 {
-	struct server *server = arg;
-	struct config *fresh;
-	char error[512];
-	if (config_load(server->config->path, &fresh, error, sizeof error) != OK) {
-		log_event(LOG_ERROR, "server.reload_refused", LOG_Z("reason", error));
-		return;
-	}
+	const struct server *server = arg;
 	log_set_level(fresh->log_level);
 	log_set_form(fresh->log_form);
+	verb_set_slow_ms(fresh->slow_ms);
 	tls_watch_now();
 	configure_limits(fresh, server->connections_max);
-	log_event(LOG_INFO, "server.reloaded", LOG_Z("changed", "log, certificates, limits"), LOG_Z("others", "need a restart"));
-	config_release(fresh);
+}
+
+static void hangup(void *arg)
+{
+	(void)arg;
+	json_decref(reload_now());
 }
 
 /* ---- start to end ---- */
@@ -504,12 +506,14 @@ static enum err serve_shards(struct server *server, unsigned shards)
 		.splice_min_bytes = c->io.splice_min_bytes,
 		.start = shard_begin,
 		.stop = shard_end,
-		.reload = reload,
+		.reload = hangup,
 		.arg = server,
 	};
 	log_event(LOG_INFO, "server.start", LOG_Z("version", PENFOLD_VERSION), LOG_U64("shards", shards), LOG_Z("data", c->data),
 		  LOG_U64("listeners", c->listeners_count), LOG_U64("pid", (uint64_t)getpid()), LOG_U64("charsets", mime_charsets_load()));
 	admin_configure(c->node);
+	status_configure(c->node);
+	reload_configure(c, apply, server);
 	log_writer_start();
 	struct http *http = NULL;
 	probe_open(shards, c->http_loop_s);
@@ -576,6 +580,7 @@ int serve(const struct config *config)
 	log_set_clock(wall_ms);
 	log_set_level(config->log_level);
 	log_set_form(config->log_form);
+	verb_set_slow_ms(config->slow_ms);
 	store_part(config, &server.store);
 	share_descriptors(config, &server);
 	configure_limits(config, server.connections_max);

@@ -285,3 +285,33 @@ def test_a_taken_http_port_stops_the_start(tmp_path):
         assert p.process.wait(30) != 0
         p.process = None
         assert re.search(r'http.listen_failed.*EADDRINUSE', p.log()), p.log()
+
+
+def test_reload_is_whole_or_not_at_all_and_says_what_needs_a_restart(served):
+    p = served
+    with open(p.config) as f:
+        text = f.read()
+
+    def write(new):
+        with open(p.config, 'w') as f:
+            f.write(new)
+    p.deliver(b'Subject: x\r\n\r\nhello\r\n', 'ann')
+    with p.pop3('ann') as pop:
+        logged(p, 'event=pop3.login')
+        assert p.json('reload') == {'reloaded': ['log', 'certificates', 'limits'], 'restart': []}
+        changed = text.replace('shards: 2', 'shards: 1').replace('protocol: imap, address', 'protocol: imap, plaintext: true, address')
+        write(changed.replace('mail.test.example', 'mail2.test.example')
+              + 'log: { level: warn }\nstore: { seal_bytes: 32 MiB }\npop3: { idle_s: 900 }\nio: { pin: false }\n')
+        r = p.run('reload').stdout.decode().splitlines()
+        assert r[0].startswith('reloaded: ') and sorted(r[1:]) == ['needs a restart: ' + n for n in (
+            'hostname', 'io.pin', 'listeners', 'pop3.idle_s', 'shards', 'store.seal_bytes')]
+        before = p.log().count('pop3.login')
+        p.pop3('bob').quit()  # level warn is in force: logins are not told any more
+        write(text + 'nonsense: 1\nlog: { level: debug }\n')
+        refused = p.run('reload', check=False)
+        assert refused.returncode != 0 and b'nonsense' in refused.stdout + refused.stderr
+        p.pop3('bob').quit()
+        assert p.log().count('pop3.login') == before
+        pop.retr(1)  # it has seen nothing of all that
+        write(text)
+        assert p.json('reload')['restart'] == []

@@ -7,6 +7,7 @@
  */
 #include "tests/unit/storage/store_help.h"
 
+#include "core/base/hash.h"
 #include "core/base/log.h"
 #include "storage/commit.h"
 #include "storage/log.h"
@@ -249,6 +250,63 @@ FIBER_TEST(damaged_at_every_byte)
 	store_stop();
 }
 
+/* The same log as a later version would write it: whole and well sealed, but its open record names a feature that we do not know. */
+static void require_feature(uint64_t feature)
+{
+	_Alignas(8) char heads[4096];
+	struct commit_header header;
+	size_t at = 0;
+	memcpy(&header, image, sizeof header);
+	assert_true(header.heads_bytes <= sizeof heads);
+	memcpy(heads, image + COMMIT_HEADER_BYTES, header.heads_bytes);
+	struct open_fixed open = { 0 };
+	for (; at + sizeof open <= header.heads_bytes; at += 8) {
+		memcpy(&open, heads + at, sizeof open);
+		if (open.format == FORMAT_VERSION && open.account_id == ID && open.log == 1 && !open.required)
+			break;
+	}
+	assert_true(at + sizeof open <= header.heads_bytes);
+	open.required = feature;
+	memcpy(heads + at, &open, sizeof open);
+	struct record_header *record = (struct record_header *)(void *)(heads + at - RECORD_HEADER_BYTES);
+	uint64_t seed;
+	memcpy(&seed, record, sizeof seed);
+	record->hash = hash64(slice_of(heads + at, record->bytes - RECORD_HEADER_BYTES), seed);
+	commit_header_put(&header, slice_of(heads, header.heads_bytes), 0, 1, 0, image);
+	memcpy(image + COMMIT_HEADER_BYTES, heads, header.heads_bytes);
+}
+
+/* It is refused clearly rather than understood wrongly: what can be read is served, nothing is changed (who takes
+ * an unsealed account over makes a log of his own, as a fence), and the log stays as it was. */
+FIBER_TEST(a_later_versions_feature_makes_it_read_only)
+{
+	static char after[sizeof image];
+	char path[512];
+	struct account *a;
+	size_t removed;
+	const uint32_t uid = 1;
+	log_set_level(LOG_LEVEL_COUNT);
+	image_make();
+	const char *folder = test_folder();
+	make_dirs(folder);
+	start(folder);
+	require_feature(UINT64_C(1) << 40);
+	put_log(folder, image, image_bytes);
+	enum err e = account_open(ID, &a);
+	assert_int_equal(e, OK);
+	assert_true(a->read_only);
+	assert_string_equal(help_uids(a, FOLDER_INBOX), "1 3");
+	assert_int_equal(account_expunge(a, FOLDER_INBOX, &uid, 1, &removed), ERR_READONLY);
+	account_close(a);
+	store_stop();
+	path_of(folder, path, "L.1");
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fread(after, 1, sizeof after, f), image_bytes);
+	fclose(f);
+	assert_memory_equal(after, image, image_bytes);
+}
+
 /* A hundred thousand messages: the time is told, not asserted. */
 FIBER_TEST(opens_many)
 {
@@ -291,6 +349,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cut_off_at_every_byte),
 		cmocka_unit_test(damaged_at_every_byte),
+		cmocka_unit_test(a_later_versions_feature_makes_it_read_only),
 		cmocka_unit_test(opens_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

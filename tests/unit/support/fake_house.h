@@ -246,8 +246,13 @@ enum err fiber_start(const char *what, void (*fn)(void *arg), void *arg)
 void fiber_park(void) { ASSERT(!"nothing here is ever waited for"); }
 void fiber_wake(struct fiber *f) { (void)f; }
 void fiber_breathe(void) {}
+enum fiber_wait fiber_wait_for(enum fiber_wait what) { (void)what; return FIBER_WAIT_STORE; }
+void *fiber_local(void) { return NULL; }
+void fiber_set_local(void *local) { (void)local; }
+struct fiber_waited fiber_waited(void) { return (struct fiber_waited){ 0 }; }
 void fiber_stats(struct fiber_stats *out) { *out = (struct fiber_stats){ .running = 1 }; }
 int64_t clock_wall_s(void) { return 1736847000; } /* Tue, 14 Jan 2025 09:30:00 +0000 */
+int64_t clock_wall_ms(void) { return clock_wall_s() * 1000; }
 uint64_t clock_fresh_ns(void) { return 1; }
 uint64_t clock_now_ms(void) { return 1000 + fake.now_ms; }
 void random_bytes(void *out, size_t bytes) { memset(out, 0x5a, bytes); }

@@ -37,6 +37,29 @@ FIBER_TEST(yields_in_turn)
 	assert_string_equal(trace, "abab");
 }
 
+/* Time parked counts under what the fiber said it waits for then; time in which others run while it is ready does not. */
+FIBER_TEST(waits_are_counted_by_kind)
+{
+	struct fiber_waited before = fiber_waited();
+	enum fiber_wait was = fiber_wait_for(FIBER_WAIT_HASH);
+	assert_int_equal(was, FIBER_WAIT_STORE);
+	fiber_sleep(20);
+	assert_int_equal(fiber_wait_for(FIBER_WAIT_REDIS), FIBER_WAIT_HASH);
+	fiber_sleep(5);
+	(void)fiber_wait_for(was);
+	fiber_yield();
+	struct fiber_waited after = fiber_waited();
+	assert_true(after.ns[FIBER_WAIT_HASH] - before.ns[FIBER_WAIT_HASH] >= 10000000);
+	assert_true(after.ns[FIBER_WAIT_REDIS] - before.ns[FIBER_WAIT_REDIS] >= 1000000);
+	assert_int_equal(after.ns[FIBER_WAIT_STORE], before.ns[FIBER_WAIT_STORE]);
+	assert_int_equal(after.ns[FIBER_WAIT_DIRECTORY], before.ns[FIBER_WAIT_DIRECTORY]);
+	assert_null(fiber_local());
+	fiber_set_local(&before);
+	fiber_sleep(1);
+	assert_ptr_equal(fiber_local(), &before);
+	fiber_set_local(NULL);
+}
+
 static struct waitq queue;
 static int woken;
 
@@ -325,6 +348,7 @@ int main(void)
 		cmocka_unit_test(classes_take_turns),
 		cmocka_unit_test(a_class_has_a_share_of_the_stacks),
 		cmocka_unit_test(starts_take_turns),
+		cmocka_unit_test(waits_are_counted_by_kind),
 		cmocka_unit_test(stacks_keep_what_is_on_them),
 		cmocka_unit_test(breathing_lets_others_run_after_the_slice),
 		cmocka_unit_test(run_from_the_loop_is_at_once),

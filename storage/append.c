@@ -9,6 +9,7 @@
 
 #include "core/base/limits.h"
 #include "storage/commit.h"
+#include "storage/folder.h"
 #include "storage/keyword.h"
 #include "storage/source.h"
 #include "storage/sweep.h"
@@ -75,6 +76,7 @@ struct append_change {
 	size_t count;
 	struct appended *out;
 	int64_t now_s;
+	struct keywords_fresh *fresh; /* NULL: all keywords are known */
 };
 
 static enum err literal_take(const struct append_change *ac, const struct folder *f, struct commit *commit,
@@ -107,6 +109,9 @@ static enum err append_one(struct append_change *ac, struct account *a, struct c
 		e = quota_take(a, commit, size, item->quota_bytes, item->quota_messages);
 	if (e == OK)
 		e = literal_take(ac, f, commit, item, uid);
+	struct keyword_set set;
+	if (e == OK)
+		e = keywords_claim(a, commit, ac->fresh, item->keywords, item->keyword_count, &set);
 	if (e == OK)
 		e = commit_body(commit, item->body);
 	if (e != OK)
@@ -125,8 +130,6 @@ static enum err append_one(struct append_change *ac, struct account *a, struct c
 		.from = item->envelope_from,
 		.rcpt = item->envelope_rcpt,
 	};
-	struct keyword_set set = { { 0 } };
-	keywords_known_bits(a, item->keywords, item->keyword_count, &set);
 	m.keywords = set.words;
 	m.fixed.keyword_words = (uint16_t)keyword_set_words(&set);
 	memcpy(m.fixed.guid, item->body->guid, GUID_BYTES);
@@ -141,6 +144,8 @@ static enum err append_build(struct change *c, struct account *a, struct commit 
 	struct append_change *ac = CONTAINER_OF(c, struct append_change, c);
 	enum err e = OK;
 
+	if (ac->fresh)
+		ac->fresh->count = 0;
 	for (size_t i = 0; i < ac->count && e == OK; i++)
 		e = append_one(ac, a, commit, i);
 	/* UIDs that were planned for a refused change stay unused in this commit; the next one begins from what was
@@ -180,6 +185,20 @@ static enum err link_bodies(struct account *a, const struct append *items, size_
 	return e;
 }
 
+static enum err append_run(struct account *account, struct append_change *ac, bool external)
+{
+	if (!external)
+		return commit_run(account, &ac->c);
+	sweep_hold(account);
+	enum err e = link_bodies(account, ac->items, ac->count);
+	if (e == OK)
+		e = commit_run(account, &ac->c);
+	if (e != OK)
+		account->orphans = true;
+	sweep_release(account);
+	return e;
+}
+
 enum err account_append(struct account *account, const struct append *items, size_t count, struct appended *out)
 {
 	struct append_change ac = {
@@ -195,19 +214,12 @@ enum err account_append(struct account *account, const struct append *items, siz
 		return ERR_READONLY;
 	if (store_disk_low())
 		return ERR_FULL;
-	for (size_t i = 0; i < count && e == OK; i++)
-		e = keywords_ensure(account, items[i].keywords, items[i].keyword_count);
-	if (e != OK)
-		return e;
-	if (!external)
-		return commit_run(account, &ac.c);
-	sweep_hold(account);
-	e = link_bodies(account, items, count);
-	if (e == OK)
-		e = commit_run(account, &ac.c);
-	if (e != OK)
-		account->orphans = true;
-	sweep_release(account);
+	for (size_t i = 0; i < count && !ac.c.alone; i++)
+		ac.c.alone = !keywords_all_known(account, items[i].keywords, items[i].keyword_count);
+	if (ac.c.alone)
+		ac.fresh = xcalloc(1, sizeof(*ac.fresh));
+	e = append_run(account, &ac, external);
+	free(ac.fresh);
 	return e;
 }
 
@@ -228,7 +240,18 @@ struct copy_change {
 	struct appended *out;
 	uint64_t quota_bytes, quota_messages;
 	int64_t now_s;
+	struct slice name; /* of the folder that is made in the same commit; empty: `to` is there already */
+	struct folder_fixed made;
 };
+
+/* The next UID of the target; of a folder that this very commit makes they begin at 1. */
+static enum err copy_uid(struct copy_change *cc, struct folder *to, const struct commit *commit, uint32_t *uid_out)
+{
+	if (to)
+		return uid_take(to, commit, 0, uid_out);
+	*uid_out = cc->made.uidnext++;
+	return OK;
+}
 
 /* A message record for the copy: what it is comes from the old record, what it has now from the row. */
 static enum err copy_one(struct copy_change *cc, struct account *a, struct folder *to, struct commit *commit, size_t i,
@@ -238,7 +261,7 @@ static enum err copy_one(struct copy_change *cc, struct account *a, struct folde
 	const struct keyword_set *set = keywords_get(a->keywords, row->keywords);
 	struct message_record m = s->record;
 	uint32_t uid;
-	enum err e = uid_take(to, commit, 0, &uid);
+	enum err e = copy_uid(cc, to, commit, &uid);
 
 	if (e == OK && !cc->move)
 		e = quota_take(a, commit, row->size, cc->quota_bytes, cc->quota_messages);
@@ -256,7 +279,7 @@ static enum err copy_one(struct copy_change *cc, struct account *a, struct folde
 	m.fixed.keyword_words = (uint16_t)keyword_set_words(set);
 	if (!message_put(commit_heads(commit), 0, &m))
 		return no_room(commit);
-	cc->out[i] = (struct appended){ .uid = uid, .uidvalidity = to->uidvalidity, .modseq = commit_sequence(commit) };
+	cc->out[i] = (struct appended){ .uid = uid, .uidvalidity = to ? to->uidvalidity : cc->made.uidvalidity, .modseq = commit_sequence(commit) };
 	return OK;
 }
 
@@ -270,14 +293,29 @@ static enum err copy_expunge(struct copy_change *cc, struct commit *commit, size
 	return expunge_put(commit_heads(commit), 0, &e) ? OK : no_room(commit);
 }
 
+/* The folder's record comes before the messages that are in it. */
+static enum err copy_make_folder(struct copy_change *cc, const struct account *a, struct commit *commit)
+{
+	struct folder_record r = { .name = cc->name };
+	enum err e = folder_create_judge(a, cc->name, 0, &r.fixed);
+
+	if (e != OK)
+		return e;
+	cc->made = r.fixed;
+	cc->to = r.fixed.folder;
+	return folder_put(commit_heads(commit), 0, &r) ? OK : no_room(commit);
+}
+
 static enum err copy_build(struct change *c, struct account *a, struct commit *commit)
 {
 	struct copy_change *cc = CONTAINER_OF(c, struct copy_change, c);
 	struct folder *from = account_folder(a, cc->from), *to = folder_for_messages(a, cc->to);
 	enum err e = OK;
 
-	if (!from || !to)
+	if (!from || (!to && !cc->name.len))
 		return ERR_NOT_FOUND;
+	if (cc->name.len)
+		e = copy_make_folder(cc, a, commit);
 	if (cc->move && commit_plan(commit)->expunges)
 		return ERR_AGAIN;
 	commit_plan(commit)->expunges = commit_plan(commit)->expunges || cc->move;
@@ -340,9 +378,10 @@ static enum err copy_read(struct account *a, struct copy_change *cc)
 	return OK;
 }
 
-enum err account_copy(struct account *account, const struct copy *copy, struct appended *out)
+static enum err copy_run(struct account *account, const struct copy *copy, struct slice name, struct appended *out, uint32_t *folder_out)
 {
-	struct copy_change cc = { .c = { .build = copy_build, .frees = copy->move },
+	struct copy_change cc = { .c = { .build = copy_build, .frees = copy->move, .alone = name.len > 0 },
+				  .name = name,
 				  .from = copy->from,
 				  .to = copy->to,
 				  .move = copy->move,
@@ -369,5 +408,23 @@ enum err account_copy(struct account *account, const struct copy *copy, struct a
 	for (size_t i = 0; i < copy->count; i++)
 		free(cc.sources[i].bytes);
 	free(cc.sources);
+	*folder_out = cc.to;
+	return e;
+}
+
+enum err account_copy(struct account *account, const struct copy *copy, struct appended *out)
+{
+	uint32_t folder;
+
+	return copy_run(account, copy, slice_of(NULL, 0), out, &folder);
+}
+
+enum err account_move_to_new(struct account *account, uint32_t from, const uint32_t *uids, size_t count, struct slice name, uint32_t *folder_out)
+{
+	const struct copy copy = { .from = from, .uids = uids, .count = count, .move = true };
+	struct appended *out = xcalloc(max_size(count, 1), sizeof(*out));
+	enum err e = name.len ? copy_run(account, &copy, name, out, folder_out) : ERR_SYNTAX;
+
+	free(out);
 	return e;
 }

@@ -145,6 +145,8 @@ struct copy {
 /* Copies messages inside an account: their bodies are named, not copied. out[i].uid = 0: that message was gone. One
  * commit. Later. */
 enum err account_copy(struct account *account, const struct copy *copy, struct appended *out);
+/* Makes a folder of this name and moves messages (ascending) into it, in one commit: IMAP's RENAME of INBOX. ERR_EXISTS, ERR_SYNTAX. Later. */
+enum err account_move_to_new(struct account *account, uint32_t from, const uint32_t *uids, size_t count, struct slice name, uint32_t *folder_out);
 
 /* Removes messages by UID (ascending). UIDs that are gone already are skipped; *removed_out counts the others.
  * Later. */

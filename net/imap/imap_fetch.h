@@ -54,6 +54,8 @@ struct imap_fetch {
 	bool marks_seen, needs_source, has_uid, has_flags, has_modseq;
 	uint64_t changed_since;
 	bool vanished;
+	bool partial_from_end;
+	uint32_t partial_first, partial_last; /* 0: no PARTIAL */
 	struct imap_vanished gone;
 	/* where it is */
 	bool in_message, first, told_flags;

@@ -150,7 +150,7 @@ extern struct imap_config imap_settings;
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
 	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
-	"ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
+	"ESEARCH SEARCHRES WITHIN PARTIAL SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
 
 /* For `penfold why`. */
 void imap_note(const struct imap_session *p, enum decision_kind kind, const char *reason, struct slice login, uint32_t delay_ms, uint32_t failures);
@@ -264,6 +264,8 @@ void imap_set_release(struct imap_set *set);
 bool imap_set_next(const struct imap_session *p, struct imap_set *set, uint32_t *index_out);
 /* All of them as UIDs (xmalloc), ascending; NULL when there is none. */
 uint32_t *imap_set_uids(const struct imap_session *p, struct imap_set *set, size_t *count_out);
+/* Of a set of UIDs keeps the messages from the `first` to the `last` (from 1), counted from its begin or its end (RFC 9394). May wait. */
+void imap_set_keep(const struct imap_session *p, struct imap_set *set, uint32_t first, uint32_t last, bool from_end);
 
 /* ---- flags (imap_flags.c) ---- */
 

@@ -77,7 +77,49 @@ struct append_change {
 	struct appended *out;
 	int64_t now_s;
 	struct keywords_fresh *fresh; /* NULL: all keywords are known */
+	uint8_t replaced_guid[GUID_BYTES]; /* zero if its record does not read */
+	bool replaced_external;
 };
+
+static const struct row *replaced_row(const struct account *a, const struct append *item)
+{
+	struct folder *f = account_folder(a, item->replaces_folder);
+
+	return f ? rows_find(&f->rows, item->replaces_uid) : NULL;
+}
+
+/* Its GUID is read before the commit, which must not wait. A damaged message can be replaced like any other. */
+static enum err replaced_read(struct account *a, struct append_change *ac)
+{
+	const struct row *row = replaced_row(a, ac->items);
+	struct window window = { NULL, 0, 0 };
+	struct message_record m;
+
+	if (!row)
+		return ERR_DENIED;
+	ac->replaced_external = row->flags & ROW_EXTERNAL;
+	enum err e = source_message(a, ac->items->replaces_folder, row, &window, &m);
+	if (e == OK)
+		memcpy(ac->replaced_guid, m.fixed.guid, GUID_BYTES);
+	window_release(&window);
+	return e == ERR_CORRUPT ? OK : e;
+}
+
+static enum err replaced_expunge(const struct append_change *ac, const struct account *a, struct commit *commit)
+{
+	const struct append *item = ac->items;
+	const struct uid_range range = { item->replaces_uid, item->replaces_uid };
+	struct expunge_record e = { .fixed = { .folder = item->replaces_folder, .range_count = 1, .guid_count = 1 },
+				    .ranges = &range,
+				    .guids = ac->replaced_guid };
+
+	if (commit_plan(commit)->expunges)
+		return ERR_AGAIN; /* another change may expunge the same message */
+	if (!replaced_row(a, item))
+		return ERR_DENIED;
+	commit_plan(commit)->expunges = true;
+	return expunge_put(commit_heads(commit), 0, &e) ? OK : no_room(commit);
+}
 
 static enum err literal_take(const struct append_change *ac, const struct folder *f, struct commit *commit,
 			     const struct append *item, uint32_t uid)
@@ -95,6 +137,17 @@ static enum err literal_take(const struct append_change *ac, const struct folder
 	return rows_uidl_check(&f->rows, f->uidvalidity, uid, item->uidl);
 }
 
+/* What takes another's place counts as the difference: no message more, and bytes only if it is larger. */
+static enum err append_quota(const struct account *a, struct commit *commit, const struct append *item, uint64_t size)
+{
+	const struct row *replaced = item->replaces_uid ? replaced_row(a, item) : NULL;
+
+	if (!replaced)
+		return quota_take(a, commit, size, item->quota_bytes, item->quota_messages);
+	bool grows = size > replaced->size && item->quota_bytes;
+	return quota_take(a, commit, size, grows ? item->quota_bytes + replaced->size : 0, 0);
+}
+
 static enum err append_one(struct append_change *ac, struct account *a, struct commit *commit, size_t i)
 {
 	const struct append *item = &ac->items[i];
@@ -106,7 +159,7 @@ static enum err append_one(struct append_change *ac, struct account *a, struct c
 		return ERR_NOT_FOUND;
 	enum err e = uid_take(f, commit, item->uid, &uid);
 	if (e == OK)
-		e = quota_take(a, commit, size, item->quota_bytes, item->quota_messages);
+		e = append_quota(a, commit, item, size);
 	if (e == OK)
 		e = literal_take(ac, f, commit, item, uid);
 	struct keyword_set set;
@@ -148,6 +201,8 @@ static enum err append_build(struct change *c, struct account *a, struct commit 
 		ac->fresh->count = 0;
 	for (size_t i = 0; i < ac->count && e == OK; i++)
 		e = append_one(ac, a, commit, i);
+	if (e == OK && ac->items->replaces_uid)
+		e = replaced_expunge(ac, a, commit);
 	/* UIDs that were planned for a refused change stay unused in this commit; the next one begins from what was
 	 * given */
 	return e;
@@ -208,18 +263,24 @@ enum err account_append(struct account *account, const struct append *items, siz
 	enum err e = append_check(items, count, &external);
 
 	ASSERT(account->refs > 0 && count > 0);
+	ASSERT(count == 1 || !items->replaces_uid);
 	if (e != OK)
 		return e;
 	if (account->read_only)
 		return ERR_READONLY;
 	if (store_disk_low())
 		return ERR_FULL;
+	if (items->replaces_uid)
+		e = replaced_read(account, &ac);
+	if (e != OK)
+		return e;
 	for (size_t i = 0; i < count && !ac.c.alone; i++)
 		ac.c.alone = !keywords_all_known(account, items[i].keywords, items[i].keyword_count);
 	if (ac.c.alone)
 		ac.fresh = xcalloc(1, sizeof(*ac.fresh));
 	e = append_run(account, &ac, external);
 	free(ac.fresh);
+	account->orphans |= e == OK && ac.replaced_external;
 	return e;
 }
 

@@ -127,6 +127,9 @@ struct append {
 	struct slice uidl;                    /* literal UIDL (import), else empty */
 	uint32_t uid;                         /* import: this UID, which must be >= UIDNEXT; else 0 */
 	uint64_t quota_bytes, quota_messages; /* judged under the commit; 0 = none */
+	/* This message (uid 0: none) is expunged in the same commit, and quota counts the difference: IMAP's REPLACE. Of one item alone.
+	 * ERR_DENIED: it was gone already. */
+	uint32_t replaces_folder, replaces_uid;
 };
 struct appended {
 	uint32_t uid, uidvalidity;

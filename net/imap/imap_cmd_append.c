@@ -6,27 +6,9 @@
  * large, over quota) is told instead of "+"; a client that does not wait for that has its octets thrown away, so that they are never
  * taken for commands, and is told then.  All messages of a command are one commit (invariant 13).
  */
-#include "net/imap/imap_private.h"
+#include "net/imap/imap_append.h"
 
 #include <stdlib.h>
-
-struct item {
-	struct body *body;
-	struct imap_flags flags;
-	int64_t date_s;
-	int16_t zone_min;
-};
-struct appending {
-	struct slice name;
-	uint32_t folder;
-	struct item *items;
-	size_t count, cap;
-	struct body_writer *writer;
-	bool utf8;             /* "UTF8 (" is open */
-	enum imap_status status; /* not OK: how it will end */
-	const char *code, *text;
-	uint64_t bytes;        /* of all so far, for the quota */
-};
 
 static void drop(struct imap_session *p)
 {
@@ -39,7 +21,7 @@ static void drop(struct imap_session *p)
 	free(ap->items);
 }
 
-static void refuse(struct appending *ap, enum imap_status status, const char *code, const char *text)
+void imap_append_refuse(struct appending *ap, enum imap_status status, const char *code, const char *text)
 {
 	if (ap->status != IMAP_S_OK)
 		return; /* the first reason counts */
@@ -53,19 +35,19 @@ static enum step end(struct imap_session *p, const struct appending *ap) { retur
 static void refuse_err(struct appending *ap, enum err e)
 {
 	if (e == ERR_SYNTAX)
-		refuse(ap, IMAP_S_NO, "CANNOT", "a message cannot hold NUL");
+		imap_append_refuse(ap, IMAP_S_NO, "CANNOT", "a message cannot hold NUL");
 	else if (e == ERR_LIMIT)
-		refuse(ap, IMAP_S_NO, "TOOBIG", "the message is too large");
+		imap_append_refuse(ap, IMAP_S_NO, "TOOBIG", "the message is too large");
 	else if (e == ERR_FULL)
-		refuse(ap, IMAP_S_NO, "UNAVAILABLE", "the server's disk is full, please try again later");
+		imap_append_refuse(ap, IMAP_S_NO, "UNAVAILABLE", "the server's disk is full, please try again later");
 	else
-		refuse(ap, IMAP_S_NO, "UNAVAILABLE", "the server's storage failed, please try again later");
+		imap_append_refuse(ap, IMAP_S_NO, "UNAVAILABLE", "the server's storage failed, please try again later");
 }
 
 /* ---- one message ---- */
 
 /* "[(flags) ][date ]" up to the end; with "UTF8 (" behind them. */
-static bool read_options(struct imap_session *p, struct appending *ap, struct item *item)
+static bool read_options(struct imap_session *p, struct appending *ap, struct append_item *item)
 {
 	struct imap_args *a = &p->cmd->args;
 	if (imap_peek(a, '(') && (!imap_flag_list(p, false, &item->flags) || !imap_sp(a)))
@@ -84,7 +66,7 @@ static void judge_first(struct imap_session *p, struct appending *ap)
 {
 	struct folder_info info;
 	if (folder_find(p->account, ap->name, &info) != OK || info.noselect)
-		refuse(ap, IMAP_S_NO, "TRYCREATE", "no such mailbox");
+		imap_append_refuse(ap, IMAP_S_NO, "TRYCREATE", "no such mailbox");
 	else
 		ap->folder = info.id;
 }
@@ -92,15 +74,16 @@ static void judge_first(struct imap_session *p, struct appending *ap)
 static void judge_size(struct imap_session *p, struct appending *ap, uint64_t bytes)
 {
 	struct account_usage usage;
+	uint64_t freed = imap_replaced_bytes(p, ap);
 	account_usage(p->account, &usage);
 	if (!bytes)
-		refuse(ap, IMAP_S_NO, "CANNOT", "a message of no octets");
+		imap_append_refuse(ap, IMAP_S_NO, "CANNOT", "a message of no octets");
 	else if (bytes > imap_settings.message_bytes_max)
-		refuse(ap, IMAP_S_NO, "TOOBIG", "the message is too large");
-	else if (p->subject->quota_bytes && usage.bytes + ap->bytes + bytes > p->subject->quota_bytes)
-		refuse(ap, IMAP_S_NO, "OVERQUOTA", "over quota");
+		imap_append_refuse(ap, IMAP_S_NO, "TOOBIG", "the message is too large");
+	else if (p->subject->quota_bytes && bytes > freed && usage.bytes + ap->bytes + bytes > p->subject->quota_bytes + freed)
+		imap_append_refuse(ap, IMAP_S_NO, "OVERQUOTA", "over quota");
 	else if (ap->count >= IMAP_APPEND_MESSAGES_MAX)
-		refuse(ap, IMAP_S_NO, "LIMIT", "too many messages in one command");
+		imap_append_refuse(ap, IMAP_S_NO, "LIMIT", "too many messages in one command");
 	ap->bytes += bytes;
 }
 
@@ -132,7 +115,7 @@ static enum step taken(struct imap_session *p)
 
 static enum step rest(struct imap_session *p, struct slice line);
 
-static enum step begin_message(struct imap_session *p, struct appending *ap, const struct imap_literal *literal, const struct item *item)
+static enum step begin_message(struct imap_session *p, struct appending *ap, const struct imap_literal *literal, const struct append_item *item)
 {
 	struct imap_command *c = p->cmd;
 	judge_size(p, ap, literal->bytes);
@@ -180,7 +163,9 @@ static enum step stored(struct imap_session *p, const struct appended *out, size
 		i = last + 1;
 	}
 	fits = fits && buf_put(&code, "", 1);
-	enum step step = fits ? imap_ok_code(p, code.ptr, "appended") : imap_ok(p, "appended");
+	enum step step = p->cmd->verb->run == imap_cmd_replace ? imap_replaced(p, code.ptr)
+			 : fits				       ? imap_ok_code(p, code.ptr, "appended")
+							       : imap_ok(p, "appended");
 	buf_release(&code);
 	return step;
 }
@@ -198,9 +183,17 @@ static enum step store(struct imap_session *p, struct appending *ap)
 					    .internal_date_s = ap->items[i].date_s,
 					    .internal_date_zone_min = ap->items[i].zone_min,
 					    .quota_bytes = p->subject->quota_bytes,
-					    .quota_messages = p->subject->quota_messages };
+					    .quota_messages = p->subject->quota_messages,
+					    .replaces_folder = ap->replaces ? p->folder : 0,
+					    .replaces_uid = ap->replaces_uid };
 	enum err e = account_append(p->account, items, ap->count, out);
-	enum step step = e == ERR_NOT_FOUND ? imap_no(p, "TRYCREATE", "no such mailbox") : e != OK ? imap_fail(p, e) : stored(p, out, ap->count);
+	enum step step;
+	if (e == ERR_NOT_FOUND)
+		step = imap_no(p, "TRYCREATE", "no such mailbox");
+	else if (e == ERR_DENIED)
+		step = imap_no(p, "EXPUNGEISSUED", "the message to be replaced is gone");
+	else
+		step = e == OK ? stored(p, out, ap->count) : imap_fail(p, e);
 	free(items);
 	free(out);
 	return step;
@@ -212,22 +205,24 @@ static enum step rest(struct imap_session *p, struct slice line)
 	struct imap_command *c = p->cmd;
 	struct appending *ap = c->state;
 	struct imap_literal literal;
-	struct item item = { .body = NULL };
+	struct append_item item = { .body = NULL };
 	if (ap->utf8 && line.len && line.ptr[0] == ')') {
 		ap->utf8 = false;
 		line = slice_from(line, 1);
 	} else if (ap->utf8) {
-		refuse(ap, IMAP_S_BAD, NULL, "expected )");
+		imap_append_refuse(ap, IMAP_S_BAD, NULL, "expected )");
 	}
 	bool more = imap_literal_at_end(line, &literal);
 	if (!line.len)
 		return ap->status == IMAP_S_OK ? store(p, ap) : end(p, ap);
+	if (ap->replaces)
+		imap_append_refuse(ap, IMAP_S_BAD, NULL, "one message takes one's place");
 	struct slice kept = arena_slice(&c->arena, slice_upto(line, more ? literal.begin : line.len));
 	if (!kept.ptr)
 		return STEP_ABORT;
 	imap_args_init(&c->args, kept, &c->arena, c->args.utf8);
 	if (!more || !imap_sp(&c->args) || !read_options(p, ap, &item))
-		refuse(ap, IMAP_S_BAD, NULL, c->args.why);
+		imap_append_refuse(ap, IMAP_S_BAD, NULL, c->args.why);
 	if (!more)
 		return end(p, ap);
 	return begin_message(p, ap, &literal, &item);
@@ -237,10 +232,11 @@ static enum step rest(struct imap_session *p, struct slice line)
 bool imap_append_literal(struct imap_session *p, const struct imap_literal *literal, enum step *step_out)
 {
 	struct imap_command *c = p->cmd;
-	struct item item = { .body = NULL };
+	struct append_item item = { .body = NULL };
 	struct slice name;
 	c->args.utf8 = imap_utf8_names(p);
-	if (c->gathering == IMAP_STREAMED || !imap_read_verb(c) || !c->verb || c->verb->run != imap_cmd_append || !(c->verb->states & p->state))
+	if (c->gathering == IMAP_STREAMED || !imap_read_verb(c) || !c->verb ||
+	    (c->verb->run != imap_cmd_append && c->verb->run != imap_cmd_replace) || !(c->verb->states & p->state))
 		return false;
 	/* the line's own part of the text ends with the literal's announcement and CRLF */
 	struct imap_literal again;
@@ -248,21 +244,20 @@ bool imap_append_literal(struct imap_session *p, const struct imap_literal *lite
 	if (!imap_literal_at_end(text, &again))
 		return false;
 	c->args.end = text.ptr + again.begin;
-	const char *begin = c->args.at;
-	bool name_is_next = c->args.end - begin == 1;
-	if (c->args.end < begin || name_is_next || !imap_sp(&c->args))
-		return false;
 	struct appending *ap = arena_zalloc(&c->arena, sizeof *ap);
-	if (!ap)
+	if (!ap || c->args.end < c->args.at || (c->verb->run == imap_cmd_replace && !imap_replace_read(p, ap)))
+		return false; /* out of form: gathered, and refused as a whole */
+	bool name_is_next = c->args.end - c->args.at == 1;
+	if (name_is_next || !imap_sp(&c->args))
 		return false;
 	c->state = ap;
 	c->drop = drop;
 	if (!imap_mailbox(&c->args, &name)) {
-		refuse(ap, c->args.bad_name ? IMAP_S_NO : IMAP_S_BAD, c->args.bad_name ? "CANNOT" : NULL, c->args.why);
+		imap_append_refuse(ap, c->args.bad_name ? IMAP_S_NO : IMAP_S_BAD, c->args.bad_name ? "CANNOT" : NULL, c->args.why);
 	} else {
 		ap->name = name;
 		if (!imap_sp(&c->args) || !read_options(p, ap, &item))
-			refuse(ap, IMAP_S_BAD, NULL, c->args.why);
+			imap_append_refuse(ap, IMAP_S_BAD, NULL, c->args.why);
 		else
 			judge_first(p, ap);
 	}

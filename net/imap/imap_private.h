@@ -149,7 +149,7 @@ extern struct imap_config imap_settings;
 /* What is announced behind login: every one of them works. */
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
-	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
+	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND REPLACE UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
 	"ESEARCH SEARCHRES WITHIN PARTIAL SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
 
 /* For `penfold why`. */
@@ -210,6 +210,8 @@ static inline enum step imap_no(struct imap_session *p, const char *code, const 
 enum step imap_bad(struct imap_session *p, const char *text);
 /* BAD with what the parser noted. */
 enum step imap_bad_args(struct imap_session *p);
+/* OK of a command that has expunged: with HIGHESTMODSEQ for who has enabled QRESYNC (imap_cmd_expunge.c). */
+enum step imap_ok_expunged(struct imap_session *p, const char *text);
 /* NO for an outcome of store or tenancy. */
 enum step imap_fail(struct imap_session *p, enum err e);
 /* Writes a string as the client can read it: quoted where that is allowed, else a literal. `nil`: NIL for a slice without pointer. */
@@ -323,6 +325,7 @@ IMAP_CMD(move);
 IMAP_CMD(namespace);
 IMAP_CMD(noop);
 IMAP_CMD(rename);
+IMAP_CMD(replace);
 IMAP_CMD(search);
 IMAP_CMD(select);
 IMAP_CMD(setquota);

@@ -185,6 +185,44 @@ FIBER_TEST(moved_to_a_new_folder)
 	help_end();
 }
 
+/* REPLACE: one comes and one goes in one commit, and quota counts the difference. */
+FIBER_TEST(replaced)
+{
+	struct folder_info before, after;
+	struct appended out;
+	const char *data = test_folder();
+
+	help_begin(data);
+	struct account *a = help_open(7);
+	help_deliver(a, FOLDER_INBOX, TEXT);
+	struct body *b = help_body(TEXT);
+	assert_int_equal(folder_info(a, FOLDER_INBOX, &before), OK);
+	struct append item = { .folder = FOLDER_INBOX, .body = b, .replaces_folder = FOLDER_INBOX, .replaces_uid = 1, .quota_messages = 1,
+			       .quota_bytes = before.bytes };
+	item.folder = 99;
+	assert_int_equal(account_append(a, &item, 1, &out), ERR_NOT_FOUND);
+	item.folder = FOLDER_INBOX;
+	item.replaces_uid = 9;
+	assert_int_equal(account_append(a, &item, 1, &out), ERR_DENIED);
+	item.replaces_uid = 1;
+	item.quota_bytes = 1;
+	assert_int_equal(account_append(a, &item, 1, &out), OK); /* smaller than what it replaces: the difference is no growth */
+	assert_int_equal(out.uid, 2);
+	assert_int_equal(account_append(a, &item, 1, &out), ERR_DENIED);
+	body_unref(b);
+	account_close(a);
+	help_crash();
+	help_begin(data);
+	a = help_open(7);
+	assert_int_equal(folder_info(a, FOLDER_INBOX, &after), OK);
+	assert_int_equal(after.messages, 1);
+	assert_int_equal(after.uidnext, 3);
+	assert_true(after.bytes < before.bytes);
+	assert_string_equal(help_uids(a, FOLDER_INBOX), "2");
+	account_close(a);
+	help_end();
+}
+
 FIBER_TEST(watches_hear_of_each_commit)
 {
 	struct heard here = { .watch = { .changed = hear } }, there = { .watch = { .changed = hear } };
@@ -222,7 +260,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(views_advance),	  cmocka_unit_test(remembers_what_vanished),	 cmocka_unit_test(flags_under_a_condition),
-		cmocka_unit_test(appended_with_keywords), cmocka_unit_test(moved_to_a_new_folder), cmocka_unit_test(watches_hear_of_each_commit),
+		cmocka_unit_test(appended_with_keywords), cmocka_unit_test(moved_to_a_new_folder), cmocka_unit_test(replaced), cmocka_unit_test(watches_hear_of_each_commit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

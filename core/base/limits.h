@@ -365,6 +365,7 @@
 #define IMAP_PARSE_BYTES KIB(32)                 /* of a large message, read at once for its parts */
 #define IMAP_SEEN_MESSAGES 256                  /* that FETCH marks in one commit */
 #define IMAP_APPEND_MESSAGES_MAX 200            /* of one command (RFC 3502): their bodies are pieces of one commit, COMMIT_PIECES_MAX */
+#define IMAP_URL_BYTES_MAX KIB(4)                /* of a URL in CATENATE: a name of IMAP_NAME_BYTES_MAX and a section */
 #define IMAP_ID_PAIRS_MAX 30                    /* RFC 2971 section 3.3 */
 #define IMAP_SEARCH_KEYS_MAX 4096               /* of one SEARCH: clients OR hundreds of Message-IDs */
 #define IMAP_SEARCH_DEPTH_MAX 1024              /* lists, NOTs and ORs inside each other: two bytes of the client each; OR chains of such clients */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* imap_append.h - a message on its way in, between APPEND (imap_cmd_append.c) and REPLACE (imap_cmd_replace.c). */
+/* imap_append.h - a message on its way in, between APPEND (imap_cmd_append.c), REPLACE (imap_cmd_replace.c) and CATENATE (imap_catenate.c). */
 #ifndef PENFOLD_NET_IMAP_IMAP_APPEND_H
 #define PENFOLD_NET_IMAP_IMAP_APPEND_H
 
@@ -11,6 +11,7 @@ struct append_item {
 	int64_t date_s;
 	int16_t zone_min;
 };
+enum append_want { APPEND_WANTS_NOTHING, APPEND_WANTS_MESSAGE, APPEND_WANTS_TEXT, APPEND_WANTS_URL }; /* of the next literal */
 struct appending {
 	struct slice name;
 	uint32_t folder;
@@ -23,11 +24,25 @@ struct appending {
 	uint64_t bytes;        /* of all so far, for the quota */
 	bool replaces;
 	uint32_t replaces_uid; /* in the selected mailbox */
+	struct append_item next; /* of the message that is begun next */
+	bool catenates;          /* "CATENATE (" is open */
+	bool parts;              /* it had one already */
+	uint8_t wants;           /* enum append_want */
+	struct buf url;          /* that comes as a literal */
 };
-
 
 /* How the command will end, if nothing was said before. `code` and `text` are static. */
 void imap_append_refuse(struct appending *ap, enum imap_status status, const char *code, const char *text);
+
+/* Octets of the message that is coming. */
+void imap_append_put(struct appending *ap, struct slice bytes);
+/* The message that is coming is whole. */
+void imap_append_whole(struct appending *ap);
+
+/* CATENATE's parts up to ")" or to where a literal begins (ap->wants). False: out of form, the parser has noted why. May wait. */
+bool imap_catenate_read(struct imap_session *p, struct appending *ap);
+/* Adds what the URL names to the message; what cannot be found is refused with BADURL. May wait. */
+void imap_catenate_url(struct imap_session *p, struct appending *ap, struct slice url);
 
 /* REPLACE's first argument, up to the space before the mailbox. False: out of form, the parser has noted why. */
 bool imap_replace_read(struct imap_session *p, struct appending *ap);

@@ -62,6 +62,3 @@ enum step imap_replaced(struct imap_session *p, const char *code)
 	reply_printf(&p->s.reply, "* OK [%s] it is in its place\r\n", code);
 	return imap_ok_expunged(p, "replaced");
 }
-
-/* A whole REPLACE without a message. */
-enum step imap_cmd_replace(struct imap_session *p) { return imap_bad(p, "expected a message's number, a mailbox, and a message as a literal"); }

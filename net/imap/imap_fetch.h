@@ -78,6 +78,8 @@ bool imap_fetch_read_items(struct imap_session *p, struct imap_fetch *f);
 void imap_source_unref(void *source);
 /* Prefix and header in one piece, in s->header. ERR_IO. May wait. */
 enum err imap_source_header(struct imap_source *s);
+/* Prepares f->bytes with the section. ERR_NOT_FOUND: there is none such; ERR_IO, ERR_LIMIT. May wait. */
+enum err imap_fetch_locate(struct imap_fetch *f, const struct imap_item *item);
 /* Prepares f->bytes with the section and writes its label and size. ERR_IO, ERR_LIMIT. May wait. */
 enum err imap_fetch_section(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item);
 /* The tree of the message's parts. ERR_IO. May wait. */

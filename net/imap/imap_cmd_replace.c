@@ -30,7 +30,10 @@ bool imap_replace_read(struct imap_session *p, struct appending *ap)
 	if (!imap_sp(a))
 		return false;
 	star = imap_skip(a, '*');
-	if (!star && (!imap_number(a, UINT32_MAX, &number) || !number))
+	if (!star && !imap_number(a, UINT32_MAX, &number))
+		return false;
+	a->why = "no message has the number 0";
+	if (!star && !number)
 		return false;
 	if (star && view_count(p->view)) {
 		struct message m;

@@ -375,6 +375,7 @@
 #define IMAP_SORT_KEY_BYTES_MAX ((size_t)1000)  /* of a subject or name that is compared, folded; RFC 5322 lines have 998 */
 #define IMAP_SORT_SHARD_BYTES_MAX MIB(256)      /* of all SORTs and THREADs of a shard: a million messages' subjects */
 #define IMAP_THREAD_REFERENCES_MAX 1000         /* read of one message */
+#define IMAP_PROGRESS_MS 10000u                 /* default; RFC 9585 section 4: a long command is heard of every 10 to 15 seconds */
 #define IMAP_AUTH_TRIES_MAX 5                   /* default; wrong passwords in one connection */
 #define IMAP_BAD_COMMANDS_MAX 20                /* default; senseless commands in a row */
 #define IMAP_LOGIN_IDLE_MS_MAX 60000u           /* default; before login */

@@ -28,6 +28,7 @@ struct appending {
 	bool catenates;          /* "CATENATE (" is open */
 	bool parts;              /* it had one already */
 	uint8_t wants;           /* enum append_want */
+	bool binary;             /* the literal is a literal8 */
 	struct buf url;          /* that comes as a literal */
 };
 

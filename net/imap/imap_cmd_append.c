@@ -36,7 +36,9 @@ static enum step end(struct imap_session *p, const struct appending *ap) { retur
 
 static void refuse_err(struct appending *ap, enum err e)
 {
-	if (e == ERR_SYNTAX)
+	if (e == ERR_SYNTAX && ap->binary)
+		imap_append_refuse(ap, IMAP_S_NO, "UNKNOWN-CTE", "a message is kept as it is, and none can hold NUL"); /* RFC 3516 section 4.4 */
+	else if (e == ERR_SYNTAX)
 		imap_append_refuse(ap, IMAP_S_NO, "CANNOT", "a message cannot hold NUL");
 	else if (e == ERR_LIMIT)
 		imap_append_refuse(ap, IMAP_S_NO, "TOOBIG", "the message is too large");
@@ -195,6 +197,7 @@ static enum step begin_literal(struct imap_session *p, struct appending *ap, con
 	buf_init(&ap->url, IMAP_URL_BYTES_MAX);
 	c->gathering = IMAP_STREAMED;
 	c->literal_left = literal->bytes;
+	ap->binary = literal->binary;
 	c->data = take;
 	c->data_end = taken;
 	c->rest = rest;

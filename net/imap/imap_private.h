@@ -9,6 +9,8 @@
  *     imap_set.c        sequence sets: which messages
  *     imap_commands.c   the table of commands
  *     imap_words.c      tagged answers, and the table from outcomes to words and codes
+ *     imap_progress.c   how far a long command is
+ *     imap_catenate.c   parts of messages by URL
  *     imap_update.c     what the client has not been told yet: EXPUNGE, VANISHED, EXISTS, FETCH
  *     imap_search*.c    searching: imap_search.h
  *     imap_thread.c     threads: imap_thread.h
@@ -150,7 +152,7 @@ extern struct imap_config imap_settings;
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
 	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND CATENATE REPLACE UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
-	"ESEARCH SEARCHRES WITHIN PARTIAL SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
+	"INPROGRESS ESEARCH SEARCHRES WITHIN PARTIAL SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
 
 /* For `penfold why`. */
 void imap_note(const struct imap_session *p, enum decision_kind kind, const char *reason, struct slice login, uint32_t delay_ms, uint32_t failures);
@@ -296,6 +298,16 @@ void imap_vanished_collect(struct imap_session *p, uint64_t modseq, const struct
 /* "* VANISHED (EARLIER) ..."; nothing if none did. False: output is full, call again. */
 bool imap_vanished_tell(struct imap_session *p, struct imap_vanished *v);
 void imap_vanished_release(struct imap_vanished *v);
+
+/* ---- how far a long command is (imap_progress.c) ---- */
+
+struct imap_progress {
+	uint64_t due_ms;
+	uint32_t goal;
+};
+void imap_progress_begin(struct imap_progress *g, uint32_t goal);
+/* `done` of the goal's messages have been looked at: tells it if it is time. Now. */
+void imap_progress_at(struct imap_session *p, struct imap_progress *g, uint32_t done);
 
 /* ---- commands that are called from elsewhere than the table ---- */
 /* A literal of APPEND's message (and its kin) is not gathered. True: it was taken, and *step_out is what to do. */

@@ -12,7 +12,8 @@
 
 METRIC_COUNTER(logins, "imap_logins_total", "IMAP sessions that logged in");
 
-#define DEFAULTS { "localhost", "Penfold", "0", IMAP_LOGIN_IDLE_MS_MAX, IMAP_IDLE_MS_MAX, IMAP_AUTH_TRIES_MAX, IMAP_BAD_COMMANDS_MAX, MIB(100) }
+#define DEFAULTS { "localhost", "Penfold", "0", IMAP_LOGIN_IDLE_MS_MAX, IMAP_IDLE_MS_MAX, IMAP_AUTH_TRIES_MAX, IMAP_BAD_COMMANDS_MAX, MIB(100), \
+		   IMAP_PROGRESS_MS }
 static const struct imap_config presets = DEFAULTS;
 struct imap_config imap_settings = DEFAULTS;
 

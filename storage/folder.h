@@ -10,6 +10,7 @@
 #define PENFOLD_STORAGE_FOLDER_H
 
 #include "core/base/bytes.h"
+#include "core/base/err.h"
 
 enum {
 	FOLDER_USE_NONE = 0,

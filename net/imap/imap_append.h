@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* imap_append.h - a message on its way in, between APPEND (imap_cmd_append.c), REPLACE (imap_cmd_replace.c) and CATENATE (imap_catenate.c). */
+/*
+ * imap_append.h - a message on its way in, between APPEND (imap_cmd_append.c), REPLACE (imap_cmd_replace.c) and CATENATE (imap_catenate.c).
+ *
+ * A `struct appending` lives in its command's arena and is given back by the command's drop.  Whatever is found wrong is noted once
+ * (imap_append_refuse, the first reason counts) and told at the end, so that octets that follow are never taken for commands.
+ */
 #ifndef PENFOLD_NET_IMAP_IMAP_APPEND_H
 #define PENFOLD_NET_IMAP_IMAP_APPEND_H
 

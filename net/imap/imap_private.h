@@ -127,6 +127,7 @@ struct imap_session {
 	bool spoke : 1;     /* a first line has come */
 	bool seated : 1;    /* counted among its account's and tenant's sessions */
 	bool lost : 1;      /* another node has the account */
+	bool long_line : 1; /* the last line was too long; if it had no end, the session ends with it */
 	struct imap_command *cmd; /* NULL: none in progress; in IDLE too, so that it costs no more than waiting does */
 	char *idle_tag;           /* in IDLE: its tag; poked when the folder changes */
 	char *long_tag;           /* of a line that is too long and has not ended */

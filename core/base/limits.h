@@ -402,6 +402,7 @@
 #define IMAP_PARSE_BYTES KIB(32)                 /* of a large message, read at once for its parts */
 #define IMAP_SEEN_MESSAGES 256                  /* that FETCH marks in one commit */
 #define IMAP_APPEND_MESSAGES_MAX 200            /* of one command (RFC 3502): their bodies are pieces of one commit, COMMIT_PIECES_MAX */
+#define IMAP_URL_BYTES_MAX KIB(4)                /* of a URL in CATENATE: a name of IMAP_NAME_BYTES_MAX and a section */
 #define IMAP_ID_PAIRS_MAX 30                    /* RFC 2971 section 3.3 */
 #define IMAP_SEARCH_KEYS_MAX 4096               /* of one SEARCH: clients OR hundreds of Message-IDs */
 #define IMAP_SEARCH_DEPTH_MAX 1024              /* lists, NOTs and ORs inside each other: two bytes of the client each; OR chains of such clients */
@@ -409,6 +410,7 @@
 #define IMAP_SEARCH_WINDOW_BYTES KIB(16)        /* folded text of a body that is looked through at once */
 #define IMAP_SORT_KEYS_MAX 16                   /* criteria of one SORT: there are nine */
 #define IMAP_SORT_SHARD_BYTES_MAX MIB(256)      /* of all SORTs and THREADs of a shard: a million messages' subjects */
+#define IMAP_PROGRESS_MS 10000u                 /* default; RFC 9585 section 4: a long command is heard of every 10 to 15 seconds */
 #define IMAP_AUTH_TRIES_MAX 5                   /* default; wrong passwords in one connection */
 #define IMAP_BAD_COMMANDS_MAX 20                /* default; senseless commands in a row */
 #define IMAP_LOGIN_IDLE_MS_MAX 60000u           /* default; before login */

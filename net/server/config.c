@@ -82,7 +82,10 @@ struct raw {
 	} gssapi;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
-	} pop3, imap;
+	} pop3;
+	struct {
+		uint32_t idle_s, login_idle_s, auth_failures_max, progress_ms;
+	} imap;
 	struct {
 		uint32_t day_s, sweep_s;
 	} expire;
@@ -228,7 +231,8 @@ static const cyaml_schema_field_t expire_fields[] = { SUB_INT("day_s", expire, d
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t imap_fields[] = { SUB_INT("idle_s", imap, idle_s), SUB_INT("login_idle_s", imap, login_idle_s),
-						    SUB_INT("auth_failures_max", imap, auth_failures_max), CYAML_FIELD_END };
+						    SUB_INT("auth_failures_max", imap, auth_failures_max), SUB_INT("progress_ms", imap, progress_ms),
+						    CYAML_FIELD_END };
 static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
 						    SUB_TEXT("junk_header", lmtp, junk_header), CYAML_FIELD_END };
 static const cyaml_schema_field_t xmit_fields[] = {
@@ -342,6 +346,7 @@ static const struct key keys[] = {
 	N(imap, idle_s, 1860, 60, 86400),
 	N(imap, login_idle_s, 60, 1, 86400),
 	N(imap, auth_failures_max, 5, 1, 1000),
+	N(imap, progress_ms, IMAP_PROGRESS_MS, 1, 600000),
 	N(lmtp, idle_s, 300, 1, 86400),
 	N(lmtp, recipients_max, 1000, 100, 100000),
 	B(xmit, message_bytes_max, POP3_XMIT_BYTES_MAX, KIB(1), MIB(64)),

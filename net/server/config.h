@@ -112,7 +112,10 @@ struct config {
 	} gssapi;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
-	} pop3, imap;
+	} pop3;
+	struct {
+		uint32_t idle_s, login_idle_s, auth_failures_max, progress_ms;
+	} imap;
 	struct {
 		uint32_t day_s, sweep_s;
 	} expire;

@@ -235,6 +235,7 @@ static void configure_imap(const struct config *c)
 	imap.login_idle_ms_max = c->imap.login_idle_s * 1000;
 	imap.idle_ms_max = c->imap.idle_s * 1000;
 	imap.auth_tries_max = c->imap.auth_failures_max;
+	imap.progress_ms = c->imap.progress_ms;
 	imap.message_bytes_max = c->store.message_bytes_max;
 	imap_configure(&imap);
 }

@@ -30,7 +30,7 @@
 #define FIBER_QUEUE_MAX 16384              /* starts waiting for a stack: one a connection of a busy shard, 24 B each */
 #define FIBERS_PER_CLASS_MAX 128           /* stacks of one class (tenant, network) at once: a quarter, so that a flood leaves some */
 #define LRU_SHARES 4                       /* a class that holds more than a quarter of a cache loses its own entries first */
-#define FIBERS_TURN_NS 500000              /* of a loop's turn for fibers; then the ring is looked at again: who comes now waits that long */
+#define FIBERS_TURN_NS 200000              /* of a loop's turn for fibers; then the ring is looked at again: who comes now waits that long */
 #define FAIR_CLASSES 1024                  /* lines served in turn; tenants and networks share them by hash; 40 KiB a queue */
 #define FIBER_SLICE_NS 500000              /* CPU a fiber may hold the shard for before fiber_breathe yields (invariant 8) */
 #define SHARDS_MAX 256                     /* cores of the largest machine we have heard of, with room */

@@ -3,7 +3,7 @@
 # Penfold. Two commands do everything from a clean clone on a bare Debian 12:
 #     make run      install what it needs, build, start a server with a sample tenant and mail
 #     make test     install what the tests need, build, run every test; ends with "N passed, N failed"
-# Others: all deps test-deps unit asan tsan fuzz bench lint clean. README.md says more.
+# Others: all deps test-deps unit asan tsan fuzz bench plan lint clean. README.md says more.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
@@ -19,7 +19,8 @@ DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev lib
         libcrypt-dev libargon2-dev libidn2-dev libjansson-dev libmicrohttpd-dev nettle-dev android-libboringssl-dev libhiredis-dev libkrb5-dev libidn-dev libutf8proc-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server isync gsasl \
              python3-prometheus-client curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl \
-             libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd chromium
+             libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd chromium chromium-driver \
+             podman crun nginx libnginx-mod-stream rspamd prometheus python3-yaml python3-kubernetes systemd
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 
@@ -156,6 +157,15 @@ fuzz: $(if $(F),$(FUZZ_BUILD)/$(F),$(FUZZ_BIN))
 	  -artifact_prefix=$(FUZZ_BUILD)/$$n- $(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n; done
 
 # ---- bench: load generator, floor, micro benchmarks; bench/README.md -------------------------------------------------
+# A capacity plan: make plan PROFILE=modern [OUT=folder] [PLAN="--accounts 2000000"]; make plan-compare A=folder B=folder
+PROFILE ?= modern
+OUT ?= $(BUILD)/plan-$(basename $(notdir $(PROFILE)))
+.PHONY: plan plan-compare
+plan: $(BUILD)/penfold $(BUILD)/bench/load
+	@$(PYTHON) bench/plan run --profile $(PROFILE) --build $(BUILD) --out $(OUT) $(PLAN)
+plan-compare:
+	@$(PYTHON) bench/plan compare $(A) $(B) --out $(or $(OUT_HTML),$(BUILD)/plan-compare.html)
+
 BENCH_DEPS := $(DEPS) libbenchmark-dev python3 dovecot-core dovecot-pop3d dovecot-imapd dovecot-lmtpd
 bench_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1)/*.c))
 BENCH_MICRO_OBJ := $(patsubst %.cc,$(BUILD)/obj/%.o,$(wildcard bench/micro/*.cc))
@@ -181,7 +191,7 @@ bench-deps:
 	@dpkg -s $(BENCH_DEPS) >/dev/null 2>&1 || { s=; [ $$(id -u) = 0 ] || s=sudo; \
 	  $$s env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(BENCH_DEPS); }
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
 
 # ---- installing, running, testing -----------------------------------------------------------------------------------
 # These call make again where packages had to come first: what this make found out about the tools may be old by then.
@@ -190,7 +200,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 5
 RUN_TESTS = $(PYTHON) tests/run.py --make "$(MAKE)" --jobs $(JOBS)
 
-.PHONY: deps test-deps lint-deps run test asan tsan models lint
+.PHONY: deps test-deps lint-deps run test test-epoll asan tsan models lint
 deps:
 	@deploy/install-deps.sh $(DEPS)
 test-deps:
@@ -198,13 +208,49 @@ test-deps:
 lint-deps:
 	@deploy/install-deps.sh $(LINT_DEPS)
 
+# The container image, build/image/penfold.tar; IMAGE_FROM=build/penfold takes the program built here instead of building it in a Debian of its own.
+.PHONY: image image-deps print-deps
+IMAGE_DEPS := buildah mmdebstrap ca-certificates git
+image-deps:
+	@deploy/install-deps.sh $(IMAGE_DEPS)
+image: image-deps
+	deploy/image/build.sh --out $(BUILD)/image $(if $(IMAGE_FROM),--from-host $(IMAGE_FROM))
+# Builds the image in a Debian of its own, then runs it, and README's container, line by line.
+.PHONY: image-test
+image-test: image test-deps all
+	PENFOLD=$(abspath $(BUILD))/penfold PENFOLD_IMAGE=$(abspath $(BUILD))/image/penfold.tar $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_container.py tests/e2e/test_readme.py
+# The snippet for Exim with Debian's Exim, which is unpacked, not installed.
+.PHONY: exim-test
+exim-test: test-deps all
+	EXIM=$$(tests/e2e/unpacked_exim.sh $(BUILD)/exim) PENFOLD=$(abspath $(BUILD))/penfold $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_mta.py -k Exim
+# The manifests against the newest published types of the API (npm packages; in `test` against those that Debian has).
+.PHONY: kubernetes-test
+kubernetes-test: test-deps all
+	@command -v npm >/dev/null || deploy/install-deps.sh nodejs npm
+	@mkdir -p $(BUILD)/npm && cd $(BUILD)/npm && npm install --silent --no-audit --no-fund --prefix . kubernetes-models@5 @kubernetes-models/prometheus-operator@6
+	KUBERNETES_MODELS=$(abspath $(BUILD))/npm PENFOLD=$(abspath $(BUILD))/penfold $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e/test_kubernetes.py
+print-deps:
+	@echo $(DEPS)
+
 run: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@PENFOLD=$(BUILD)/penfold deploy/run-demo.sh
 
+# Three nodes on this machine, Redis between them, HAProxy in front.
+.PHONY: fleet fleet-deps
+fleet-deps: deps
+	@deploy/install-deps.sh redis-server haproxy
+fleet: fleet-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@PENFOLD=$(BUILD)/penfold deploy/run-fleet.sh
+
 # All of it; the last line is "N passed, N failed".
 test: test-deps
 	@$(RUN_TESTS) --build $(BUILD) --fuzz-seconds $(FUZZ_SECONDS)
+
+# The unit and end-to-end tests again, all of them, on the epoll back end (a choice of them is in `test`).
+test-epoll: test-deps
+	@$(RUN_TESTS) --build $(BUILD) --backend epoll --only build,unit,e2e
 
 # The models of ownership, searched to the end: minutes each, up to 5 GB (tests/model/README.md).
 models: test-deps

@@ -8,6 +8,7 @@
     bench/compare.py --growth            cost against mailbox size
     bench/compare.py --imap              lists, searches and sorts of 10,000 messages by IMAP
     bench/compare.py --tls               login sessions over TLS 1.3 against the bare handshake
+    bench/compare.py --backends          Penfold on io_uring against Penfold on epoll
 
 Server CPU per operation is what counts; rates depend on what the generator leaves. At one
 shard the servers run on core 0 and the generator on core 1; at two shards all share both.
@@ -21,7 +22,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lab import growth, idle, imap, matrix, namespace, secure
+from lab import backends, growth, idle, imap, matrix, namespace, secure
 from lab.bench import Bench, say
 from lab.server import Failed
 
@@ -33,6 +34,7 @@ def options():
     p.add_argument("--growth", action="store_true", help="cost against mailbox size, warm and cold")
     p.add_argument("--tls", action="store_true", help="login sessions over TLS 1.3, full and resumed")
     p.add_argument("--imap", action="store_true", help="FETCH, SEARCH, SORT and THREAD over 10,000 messages (--quick: 1,000)")
+    p.add_argument("--backends", action="store_true", help="Penfold's two back ends against each other")
     p.add_argument("--only", default=".", metavar="REGEX", help="rows by key: check-100, retr-20k, lmtp-16, ...")
     p.add_argument("--rounds", type=int, help="runs per server and row (3; quick 1)")
     p.add_argument("--seconds", type=float, help="of each run (3; quick 2)")
@@ -54,7 +56,9 @@ def options():
 
 def main():
     o = options()
-    name, what = ("idle", idle) if o.idle else ("growth", growth) if o.growth else ("tls", secure) if o.tls else ("imap", imap) if o.imap else ("matrix", matrix)
+    what_by_name = {"idle": idle, "growth": growth, "tls": secure, "backends": backends, "imap": imap}
+    name = next((n for n in what_by_name if getattr(o, n)), "matrix")
+    what = what_by_name.get(name, matrix)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidy up as for Ctrl-C
     if os.getloadavg()[0] > 0.7:
         say("the machine is busy (load %.1f): trust the ratios, not the figures" % os.getloadavg()[0])

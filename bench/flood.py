@@ -18,6 +18,9 @@ import penfold  # noqa: E402
 VICTIMS = [f'user{i}@victim.example' for i in range(20)]
 FLOODERS = [f'f{i}@flood.example' for i in range(20)]
 PASSWORD = penfold.PASSWORD.encode()
+# Nobody is exempt, so that victims and flooders stand in their networks' lines; no other bound or delay keeps the flood away.
+LIMITS = ('limits: { exempt: [], connections_per_address: 100000, connections_per_net24: 100000, unauthenticated_max: 100000,'
+          ' unauthenticated_per_address: 100000, failures_free: 1000, login_failures_free: 1000, delay_ms_max: 0 }')
 MAIL = (b'LHLO flood.example\r\n' + b''.join(b'MAIL FROM:<s@x.example>\r\nRCPT TO:<f%d@flood.example>\r\nDATA\r\nSubject: x\r\n\r\n' % (i % 20) +
         b'0123456789' * 400 + b'\r\n.\r\n' for i in range(50)))
 
@@ -137,7 +140,7 @@ def main():
     a.add_argument('--only', choices=KINDS, action='append')
     o = a.parse_args()
     folder = tempfile.mkdtemp(prefix='penfold-flood-')
-    with penfold.Penfold(folder, accounts=(), binary=o.binary) as p:
+    with penfold.Penfold(folder, accounts=(), binary=o.binary, extra=LIMITS) as p:
         setup(p)
         measure(p, 1)
         found = {}

@@ -5,7 +5,7 @@
 #
 # Does nothing when all are there.  Otherwise: as root apt-get, as a user sudo apt-get (without a password, or asking when
 # there is a terminal); without either it says what is missing and how to install it, and fails.  Recommended packages are
-# left out.  A service that a package would start for its own sake (redis-server, fetchmail) is stopped again and disabled
+# left out.  A service that a package would start for its own sake (redis-server, fetchmail, nginx) is stopped again and disabled
 # if it came with this call: the tests start their own, on ports of their own.
 set -eu
 
@@ -42,7 +42,7 @@ fi
 services=
 for package in $missing; do
 	case $package in
-	redis-server | fetchmail | dovecot-core | postfix) services="$services $package" ;;
+	redis-server | haproxy | fetchmail | dovecot-core | postfix | nginx | prometheus | rspamd) services="$services $package" ;;
 	esac
 done
 

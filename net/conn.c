@@ -26,13 +26,14 @@ static void timer_fired(struct timer *t);
 
 static size_t whole_bytes(const struct proto *proto) { return sizeof(struct net_private) + proto->session_bytes; }
 
-/* Before it is known whose work it is, a session is its network's: /24, or /64. */
+/* Before it is known whose work it is, a session is its network's: /24, or /64. What comes from exempt addresses (limits.exempt: balancers, the host itself)
+ * is nobody's, and held to no share. */
 fair_class_t conn_class_of(const struct session *s)
 {
 	struct addr peer;
 	struct slice net = slice_str(s->peer); /* a local socket: all of them */
-	if (!s->proto->describe)
-		return 0; /* the admin socket is the house's own */
+	if (!s->proto->describe || !s->source)
+		return 0; /* so is the admin socket: the house's own */
 	if (addr_parse(net, &peer) == OK && peer.u.sa.sa_family == AF_INET)
 		net = slice_of(&peer.u.in.sin_addr, 3);
 	else if (addr_parse(net, &peer) == OK && peer.u.sa.sa_family == AF_INET6)
@@ -421,6 +422,7 @@ static void depart(struct net_private *c)
 	STAT_ADD(c->shard, moved, 1);
 	arena_release(&conn_session(c)->command);
 	leave_shard(c);
+	io_leave(c->fd);
 	c->queue.post = (struct post){ .run = conn_arrived };
 	shard_post(to, &c->queue.post);
 }

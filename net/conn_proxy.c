@@ -38,10 +38,10 @@ enum limit conn_admit(struct net_private *c, const struct addr *peer, bool count
 	struct session *s = conn_session(c);
 	uint32_t count = 0;
 	name_peer(s, peer);
-	c->class = conn_class_of(s);
 	if (!counted || !s->proto->refused)
 		return LIMIT_NONE;
 	enum limit limit = source_open(peer, s->proto->logs_in, &s->source, &count);
+	c->class = conn_class_of(s);
 	c->waits = s->source && s->proto->logs_in;
 	if (limit != LIMIT_NONE) {
 		STAT_ADD(c->shard, refused, 1);

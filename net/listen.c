@@ -9,9 +9,13 @@
  * A process that replaces another gets its sockets (listeners_inherit).  All of them must be accepted from, or who waits in one would be
  * refused when it is closed: where there are more of an address than shards, the others become listeners of their own, behind those that the
  * configuration has, taken by all shards; where there are fewer, shards share them.
+ *
+ * Sockets from the service manager ("systemd:NAME", given.h) are one each, accepted by all shards, and still the manager's when we are
+ * gone: they are never shut down and their files never unlinked.
  */
 #include "core/base/log.h"
 #include "core/run/socket.h"
+#include "net/given.h"
 #include "net/net_private.h"
 
 #include <errno.h>
@@ -29,6 +33,7 @@ struct listener {
 	struct cidr *trusted;
 	size_t trusted_count;
 	unsigned fds_count;  /* one per shard, or one for all */
+	bool given;          /* by the service manager */
 	unsigned unix_mode;
 	int fd[SHARDS_MAX];
 };
@@ -136,22 +141,22 @@ static enum err describe(const struct listener_config *config, struct listener *
 static struct {
 	struct listen_given *sockets; /* fd -1: taken */
 	size_t count;
-} given; /* the main thread's */
+} inherited; /* the main thread's */
 
 void listeners_inherit(const struct listen_given *sockets, size_t count)
 {
-	ASSERT(!given.sockets);
-	given.sockets = xcalloc(count + 1, sizeof(*sockets));
-	given.count = count;
+	ASSERT(!inherited.sockets);
+	inherited.sockets = xcalloc(count + 1, sizeof(*sockets));
+	inherited.count = count;
 	if (count)
-		memcpy(given.sockets, sockets, count * sizeof(*sockets));
+		memcpy(inherited.sockets, sockets, count * sizeof(*sockets));
 }
 
 /* One that listens there, or -1. */
-static int given_take(const struct addr *address)
+static int inherited_take(const struct addr *address)
 {
-	for (size_t i = 0; i < given.count; i++) {
-		struct listen_given *g = &given.sockets[i];
+	for (size_t i = 0; i < inherited.count; i++) {
+		struct listen_given *g = &inherited.sockets[i];
 		int fd = g->fd;
 		if (fd < 0 || !addr_eq(&g->address, address))
 			continue;
@@ -162,12 +167,12 @@ static int given_take(const struct addr *address)
 }
 
 /* True: it has sockets, and needs no others. */
-static bool bind_given(const struct listener_config *config, struct listener *l, unsigned count)
+static bool bind_inherited(const struct listener_config *config, struct listener *l, unsigned count)
 {
 	int fd;
-	while (l->fds_count < count && (fd = given_take(&l->address)) >= 0)
+	while (l->fds_count < count && (fd = inherited_take(&l->address)) >= 0)
 		l->fd[l->fds_count++] = fd;
-	while (l->fds_count == count && (fd = given_take(&l->address)) >= 0) {
+	while (l->fds_count == count && (fd = inherited_take(&l->address)) >= 0) {
 		struct listener *more = &net_process.listeners[net_process.listeners_count++];
 		(void)describe(config, more); /* it was good a moment ago; of a client_ca that is not any more nothing is believed */
 		more->address = l->address;
@@ -176,54 +181,96 @@ static bool bind_given(const struct listener_config *config, struct listener *l,
 	return l->fds_count > 0;
 }
 
-static void given_close(void)
+static void inherited_close(void)
 {
-	for (size_t i = 0; i < given.count; i++) {
-		const struct listen_given *g = &given.sockets[i];
+	for (size_t i = 0; i < inherited.count; i++) {
+		const struct listen_given *g = &inherited.sockets[i];
 		if (g->fd < 0)
 			continue;
 		if (addr_is_unix(&g->address))
 			unlink(g->address.u.un.sun_path);
 		close(g->fd);
 	}
-	free(given.sockets);
-	given.sockets = NULL;
-	given.count = 0;
+	free(inherited.sockets);
+	inherited.sockets = NULL;
+	inherited.count = 0;
 }
 
 static enum err bind_one(const struct listener_config *config, struct listener *l, unsigned shards)
 {
-	enum err e = describe(config, l);
-	if (e != OK)
-		return e;
 	if (addr_parse(slice_str(config->address), &l->address) != OK)
-		return refuse(config, -EINVAL, "expected address:port, [address]:port or unix:/path");
+		return refuse(config, -EINVAL, "expected address:port, [address]:port, unix:/path or systemd:name");
 	unsigned count = addr_is_unix(&l->address) ? 1 : shards;
 	int r = 0;
-	if (bind_given(config, l, count))
+	if (bind_inherited(config, l, count))
 		return OK;
 	while (r >= 0 && l->fds_count < count)
 		r = bind_patiently(l);
 	return r < 0 ? refuse(config, r, hint_for(r)) : OK;
 }
 
+/* The name in "systemd:name"; a slice without a pointer for other addresses. */
+static struct slice given_name(const struct listener_config *config)
+{
+	struct slice address = slice_str(config->address), prefix = SLICE_LIT(GIVEN_ADDRESS);
+	return slice_eq(slice_upto(address, prefix.len), prefix) ? slice_from(address, prefix.len) : slice_of(NULL, 0);
+}
+
+static enum err adopt(const struct listener_config *config, struct listener *l, int fd)
+{
+	l->given = true;
+	l->fd[l->fds_count++] = fd;
+	int r = socket_adopt(fd);
+	l->address = socket_local(fd);
+	return r < 0 ? refuse(config, r, "what the service manager gave by this name is no stream socket that listens") : OK;
+}
+
+/* A name may stand for several sockets (IPv4 and IPv6, say): the first is this listener's, the others become listeners behind all that
+ * the configuration has, so that those keep their numbers. */
+static enum err bind_given(const struct listener_config *config, struct listener *l)
+{
+	int fd = given_take(given_name(config));
+	if (fd < 0)
+		return refuse(config, -ENOENT, "no socket of this name came from the service manager: see FileDescriptorName= of its socket unit");
+	enum err e = adopt(config, l, fd);
+	while (e == OK && (fd = given_take(given_name(config))) >= 0) {
+		struct listener *more = &net_process.listeners[net_process.listeners_count++];
+		e = describe(config, more);
+		if (e == OK)
+			e = adopt(config, more, fd);
+		else
+			close(fd);
+	}
+	return e;
+}
+
+static enum err bind_all(const struct listener_config *configs, unsigned count, unsigned shards)
+{
+	enum err e = OK;
+	for (unsigned i = 0; i < count && e == OK; i++) {
+		struct listener *l = &net_process.listeners[i];
+		e = describe(&configs[i], l);
+		if (e == OK)
+			e = given_name(&configs[i]).ptr ? bind_given(&configs[i], l) : bind_one(&configs[i], l, shards);
+	}
+	return e;
+}
+
 enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards)
 {
 	ASSERT(!net_process.listeners && shards && shards <= SHARDS_MAX);
-	net_process.listeners = xcalloc(count + given.count + 1, sizeof(struct listener));
+	net_process.listeners = xcalloc(count + GIVEN_SOCKETS_MAX + inherited.count, sizeof(struct listener));
 	net_process.listeners_count = count;
 	random_bytes(&net_process.class_seed, sizeof net_process.class_seed);
 	__atomic_store_n(&net_process.stopping, 0, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&net_process.ready, 0, __ATOMIC_SEQ_CST);
-	for (unsigned i = 0; i < count; i++) {
-		enum err e = bind_one(&configs[i], &net_process.listeners[i], shards);
-		if (e != OK) {
-			listeners_unbind();
-			return e;
-		}
-	}
+	given_open();
+	enum err e = bind_all(configs, count, shards);
 	given_close();
-	return OK;
+	inherited_close();
+	if (e != OK)
+		listeners_unbind();
+	return e;
 }
 
 void listeners_each(void (*visit)(void *arg, int fd, const struct addr *address), void *arg)
@@ -239,7 +286,7 @@ void listeners_unbind(void)
 		struct listener *l = &net_process.listeners[i];
 		for (unsigned k = 0; k < l->fds_count; k++)
 			close(l->fd[k]);
-		if (l->fds_count && addr_is_unix(&l->address) && !__atomic_load_n(&net_process.handed_over, __ATOMIC_SEQ_CST))
+		if (l->fds_count && addr_is_unix(&l->address) && !l->given && !__atomic_load_n(&net_process.handed_over, __ATOMIC_SEQ_CST))
 			unlink(l->address.u.un.sun_path);
 		free(l->trusted);
 	}
@@ -287,6 +334,10 @@ static int fd_of(const struct listener_share *share)
 	const struct listener *l = share->listener;
 	return l->fd[share->shard->index % l->fds_count];
 }
+
+/* While paused such a socket goes on listening, and its connections are closed at once: shut down, a unix socket could not be brought
+ * back, and one of the service manager's would make it give up. */
+static bool keeps_listening(const struct listener *l) { return addr_is_unix(&l->address) || l->given; }
 
 static void accept_again(struct listener_share *share) { io_accept(&share->accept, fd_of(share)); }
 
@@ -390,7 +441,7 @@ static void accept_done(struct io_op *op)
 		return;
 	if (sh->stopping)
 		waitq_wake_all(&sh->emptied);
-	else if (!sh->handed_over && (!share->paused || addr_is_unix(&share->listener->address)))
+	else if (!sh->handed_over && (!share->paused || keeps_listening(share->listener)))
 		accept_again(share);
 }
 
@@ -399,13 +450,13 @@ static void accept_done(struct io_op *op)
 static void pause_one(struct listener_share *share)
 {
 	share->paused = true;
-	if (!addr_is_unix(&share->listener->address))
+	if (!keeps_listening(share->listener))
 		(void)socket_listen_pause(fd_of(share));
 }
 
 static void resume_one(struct listener_share *share)
 {
-	int r = addr_is_unix(&share->listener->address) ? 0 : socket_listen_again(fd_of(share));
+	int r = keeps_listening(share->listener) ? 0 : socket_listen_again(fd_of(share));
 	share->paused = false;
 	if (r < 0)
 		log_event(LOG_ALARM, "net.listen_again_failed", LOG_Z("protocol", share->listener->proto->name), LOG_ERRNO(r));

@@ -3,7 +3,7 @@
  * listen.h - where connections come from: sockets bound once, accepted on every shard.
  *
  * For net/server.  Each TCP listener has one SO_REUSEPORT socket per shard, so that the kernel spreads connections; a unix
- * socket is one, accepted by all shards.  All sockets are bound before any is served: a port that is taken stops the start with one line
+ * socket, and one given by the service manager (net/given.h), is one, accepted by all shards.  All sockets are bound before any is served: a port that is taken stops the start with one line
  * and nothing half started.  Stopping cancels the accepts first, then the sessions are told (proto->stop), then joined.
  */
 #ifndef PENFOLD_NET_LISTEN_H
@@ -22,7 +22,7 @@ enum listen_proxy { LISTEN_PROXY_NONE, LISTEN_PROXY_TRUSTED, LISTEN_PROXY_REQUIR
 
 struct listener_config {
 	const struct proto *proto;
-	const char *address;  /* "127.0.0.1:1110", "[::1]:110", "unix:/path" */
+	const char *address;  /* "127.0.0.1:1110", "[::1]:110", "unix:/path", "systemd:NAME" (all sockets that came by that name) */
 	const char *where;    /* "penfold.yaml:12: listeners[0].address", for messages */
 	bool plaintext;       /* logins without TLS are accepted from anywhere */
 	enum listen_tls tls;  /* not NONE: after tls_open_process */
@@ -48,7 +48,7 @@ void net_settings_default(struct net_settings *settings_out);
 void net_configure(const struct net_settings *settings);
 
 /* Main thread, before the shards start; blocking; logs why it failed (ERR_CONFIG: the address; ERR_IN_USE: taken; ERR_DENIED; ERR_IO).
- * What `configs` points at must live until listeners_unbind. A port of 0 is chosen by the kernel (tests): see listeners_address. */
+ * What `configs` points at must live until listeners_unbind. Sockets given to the process are taken or, unclaimed, closed. A port of 0 is chosen by the kernel (tests): see listeners_address. */
 enum err listeners_bind(const struct listener_config *configs, unsigned count, unsigned shards);
 void listeners_unbind(void);
 /* Sockets that listen already, from the process that this one replaces; before listeners_bind, which takes those whose address it is to bind and
@@ -71,7 +71,7 @@ enum err listeners_start(void);
 void listeners_stop(uint32_t grace_ms);
 
 /* This shard's share of all listeners but those of the admin socket (neither in the roster nor of nodes): refuses connections, and
- * takes them again; a unix socket's are closed at once. Harmless twice. Now, on a fiber. */
+ * takes them again; a unix or given socket's are closed at once. Harmless twice. Now, on a fiber. */
 void listeners_pause(void);
 void listeners_resume(void);
 /* This shard takes no connections any more, of any listener, and leaves the sockets as they are to another process, with the files of unix

@@ -392,6 +392,13 @@ bool session_peer_alive(struct session *s)
 	return !c->ended && !c->eof && !socket_peer_gone(c->fd);
 }
 
+void session_send_now(struct session *s)
+{
+	struct net_private *c = session_conn(s);
+	if (!c->ended)
+		conn_send(c); /* one in flight: what is said now leaves with the next */
+}
+
 void session_kill(struct session *s, enum session_end how)
 {
 	struct net_private *c = session_conn(s);

@@ -169,6 +169,8 @@ bool session_peer_alive(struct session *s);
 /* Something that the session may want to tell has happened: proto->poked is called soon, on a fiber, once for many pokes.  From the
  * session's shard, at any time from open to closed; never waits. Now. */
 void session_poke(struct session *s);
+/* What a handler has said so far leaves now, though it goes on working: for a long command that has something to tell meanwhile. */
+void session_send_now(struct session *s);
 /* Ends a session from its own shard. */
 void session_kill(struct session *s, enum session_end how);
 /* Invariant 10: forgets input that has been received and not yet executed; returns how many bytes. */

@@ -204,11 +204,14 @@ void account_forget(struct account *a);
 /* Bytes of memory that the account takes, for the LRU. */
 size_t account_memory_bytes(const struct account *a);
 
-/* flags.c.  Gives every name that the table lacks a number, in a commit of its own: harmless if nothing comes of it. Later. */
-enum err keywords_ensure(struct account *a, const struct slice *names, size_t count);
-/* The bits of names; those that the table lacks are left out. Now. */
+/* flags.c.  Names of messages on their way in: a change that brings new ones is `alone`, and each gets its number in the same commit. Now. */
 struct keyword_set;
-void keywords_known_bits(const struct account *a, const struct slice *names, size_t count, struct keyword_set *set_out);
+struct commit;
+struct keywords_fresh; /* keyword.h */
+bool keywords_all_known(const struct account *a, const struct slice *names, size_t count);
+/* The bits of names. ERR_LIMIT: the table is full. `fresh` may be NULL if all are known. */
+enum err keywords_claim(const struct account *a, struct commit *commit, struct keywords_fresh *fresh, const struct slice *names, size_t count,
+			struct keyword_set *set_out);
 
 /* ---- the store of a shard ---- */
 

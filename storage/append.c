@@ -9,6 +9,7 @@
 
 #include "core/base/limits.h"
 #include "storage/commit.h"
+#include "storage/folder.h"
 #include "storage/keyword.h"
 #include "storage/source.h"
 #include "storage/sweep.h"
@@ -75,7 +76,50 @@ struct append_change {
 	size_t count;
 	struct appended *out;
 	int64_t now_s;
+	struct keywords_fresh *fresh; /* NULL: all keywords are known */
+	uint8_t replaced_guid[GUID_BYTES]; /* zero if its record does not read */
+	bool replaced_external;
 };
+
+static const struct row *replaced_row(const struct account *a, const struct append *item)
+{
+	struct folder *f = account_folder(a, item->replaces_folder);
+
+	return f ? rows_find(&f->rows, item->replaces_uid) : NULL;
+}
+
+/* Its GUID is read before the commit, which must not wait. A damaged message can be replaced like any other. */
+static enum err replaced_read(struct account *a, struct append_change *ac)
+{
+	const struct row *row = replaced_row(a, ac->items);
+	struct window window = { NULL, 0, 0 };
+	struct message_record m;
+
+	if (!row)
+		return ERR_DENIED;
+	ac->replaced_external = row->flags & ROW_EXTERNAL;
+	enum err e = source_message(a, ac->items->replaces_folder, row, &window, &m);
+	if (e == OK)
+		memcpy(ac->replaced_guid, m.fixed.guid, GUID_BYTES);
+	window_release(&window);
+	return e == ERR_CORRUPT ? OK : e;
+}
+
+static enum err replaced_expunge(const struct append_change *ac, const struct account *a, struct commit *commit)
+{
+	const struct append *item = ac->items;
+	const struct uid_range range = { item->replaces_uid, item->replaces_uid };
+	struct expunge_record e = { .fixed = { .folder = item->replaces_folder, .range_count = 1, .guid_count = 1 },
+				    .ranges = &range,
+				    .guids = ac->replaced_guid };
+
+	if (commit_plan(commit)->expunges)
+		return ERR_AGAIN; /* another change may expunge the same message */
+	if (!replaced_row(a, item))
+		return ERR_DENIED;
+	commit_plan(commit)->expunges = true;
+	return expunge_put(commit_heads(commit), 0, &e) ? OK : no_room(commit);
+}
 
 static enum err literal_take(const struct append_change *ac, const struct folder *f, struct commit *commit,
 			     const struct append *item, uint32_t uid)
@@ -93,6 +137,17 @@ static enum err literal_take(const struct append_change *ac, const struct folder
 	return rows_uidl_check(&f->rows, f->uidvalidity, uid, item->uidl);
 }
 
+/* What takes another's place counts as the difference: no message more, and bytes only if it is larger. */
+static enum err append_quota(const struct account *a, struct commit *commit, const struct append *item, uint64_t size)
+{
+	const struct row *replaced = item->replaces_uid ? replaced_row(a, item) : NULL;
+
+	if (!replaced)
+		return quota_take(a, commit, size, item->quota_bytes, item->quota_messages);
+	bool grows = size > replaced->size && item->quota_bytes;
+	return quota_take(a, commit, size, grows ? item->quota_bytes + replaced->size : 0, 0);
+}
+
 static enum err append_one(struct append_change *ac, struct account *a, struct commit *commit, size_t i)
 {
 	const struct append *item = &ac->items[i];
@@ -104,9 +159,12 @@ static enum err append_one(struct append_change *ac, struct account *a, struct c
 		return ERR_NOT_FOUND;
 	enum err e = uid_take(f, commit, item->uid, &uid);
 	if (e == OK)
-		e = quota_take(a, commit, size, item->quota_bytes, item->quota_messages);
+		e = append_quota(a, commit, item, size);
 	if (e == OK)
 		e = literal_take(ac, f, commit, item, uid);
+	struct keyword_set set;
+	if (e == OK)
+		e = keywords_claim(a, commit, ac->fresh, item->keywords, item->keyword_count, &set);
 	if (e == OK)
 		e = commit_body(commit, item->body);
 	if (e != OK)
@@ -125,8 +183,6 @@ static enum err append_one(struct append_change *ac, struct account *a, struct c
 		.from = item->envelope_from,
 		.rcpt = item->envelope_rcpt,
 	};
-	struct keyword_set set = { { 0 } };
-	keywords_known_bits(a, item->keywords, item->keyword_count, &set);
 	m.keywords = set.words;
 	m.fixed.keyword_words = (uint16_t)keyword_set_words(&set);
 	memcpy(m.fixed.guid, item->body->guid, GUID_BYTES);
@@ -141,8 +197,12 @@ static enum err append_build(struct change *c, struct account *a, struct commit 
 	struct append_change *ac = CONTAINER_OF(c, struct append_change, c);
 	enum err e = OK;
 
+	if (ac->fresh)
+		ac->fresh->count = 0;
 	for (size_t i = 0; i < ac->count && e == OK; i++)
 		e = append_one(ac, a, commit, i);
+	if (e == OK && ac->items->replaces_uid)
+		e = replaced_expunge(ac, a, commit);
 	/* UIDs that were planned for a refused change stay unused in this commit; the next one begins from what was
 	 * given */
 	return e;
@@ -180,6 +240,20 @@ static enum err link_bodies(struct account *a, const struct append *items, size_
 	return e;
 }
 
+static enum err append_run(struct account *account, struct append_change *ac, bool external)
+{
+	if (!external)
+		return commit_run(account, &ac->c);
+	sweep_hold(account);
+	enum err e = link_bodies(account, ac->items, ac->count);
+	if (e == OK)
+		e = commit_run(account, &ac->c);
+	if (e != OK)
+		account->orphans = true;
+	sweep_release(account);
+	return e;
+}
+
 enum err account_append(struct account *account, const struct append *items, size_t count, struct appended *out)
 {
 	struct append_change ac = {
@@ -189,25 +263,24 @@ enum err account_append(struct account *account, const struct append *items, siz
 	enum err e = append_check(items, count, &external);
 
 	ASSERT(account->refs > 0 && count > 0);
+	ASSERT(count == 1 || !items->replaces_uid);
 	if (e != OK)
 		return e;
 	if (account->read_only)
 		return ERR_READONLY;
 	if (store_disk_low())
 		return ERR_FULL;
-	for (size_t i = 0; i < count && e == OK; i++)
-		e = keywords_ensure(account, items[i].keywords, items[i].keyword_count);
+	if (items->replaces_uid)
+		e = replaced_read(account, &ac);
 	if (e != OK)
 		return e;
-	if (!external)
-		return commit_run(account, &ac.c);
-	sweep_hold(account);
-	e = link_bodies(account, items, count);
-	if (e == OK)
-		e = commit_run(account, &ac.c);
-	if (e != OK)
-		account->orphans = true;
-	sweep_release(account);
+	for (size_t i = 0; i < count && !ac.c.alone; i++)
+		ac.c.alone = !keywords_all_known(account, items[i].keywords, items[i].keyword_count);
+	if (ac.c.alone)
+		ac.fresh = xcalloc(1, sizeof(*ac.fresh));
+	e = append_run(account, &ac, external);
+	free(ac.fresh);
+	account->orphans |= e == OK && ac.replaced_external;
 	return e;
 }
 
@@ -228,7 +301,18 @@ struct copy_change {
 	struct appended *out;
 	uint64_t quota_bytes, quota_messages;
 	int64_t now_s;
+	struct slice name; /* of the folder that is made in the same commit; empty: `to` is there already */
+	struct folder_fixed made;
 };
+
+/* The next UID of the target; of a folder that this very commit makes they begin at 1. */
+static enum err copy_uid(struct copy_change *cc, struct folder *to, const struct commit *commit, uint32_t *uid_out)
+{
+	if (to)
+		return uid_take(to, commit, 0, uid_out);
+	*uid_out = cc->made.uidnext++;
+	return OK;
+}
 
 /* A message record for the copy: what it is comes from the old record, what it has now from the row. */
 static enum err copy_one(struct copy_change *cc, struct account *a, struct folder *to, struct commit *commit, size_t i,
@@ -238,7 +322,7 @@ static enum err copy_one(struct copy_change *cc, struct account *a, struct folde
 	const struct keyword_set *set = keywords_get(a->keywords, row->keywords);
 	struct message_record m = s->record;
 	uint32_t uid;
-	enum err e = uid_take(to, commit, 0, &uid);
+	enum err e = copy_uid(cc, to, commit, &uid);
 
 	if (e == OK && !cc->move)
 		e = quota_take(a, commit, row->size, cc->quota_bytes, cc->quota_messages);
@@ -256,7 +340,7 @@ static enum err copy_one(struct copy_change *cc, struct account *a, struct folde
 	m.fixed.keyword_words = (uint16_t)keyword_set_words(set);
 	if (!message_put(commit_heads(commit), 0, &m))
 		return no_room(commit);
-	cc->out[i] = (struct appended){ .uid = uid, .uidvalidity = to->uidvalidity, .modseq = commit_sequence(commit) };
+	cc->out[i] = (struct appended){ .uid = uid, .uidvalidity = to ? to->uidvalidity : cc->made.uidvalidity, .modseq = commit_sequence(commit) };
 	return OK;
 }
 
@@ -270,14 +354,29 @@ static enum err copy_expunge(struct copy_change *cc, struct commit *commit, size
 	return expunge_put(commit_heads(commit), 0, &e) ? OK : no_room(commit);
 }
 
+/* The folder's record comes before the messages that are in it. */
+static enum err copy_make_folder(struct copy_change *cc, const struct account *a, struct commit *commit)
+{
+	struct folder_record r = { .name = cc->name };
+	enum err e = folder_create_judge(a, cc->name, 0, &r.fixed);
+
+	if (e != OK)
+		return e;
+	cc->made = r.fixed;
+	cc->to = r.fixed.folder;
+	return folder_put(commit_heads(commit), 0, &r) ? OK : no_room(commit);
+}
+
 static enum err copy_build(struct change *c, struct account *a, struct commit *commit)
 {
 	struct copy_change *cc = CONTAINER_OF(c, struct copy_change, c);
 	struct folder *from = account_folder(a, cc->from), *to = folder_for_messages(a, cc->to);
 	enum err e = OK;
 
-	if (!from || !to)
+	if (!from || (!to && !cc->name.len))
 		return ERR_NOT_FOUND;
+	if (cc->name.len)
+		e = copy_make_folder(cc, a, commit);
 	if (cc->move && commit_plan(commit)->expunges)
 		return ERR_AGAIN;
 	commit_plan(commit)->expunges = commit_plan(commit)->expunges || cc->move;
@@ -340,9 +439,10 @@ static enum err copy_read(struct account *a, struct copy_change *cc)
 	return OK;
 }
 
-enum err account_copy(struct account *account, const struct copy *copy, struct appended *out)
+static enum err copy_run(struct account *account, const struct copy *copy, struct slice name, struct appended *out, uint32_t *folder_out)
 {
-	struct copy_change cc = { .c = { .build = copy_build, .frees = copy->move },
+	struct copy_change cc = { .c = { .build = copy_build, .frees = copy->move, .alone = name.len > 0 },
+				  .name = name,
 				  .from = copy->from,
 				  .to = copy->to,
 				  .move = copy->move,
@@ -369,5 +469,23 @@ enum err account_copy(struct account *account, const struct copy *copy, struct a
 	for (size_t i = 0; i < copy->count; i++)
 		free(cc.sources[i].bytes);
 	free(cc.sources);
+	*folder_out = cc.to;
+	return e;
+}
+
+enum err account_copy(struct account *account, const struct copy *copy, struct appended *out)
+{
+	uint32_t folder;
+
+	return copy_run(account, copy, slice_of(NULL, 0), out, &folder);
+}
+
+enum err account_move_to_new(struct account *account, uint32_t from, const uint32_t *uids, size_t count, struct slice name, uint32_t *folder_out)
+{
+	const struct copy copy = { .from = from, .uids = uids, .count = count, .move = true };
+	struct appended *out = xcalloc(max_size(count, 1), sizeof(*out));
+	enum err e = name.len ? copy_run(account, &copy, name, out, folder_out) : ERR_SYNTAX;
+
+	free(out);
 	return e;
 }

@@ -160,11 +160,15 @@ static void hash_chunks(struct body_writer *w)
 	ASSERT(w->hashed == w->body->bytes);
 }
 
-/* Parts are found as the bytes come in, while they are in the caches anyway: those behind what was seen before. */
+/* Parts are found as the bytes come in, while they are in the caches: those behind what was seen before. A parser is large: who sends a few bytes and waits
+ * has none. */
 static void parse_chunks(struct body_writer *w)
 {
 	const struct body *b = w->body;
 	uint64_t at = w->written;
+
+	if (!w->mime)
+		w->mime = mime_open();
 
 	for (uint32_t i = 0; i < b->chunk_count && w->parsed < b->bytes; i++) {
 		const struct body_chunk *c = &b->chunks[i];
@@ -358,7 +362,6 @@ enum err body_begin(enum body_policy policy, struct body_writer **writer_out)
 	w->body->home = shard_index();
 	w->body->spool_fd = -1;
 	random_bytes(w->body->guid, GUID_BYTES);
-	w->mime = mime_open();
 	*writer_out = w;
 	return OK;
 }
@@ -373,9 +376,10 @@ enum err body_write(struct body_writer *writer, struct slice bytes)
 		w->failed = w->policy == BODY_REFUSE ? take_refuse(w, step) : take_mend(w, step);
 		if (!w->failed && w->body->bytes > shard_state()->message_bytes_max)
 			w->failed = ERR_LIMIT;
-		if (!w->failed)
+		bool flush = !w->failed && flush_due(w);
+		if (flush || (!w->failed && w->body->bytes - w->parsed >= BODY_PARSE_BYTES))
 			parse_chunks(w);
-		if (!w->failed && flush_due(w))
+		if (flush)
 			w->failed = spool_flush(w);
 		if (bytes.len > 0)
 			fiber_breathe();

@@ -167,35 +167,34 @@ enum err account_flags(struct account *account, uint32_t folder, const uint32_t 
 
 /* ---- names of messages that are on their way in ---- */
 
-struct names_change {
-	struct change c;
-	const struct slice *names;
-	size_t count;
-};
-
-static enum err names_build(struct change *c, struct account *a, struct commit *commit)
-{
-	const struct names_change *nc = CONTAINER_OF(c, struct names_change, c);
-	struct flags_change fc = { .how = FLAGS_ADD, .keywords = nc->names, .keyword_count = nc->count };
-	struct keyword_set set;
-
-	return flags_keywords(&fc, a, commit, &set);
-}
-
-enum err keywords_ensure(struct account *a, const struct slice *names, size_t count)
+bool keywords_all_known(const struct account *a, const struct slice *names, size_t count)
 {
 	struct flags_change fc = { .keywords = names, .keyword_count = count };
-	struct names_change nc = { .c = { .build = names_build, .alone = true }, .names = names, .count = count };
 
-	return keywords_new(&fc, a) ? commit_run(a, &nc.c) : OK;
+	return !keywords_new(&fc, a);
 }
 
-void keywords_known_bits(const struct account *a, const struct slice *names, size_t count, struct keyword_set *set_out)
+enum err keywords_claim(const struct account *a, struct commit *commit, struct keywords_fresh *fresh, const struct slice *names, size_t count,
+			struct keyword_set *set_out)
 {
+	uint32_t next = keywords_next(a->keywords);
+
 	*set_out = (struct keyword_set){ { 0 } };
 	for (size_t i = 0; i < count; i++) {
-		uint32_t number = keywords_find(a->keywords, names[i]);
-		if (number != KEYWORD_NONE)
-			set_out->words[number / 64] |= (uint64_t)1 << (number % 64);
+		uint32_t number = keywords_find(a->keywords, names[i]), at = 0;
+		if (number == KEYWORD_NONE) {
+			while (at < fresh->count && !slice_eq_nocase(fresh->names[at], names[i]))
+				at++;
+			if (next >= KEYWORDS_MAX || at >= KEYWORDS_MAX - next)
+				return ERR_LIMIT;
+			struct fact_record fact = { .fixed = { .kind = FACT_KEYWORD, .value = next + at }, .data = names[i] };
+			if (at == fresh->count && !fact_put(commit_heads(commit), 0, &fact))
+				return ERR_LIMIT;
+			fresh->names[at] = names[i];
+			fresh->count = at == fresh->count ? at + 1 : fresh->count;
+			number = next + at;
+		}
+		set_out->words[number / 64] |= (uint64_t)1 << (number % 64);
 	}
+	return OK;
 }

@@ -10,6 +10,7 @@
 #define PENFOLD_STORAGE_FOLDER_H
 
 #include "core/base/bytes.h"
+#include "core/base/err.h"
 
 enum {
 	FOLDER_USE_NONE = 0,
@@ -38,6 +39,9 @@ void folder_set_name(struct folder *f, struct slice name);
 void folder_names_changed(struct account *a);
 /* The folder that follows in order of name (bytewise); NULL: the first. NULL at the end. */
 const struct folder *folder_after(struct account *a, const struct folder *last);
+/* May a folder of this name be made now? Fills what its record says. ERR_SYNTAX, ERR_EXISTS, ERR_LIMIT. */
+struct folder_fixed;
+enum err folder_create_judge(const struct account *a, struct slice name, uint32_t special_use, struct folder_fixed *d);
 /* Is `name` at or below `top`? */
 bool folder_is_below(struct slice name, struct slice top);
 

@@ -85,19 +85,22 @@ static bool name_good(struct slice name)
 	return true;
 }
 
-static enum err create_judge(struct folder_change *fc, const struct account *a, struct folder_fixed *d)
+enum err folder_create_judge(const struct account *a, struct slice name, uint32_t special_use, struct folder_fixed *d)
 {
-	if (folder_by_name(a, fc->name))
+	if (!name_good(name))
+		return ERR_SYNTAX;
+	if (folder_by_name(a, name))
 		return ERR_EXISTS;
 	if (a->folder_count >= FOLDERS_MAX || a->next_folder == UINT32_MAX || a->last_uidvalidity == UINT32_MAX)
 		return ERR_LIMIT;
-	fc->folder = a->next_folder;
+	d->op = FOLDER_CREATE;
+	d->folder = a->next_folder;
 	/* above every UIDVALIDITY that the account has given (invariant 6) */
 	d->uidvalidity = (uint32_t)max_u64((uint64_t)a->last_uidvalidity + 1, (uint64_t)clock_wall_s());
 	d->uidnext = 1;
 	d->uidl_formula = UIDL_FORMULA_HEX;
-	d->special_use = fc->special_use;
-	d->flags = subscription_has(a, fc->name) ? FOLDER_FLAG_SUBSCRIBED : 0;
+	d->special_use = special_use;
+	d->flags = subscription_has(a, name) ? FOLDER_FLAG_SUBSCRIBED : 0;
 	return OK;
 }
 
@@ -151,7 +154,7 @@ static enum err folder_build(struct change *c, struct account *a, struct commit 
 	enum err e = OK;
 
 	if (fc->op == FOLDER_CREATE)
-		e = create_judge(fc, a, &r.fixed);
+		e = folder_create_judge(a, fc->name, fc->special_use, &r.fixed);
 	else if (fc->op == FOLDER_RENAME)
 		e = rename_judge(fc, a);
 	else if (fc->op == FOLDER_DELETE)
@@ -160,6 +163,8 @@ static enum err folder_build(struct change *c, struct account *a, struct commit 
 		e = subscribe_judge(fc, a);
 	if (e != OK)
 		return e;
+	if (fc->op == FOLDER_CREATE)
+		fc->folder = r.fixed.folder;
 	r.fixed.folder = fc->folder;
 	r.name = fc->name;
 	r.name2 = fc->name2;

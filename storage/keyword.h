@@ -31,6 +31,11 @@ struct keywords {
 	uint32_t index_bits;
 	struct slice names[KEYWORDS_MAX]; /* own memory; a number that was never told has no name */
 };
+/* What one change has named so far (flags.c: keywords_claim). */
+struct keywords_fresh {
+	struct slice names[KEYWORDS_MAX];
+	uint32_t count; /* 0 at the begin of each build */
+};
 
 void keywords_release(struct keywords **k);
 /* Gives a number its name (both from a record). False: out of range. A second name for a number is ignored. */

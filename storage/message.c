@@ -44,9 +44,9 @@ static bool near(const struct row *row)
 
 static uint64_t guess_of(const struct row *row, bool bytes)
 {
-	if (!bytes)
+	if (!bytes || row->size > SOURCE_MEMORY_BYTES) /* then the bytes are sent from the file, and what is read here is kept until they have left */
 		return SOURCE_LOOK_BYTES;
-	return SOURCE_GUESS_BYTES + (row->size <= SOURCE_MEMORY_BYTES ? row->size : 0);
+	return SOURCE_GUESS_BYTES + row->size;
 }
 
 /* Reads both records, and a small message's bytes if they are wanted; *window_out is where the body's record is. */

@@ -129,6 +129,9 @@ struct append {
 	struct slice uidl;                    /* literal UIDL (import), else empty */
 	uint32_t uid;                         /* import: this UID, which must be >= UIDNEXT; else 0 */
 	uint64_t quota_bytes, quota_messages; /* judged under the commit; 0 = none */
+	/* This message (uid 0: none) is expunged in the same commit, and quota counts the difference: IMAP's REPLACE. Of one item alone.
+	 * ERR_DENIED: it was gone already. */
+	uint32_t replaces_folder, replaces_uid;
 };
 struct appended {
 	uint32_t uid, uidvalidity;
@@ -147,6 +150,8 @@ struct copy {
 /* Copies messages inside an account: their bodies are named, not copied. out[i].uid = 0: that message was gone. One
  * commit. Later. */
 enum err account_copy(struct account *account, const struct copy *copy, struct appended *out);
+/* Makes a folder of this name and moves messages (ascending) into it, in one commit: IMAP's RENAME of INBOX. ERR_EXISTS, ERR_SYNTAX. Later. */
+enum err account_move_to_new(struct account *account, uint32_t from, const uint32_t *uids, size_t count, struct slice name, uint32_t *folder_out);
 
 /* Removes messages by UID (ascending). UIDs that are gone already are skipped; *removed_out counts the others.
  * Later. */

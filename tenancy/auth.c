@@ -195,7 +195,6 @@ static uint32_t hashes_min(struct slice login, const struct login_found *found)
 	return short_host ? SDPS_PASSWORDS_MAX : 1;
 }
 
-
 /* ---- the answer ---- */
 
 static bool protocol_allowed(const struct subject *s, enum auth_protocol protocol)

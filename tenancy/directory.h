@@ -33,6 +33,7 @@ struct subject {
 	enum over_quota over_quota;
 	uint32_t login_delay_s; /* 0 = none: [LOGIN-DELAY] */
 	int32_t expire_days;    /* -1 never; 0 what was downloaded; else what came to INBOX so many days ago is deleted (CAPA EXPIRE) */
+	bool junk;              /* mail that the spam filter marked goes to the folder with that use */
 	bool apop;              /* the tenant keeps reversible secrets */
 	char subaddress_separator; /* '+'; 0 = off */
 	uint32_t sessions_max, tenant_sessions_max; /* at a time, of the account and of its tenant; 0 = as the configuration says */

@@ -79,6 +79,13 @@ static enum err host(void *self, struct slice name, struct host_facts **facts_ou
 	return c->sqlite->host(c->self, name, facts_out);
 }
 
+/* By id, and ids are of SQLite's rows: guests have one, too. */
+static enum err standings(void *self, struct standing *of, size_t count)
+{
+	struct chain *c = self;
+	return c->sqlite->standings(c->self, of, count);
+}
+
 static enum err changes(void *self, uint64_t *version_out, struct directory_overview *overview_out)
 {
 	struct chain *c = self;
@@ -130,6 +137,7 @@ static const struct directory_backend backend = {
 	.domain = domain,
 	.account = account,
 	.host = host,
+	.standings = standings,
 	.changes = changes,
 	.expire_next = expire_next,
 	.purge_next = purge_next,

@@ -36,7 +36,7 @@ static const char *const sql[ST_COUNT] = {
 		       " coalesce(a.quota_bytes, ?5, t.quota_bytes), coalesce(a.quota_messages, ?6, t.quota_messages),"
 		       " t.over_quota, t.login_delay_s, t.expire_days, t.subaddress_separator, t.plain_passwords,"
 		       " coalesce(h.mode, 0), t.xtnd, coalesce(a.master, 0), t.account_sessions_max, t.sessions_max,"
-		       " t.deletion"
+		       " t.deletion, coalesce(a.junk, t.junk)"
 		       " FROM domains d JOIN tenants t ON t.id = d.tenant_id JOIN accounts a ON a.domain_id = d.id"
 		       " LEFT JOIN sdps_hosts h ON h.domain_id = d.id"
 		       " WHERE d.name = ?1 AND a.local_part = ?2 AND d.alias_of IS NULL"
@@ -245,6 +245,7 @@ static struct subject subject_of_row(sqlite3_stmt *st)
 		.sessions_max = (uint32_t)number(st, 18, SET_ACCOUNT_SESSIONS_MAX),
 		.tenant_sessions_max = (uint32_t)number(st, 19, SET_SESSIONS_MAX),
 		.delete_to_trash = number(st, 20, SET_DELETION) != 0,
+		.junk = number(st, 21, SET_JUNK) != 0,
 	};
 }
 

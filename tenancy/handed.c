@@ -5,12 +5,14 @@
 #include "tenancy/record.h"
 
 enum { HANDED_VERSION = 1, FIXED_BYTES = 1 + 4 + 4 * 8 + 4 * 4 + 8 + 3 };
-enum { FLAG_SUSPENDED = 1, FLAG_POP3 = 2, FLAG_IMAP = 4, FLAG_LMTP = 8, FLAG_PERMANENT = 16, FLAG_APOP = 32, FLAG_MAILDROP = 64, FLAGS_ALL = 127 };
+enum { FLAG_SUSPENDED = 1, FLAG_POP3 = 2, FLAG_IMAP = 4, FLAG_LMTP = 8, FLAG_PERMANENT = 16, FLAG_APOP = 32, FLAG_MAILDROP = 64, FLAG_TRASH = 128,
+       FLAG_JUNK = 256, FLAGS_ALL = 511 };
 
 static uint32_t flags_of(const struct subject *s)
 {
 	return (s->suspended ? FLAG_SUSPENDED : 0) | (s->pop3 ? FLAG_POP3 : 0) | (s->imap ? FLAG_IMAP : 0) | (s->lmtp ? FLAG_LMTP : 0) |
-	       (s->over_quota == OVER_QUOTA_PERMANENT ? FLAG_PERMANENT : 0) | (s->apop ? FLAG_APOP : 0) | (s->maildrop ? FLAG_MAILDROP : 0);
+	       (s->over_quota == OVER_QUOTA_PERMANENT ? FLAG_PERMANENT : 0) | (s->apop ? FLAG_APOP : 0) | (s->maildrop ? FLAG_MAILDROP : 0) |
+	       (s->delete_to_trash ? FLAG_TRASH : 0) | (s->junk ? FLAG_JUNK : 0);
 }
 
 size_t subject_pack(const struct subject *s, char *to, size_t room)
@@ -54,7 +56,7 @@ static void read_fixed(const char *p, struct subject *s)
 	*s = (struct subject){
 		.suspended = flags & FLAG_SUSPENDED, .pop3 = flags & FLAG_POP3, .imap = flags & FLAG_IMAP, .lmtp = flags & FLAG_LMTP,
 		.over_quota = flags & FLAG_PERMANENT ? OVER_QUOTA_PERMANENT : OVER_QUOTA_TEMPORARY, .apop = flags & FLAG_APOP,
-		.maildrop = flags & FLAG_MAILDROP,
+		.maildrop = flags & FLAG_MAILDROP, .delete_to_trash = flags & FLAG_TRASH, .junk = flags & FLAG_JUNK,
 		.account_id = get_le64(p + 5), .tenant_id = get_le64(p + 13), .quota_bytes = get_le64(p + 21), .quota_messages = get_le64(p + 29),
 		.login_delay_s = get_le32(p + 37), .expire_days = (int32_t)get_le32(p + 41), .sessions_max = get_le32(p + 45),
 		.tenant_sessions_max = get_le32(p + 49), .credential_version = get_le64(p + 53),

@@ -241,9 +241,9 @@ enum err manage_tenants(struct manage *m, const struct slice *only, bool (*each)
 				  " t.suspended, t.pop3, t.imap, t.lmtp, t.quota_bytes, t.quota_messages, t.over_quota, t.login_delay_s, t.expire_days,"
 				  " t.subaddress_separator, t.plain_passwords, t.schemes, t.password_scheme, t.xtnd, NULL,"
 				  " t.sessions_max, t.account_sessions_max, t.guess_delay_max_s, t.trusted_networks, t.plaintext_login, t.deletion,"
-				  " t.end_on_password_change"
+				  " t.end_on_password_change, t.junk"
 				  " FROM tenants t WHERE ?1 IS NULL OR t.id = ?1 ORDER BY t.name";
-	static_assert_c(SET_COUNT == 22, "the columns above");
+	static_assert_c(SET_COUNT == 23, "the columns above");
 	int64_t id = 0;
 	enum err e = only ? manage_tenant_id(m, *only, &id) : OK;
 	if (e)

@@ -158,7 +158,7 @@ enum err manage_account_remove(struct manage *m, struct slice name, bool purge, 
 
 static void account_of_row(sqlite3_stmt *st, struct manage_account *a)
 {
-	static const enum setting_id columns[] = { SET_SUSPENDED, SET_POP3, SET_IMAP, SET_LMTP, SET_QUOTA_BYTES, SET_QUOTA_MESSAGES, SET_MASTER };
+	static const enum setting_id columns[] = { SET_SUSPENDED, SET_POP3, SET_IMAP, SET_LMTP, SET_QUOTA_BYTES, SET_QUOTA_MESSAGES, SET_MASTER, SET_JUNK };
 	const char *why;
 	*a = (struct manage_account){
 		.id = sqlite3_column_int64(st, 0),
@@ -179,7 +179,7 @@ enum err manage_accounts(struct manage *m, struct slice tenant, struct slice dom
 			 bool (*each)(void *arg, const struct manage_account *a), void *arg)
 {
 	static const char sql[] = "SELECT a.id, a.local_part || '@' || d.name, t.name, a.created_s, c.stored,"
-				  " a.suspended, a.pop3, a.imap, a.lmtp, a.quota_bytes, a.quota_messages, a.master"
+				  " a.suspended, a.pop3, a.imap, a.lmtp, a.quota_bytes, a.quota_messages, a.master, a.junk"
 				  " FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id"
 				  " LEFT JOIN credentials c ON c.account_id = a.id AND c.label = ''"
 				  " WHERE (?1 IS NULL OR t.id = ?1) AND (?2 IS NULL OR d.id = ?2) AND (?3 IS NULL OR a.id = ?3)"

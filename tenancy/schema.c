@@ -126,6 +126,10 @@ static const char *const steps[] = {
 
 	/* 6: what a change of password does to open sessions. */
 	"ALTER TABLE tenants ADD COLUMN end_on_password_change INTEGER CHECK (end_on_password_change IN (0, 1));",
+
+	/* 7: where marked mail goes. */
+	("ALTER TABLE tenants ADD COLUMN junk INTEGER CHECK (junk IN (0, 1));"
+	 "ALTER TABLE accounts ADD COLUMN junk INTEGER CHECK (junk IN (0, 1));"),
 };
 
 enum err schema_err(int sqlite_result)

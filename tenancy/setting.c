@@ -32,6 +32,7 @@ static const struct setting settings[SET_COUNT] = {
 	[SET_PLAINTEXT_LOGIN] = { "plaintext_login", SETTING_BOOL, false, false, 1, NULL, "logins without TLS, where the listener takes them" },
 	[SET_DELETION] = { "deletion", SETTING_DELETION, false, false, 0, NULL, "what POP3 deletes is gone, or goes to the folder Trash" },
 	[SET_END_ON_PASSWORD_CHANGE] = { "end_on_password_change", SETTING_BOOL, false, false, 0, NULL, "a changed password ends the account's open sessions" },
+	[SET_JUNK] = { "junk", SETTING_BOOL, true, false, 1, NULL, "mail that the spam filter marked goes to the folder Junk (lmtp.junk_header)" },
 };
 
 const struct setting *setting_get(enum setting_id id)

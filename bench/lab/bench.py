@@ -13,7 +13,7 @@ import time
 from peers import dovecot
 
 from .load import Load
-from .server import Failed, Floor, Penfold
+from .server import PASSWORD, Failed, Floor, Penfold
 
 # Kinds of mailbox: letter, users, messages, octets of each. `l` is delivered to; one message first, so that no row
 # pays for making mailboxes.
@@ -92,6 +92,21 @@ class Bench:
         server.create()
         server.start()
         self.servers["penfold"] = server
+
+    def add_penfold_on(self, backend, kinds, nth):
+        """One of several on one build, named by its back end, with IMAP."""
+        program = os.path.abspath(os.path.join(self.o.build, "penfold"))
+        port = self.o.port + 100 * nth
+        server = Penfold(program, self._folder(backend), port + 10, port + 24, cores_for(1), 1, self.people(kinds),
+                         extra="io: { backend: %s }\n" % backend)
+        server.name, server.imap = backend, port + 43
+        server.create()
+        server.start()
+        self.servers[backend] = server
+
+    @staticmethod
+    def password():
+        return PASSWORD.encode()
 
     def add_floor(self, threads=1):
         port = self.o.port + 100

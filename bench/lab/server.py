@@ -131,6 +131,7 @@ class Penfold(Server):
     """build/penfold serve with tenant demo and accounts imported."""
 
     name = "penfold"
+    imap = None
 
     def __init__(self, program, folder, pop3, lmtp, cores="0", shards=1, people=(), extra=""):
         super().__init__(folder, pop3, lmtp, cores)

@@ -175,6 +175,7 @@ void conn_flush(struct conn *c)
 		ssize_t n = sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n >= 0) {
+			c->bytes_out += (uint64_t)n;
 			consume(c, (size_t)n);
 		} else if (errno == EAGAIN || errno == ENOTCONN) {
 			want_out(c, true);
@@ -190,6 +191,12 @@ void conn_flush(struct conn *c)
 void conn_expect_body(struct conn *c, struct body_check *check)
 {
 	body_check_begin(check);
+	c->body = check;
+}
+
+void conn_expect_literal(struct conn *c, struct body_check *check, uint64_t octets)
+{
+	body_check_begin_literal(check, octets);
 	c->body = check;
 }
 
@@ -280,6 +287,7 @@ void conn_event(struct conn *c, uint32_t events, char *buffer)
 		ssize_t n = recv(c->fd, buffer, IN_BYTES, MSG_DONTWAIT);
 
 		if (n > 0) {
+			c->bytes_in += (uint64_t)n;
 			if (c->secure)
 				take_sealed(c, buffer, (size_t)n);
 			else

@@ -27,16 +27,18 @@
 #define OUT_PIECES_MAX 8
 #define IN_BYTES (256 * 1024) /* one read: a big UIDL or RETR in few calls */
 
-struct engine;
+struct stream;
 struct ssl_session_st;
 
 struct conn {
-	struct engine *engine;
+	struct stream *stream;    /* of the run that it belongs to */
 	void *state;              /* the driver's, zeroed at each connect */
 	void *shared;             /* the driver's, one for all connections */
 	int fd;                   /* -1: not connected */
 	unsigned index;
 	uint64_t connects;        /* how often it has connected */
+	uint64_t bytes_in;        /* since the start, over all its connections: on the wire, under TLS sealed */
+	uint64_t bytes_out;
 	unsigned places_busy;     /* operations in flight */
 	uint64_t deadline_ns;     /* something must come before; 0: nothing is awaited */
 	bool want_out;            /* EPOLLOUT is armed */
@@ -71,6 +73,9 @@ void conn_flush(struct conn *c);
 
 /* What follows the current line is a dot-terminated body for `check`. */
 void conn_expect_body(struct conn *c, struct body_check *check);
+
+/* What follows the current line is a literal of `octets` for `check` (RFC 9051 4.3). */
+void conn_expect_literal(struct conn *c, struct body_check *check, uint64_t octets);
 
 /* The socket has become readable or writable. `buffer` has IN_BYTES octets. */
 void conn_event(struct conn *c, uint32_t events, char *buffer);

@@ -7,6 +7,7 @@
 static const struct driver *const drivers[] = {
 	&driver_pop3_login, &driver_pop3_check, &driver_pop3_fetch,
 	&driver_pop3_retr,  &driver_pop3_idle,  &driver_lmtp,
+	&driver_imap_login, &driver_imap_check, &driver_imap_fetch, &driver_imap_idle,
 };
 
 const struct driver *driver_find(const char *name)

@@ -35,10 +35,10 @@ struct driver {
 	size_t state_bytes;
 	bool kept;             /* opened before the clock starts, closed after it stops */
 	bool exclusive;        /* no two connections may use one user at a time */
-	bool idle;             /* no operations: opened, held, left */
+	bool idle;             /* no operations but its own: opened, held, left */
 	bool windowed;         /* takes --pipeline operations at a time on a connection */
 
-	void *(*prepare)(const struct options *o); /* once: conn->shared of all; may be NULL */
+	void *(*prepare)(const struct options *o); /* once: conn->shared of all of a stream; may be NULL */
 	void (*open)(struct conn *c);              /* NULL unless kept */
 	void (*begin)(struct conn *c, uint64_t intended_ns);
 	void (*line)(struct conn *c, const char *line, size_t bytes);
@@ -53,6 +53,10 @@ extern const struct driver driver_pop3_fetch;
 extern const struct driver driver_pop3_retr;
 extern const struct driver driver_pop3_idle;
 extern const struct driver driver_lmtp;
+extern const struct driver driver_imap_login;
+extern const struct driver driver_imap_check;
+extern const struct driver driver_imap_fetch;
+extern const struct driver driver_imap_idle;
 
 /* By name; NULL if there is none. */
 const struct driver *driver_find(const char *name);

@@ -14,7 +14,7 @@ static unsigned bucket_of(uint64_t ns)
 	return (shift << 6) + (unsigned)(ns >> shift);
 }
 
-static uint64_t bucket_top(unsigned index)
+uint64_t histogram_bucket_top(unsigned index)
 {
 	unsigned shift = index < 128 ? 0 : (index >> 6) - 1;
 	uint64_t mantissa = index - (shift << 6);
@@ -41,7 +41,7 @@ uint64_t histogram_percentile(const struct histogram *h, double percent)
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		seen += h->bucket[i];
 		if (seen >= wanted && seen)
-			return bucket_top(i) < h->max ? bucket_top(i) : h->max;
+			return histogram_bucket_top(i) < h->max ? histogram_bucket_top(i) : h->max;
 	}
 	return h->max;
 }

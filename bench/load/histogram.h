@@ -30,6 +30,9 @@ void histogram_add(struct histogram *h, uint64_t ns);
  * values do not exceed; never above the true maximum. 0 when empty. */
 uint64_t histogram_percentile(const struct histogram *h, double percent);
 
+/* The largest value that bucket `index` counts. */
+uint64_t histogram_bucket_top(unsigned index);
+
 /* The mean in nanoseconds; 0 when empty. */
 double histogram_mean(const struct histogram *h);
 

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/load/clock.h"
 #include "bench/load/driver.h"
 #include "bench/load/engine.h"
 #include "bench/load/secure.h"
@@ -29,7 +30,8 @@ static const char *const waiting_name[] = {"greeting", "LHLO", "STARTTLS", "noth
 static const char waiting_code[] = {'2', '2', '2', '?', '2', '2', '3', '2', '2', '?'};
 
 struct lmtp_shared {
-	struct message_pool pool;
+	struct message_pool pool[WEIGHTS_MAX]; /* one for each step of --size */
+	uint64_t random;
 	uint64_t serial;
 	uint64_t next_user;
 };
@@ -39,7 +41,9 @@ struct lmtp {
 	unsigned answers;      /* of this kind that have come */
 	unsigned sent;         /* messages on this connection */
 	bool place_held;       /* reconnecting while an operation's place is taken */
-	uint64_t first_user;   /* of this message */
+	unsigned recipients;   /* of this message */
+	uint64_t first_user;
+	const struct message_pool *pool;
 	uint64_t intended_ns;
 };
 
@@ -48,8 +52,10 @@ static void *lmtp_prepare(const struct options *o)
 	struct lmtp_shared *shared = calloc(1, sizeof(*shared));
 
 	if (shared) {
-		message_pool_init(&shared->pool, o->message_bytes, o->dot_lines, o->seed);
+		for (unsigned i = 0; i < o->message_bytes.count; i++)
+			message_pool_init(&shared->pool[i], o->message_bytes.value[i], o->dot_lines, o->seed + i);
 		shared->serial = o->seed << 40;
+		shared->random = o->seed;
 	}
 	return shared;
 }
@@ -72,6 +78,20 @@ static void send_rcpt(struct conn *c, unsigned n)
 	conn_send(c, ">\r\n", 3);
 }
 
+/* How large the next message is and for how many. */
+static void draw(const struct options *o, struct lmtp_shared *shared, struct lmtp *s)
+{
+	uint64_t bytes = weights_draw(&o->message_bytes, random_share(&shared->random));
+	unsigned step = 0;
+
+	while (o->message_bytes.value[step] != bytes)
+		step++;
+	s->pool = &shared->pool[step];
+	s->recipients = (unsigned)weights_draw(&o->recipients, random_share(&shared->random));
+	s->first_user = shared->next_user;
+	shared->next_user += s->recipients;
+}
+
 static void lmtp_begin(struct conn *c, uint64_t intended_ns)
 {
 	static const char mail[] = "MAIL FROM:<load@bench.example>\r\n";
@@ -80,13 +100,12 @@ static void lmtp_begin(struct conn *c, uint64_t intended_ns)
 	struct lmtp *s = c->state;
 
 	s->intended_ns = intended_ns;
-	s->first_user = shared->next_user;
-	shared->next_user += o->recipients;
+	draw(o, shared, s);
 	s->waiting = MAIL;
 	s->answers = 0;
 	conn_send(c, mail, sizeof(mail) - 1);
 	if (o->pipeline > 1) {
-		for (unsigned i = 0; i < o->recipients; i++)
+		for (unsigned i = 0; i < s->recipients; i++)
 			send_rcpt(c, i);
 		conn_send(c, "DATA\r\n", 6);
 	}
@@ -95,7 +114,8 @@ static void lmtp_begin(struct conn *c, uint64_t intended_ns)
 static void send_message(struct conn *c)
 {
 	struct lmtp_shared *shared = c->shared;
-	const struct message_body *body = &shared->pool.body[shared->serial % MESSAGE_VARIANTS];
+	const struct lmtp *s = c->state;
+	const struct message_body *body = &s->pool->body[shared->serial % MESSAGE_VARIANTS];
 	char header[MESSAGE_HEADER_BYTES_MAX];
 	size_t n = message_header(body, shared->serial++, header);
 
@@ -107,10 +127,9 @@ static void send_message(struct conn *c)
 static void message_done(struct conn *c)
 {
 	const struct options *o = engine_options(c);
-	struct lmtp_shared *shared = c->shared;
 	struct lmtp *s = c->state;
 
-	engine_done(c, s->intended_ns, o->recipients, shared->pool.size * o->recipients);
+	engine_done(c, s->intended_ns, s->recipients, s->pool->size * s->recipients);
 	if (o->per_connection && ++s->sent == o->per_connection) {
 		s->waiting = QUIT;
 		conn_send(c, "QUIT\r\n", 6);
@@ -124,7 +143,7 @@ static void message_done(struct conn *c)
 static void advance(struct conn *c)
 {
 	struct lmtp *s = c->state;
-	unsigned recipients = engine_options(c)->recipients;
+	unsigned recipients = s->recipients;
 	bool lock_step = engine_options(c)->pipeline == 1;
 	unsigned wanted = s->waiting == RCPT || s->waiting == FINAL ? recipients : 1;
 

@@ -110,10 +110,18 @@ void body_check_begin(struct body_check *check)
 	check->octets = 0;
 	check->digest_seen = false;
 	check->in_header = true;
+	check->literal = false;
 	check->line_bytes = 0;
 	check->last[0] = '\r';
 	check->last[1] = '\n';
 	check->state = BODY_TEXT;
+}
+
+void body_check_begin_literal(struct body_check *check, uint64_t octets)
+{
+	body_check_begin(check);
+	check->literal = true;
+	check->left = octets;
 }
 
 static void header_line(struct body_check *check)
@@ -200,11 +208,24 @@ static void after_dot(struct body_check *check, char octet)
 	}
 }
 
+static size_t feed_literal(struct body_check *check, const char *data, size_t bytes)
+{
+	size_t n = bytes < check->left ? bytes : (size_t)check->left;
+
+	take(check, data, n);
+	check->left -= n;
+	if (!check->left)
+		check->state = BODY_END;
+	return n;
+}
+
 size_t body_check_feed(struct body_check *check, const char *data, size_t bytes)
 {
 	const char *at = data;
 	const char *end = data + bytes;
 
+	if (check->literal)
+		return feed_literal(check, data, bytes);
 	while (at < end && check->state != BODY_END && check->state != BODY_MALFORMED) {
 		if (check->state != BODY_TEXT) {
 			after_dot(check, *at++);

@@ -14,7 +14,8 @@
  * canned RETR, and is therefore checked like everybody else.
  *
  * `struct body_check` reads a dot-terminated multi-line answer as it arrives,
- * cut anywhere, removes the stuffing, counts octets and verifies the digest.
+ * cut anywhere, removes the stuffing, counts octets and verifies the digest; or
+ * an IMAP literal, which has its length in front and no stuffing.
  *
  * Memory: a pool owns its bodies until message_pool_release(). Nothing here
  * does I/O; everything completes now; failing to allocate ends the program.
@@ -59,6 +60,8 @@ struct body_check {
 	uint64_t announced_digest; /* from X-Digest */
 	bool digest_seen;
 	bool in_header;
+	bool literal;              /* counted, not dotted */
+	uint64_t left;             /* of a literal */
 	unsigned line_bytes;       /* of the header line being gathered */
 	char line[64];
 	unsigned char last[2];     /* the two raw octets before the next one */
@@ -66,6 +69,9 @@ struct body_check {
 };
 
 void body_check_begin(struct body_check *check);
+
+/* The same for an IMAP literal of `octets` (at least 1): ends by count, has no stuffing. */
+void body_check_begin_literal(struct body_check *check, uint64_t octets);
 
 /* Takes up to `bytes` octets, returns how many belonged to this answer: fewer
  * only when the final dot line ended (state BODY_END) or when the stuffing is

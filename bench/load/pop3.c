@@ -163,7 +163,7 @@ static void stat_answer(struct conn *c, const char *line, size_t bytes)
 		return;
 	}
 	s->stat_known = true;
-	s->next_message = 1;
+	s->next_message = o->newest && s->messages > o->newest ? s->messages - o->newest + 1 : 1;
 	if (o->expect_messages >= 0 && s->messages != (uint64_t)o->expect_messages)
 		engine_fail(c, "STAT says %" PRIu64 " messages where %" PRId64 " were expected (user %" PRIu64 ")", s->messages,
 		            o->expect_messages, user_of(c));
@@ -278,7 +278,7 @@ static bool pop3_closed(struct conn *c)
 		return false;
 	if (engine_driver(c)->kept)
 		return true;
-	if (s->fetched && s->fetched_octets != s->octets) {
+	if (s->fetched && !engine_options(c)->newest && s->fetched_octets != s->octets) {
 		engine_fail(c, "STAT said %" PRIu64 " octets, the messages have %" PRIu64, s->octets, s->fetched_octets);
 		return true;
 	}

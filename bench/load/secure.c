@@ -49,6 +49,7 @@ static int wire_write(BIO *bio, const char *data, int bytes)
 	ssize_t n = send(c->fd, data, (size_t)bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 	BIO_clear_retry_flags(bio);
+	c->bytes_out += n > 0 ? (uint64_t)n : 0;
 	if (n < 0 && (errno == EAGAIN || errno == ENOTCONN || errno == EINTR))
 		BIO_set_retry_write(bio);
 	return (int)n;

@@ -34,10 +34,24 @@ static uint64_t status_field(const char *status, const char *name)
 	return at ? strtoull(at + strlen(name), NULL, 10) * 1024 : 0;
 }
 
+static uint64_t plain_field(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* Memory and disk. */
 static void add_memory(int pid, struct usage *out)
 {
 	char path[64];
 	char status[8192];
+
+	snprintf(path, sizeof(path), "/proc/%d/io", pid);
+	if (read_file(path, status, sizeof(status))) {
+		out->read_bytes += plain_field(status, "\nread_bytes: ");
+		out->write_bytes += plain_field(status, "\nwrite_bytes: ");
+	}
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	if (!read_file(path, status, sizeof(status)))

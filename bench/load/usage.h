@@ -39,6 +39,8 @@ struct usage {
 	uint64_t cpu_ns;
 	uint64_t rss_bytes;  /* resident, shared pages counted once per process */
 	uint64_t anon_bytes; /* the anonymous part of it: heap and stacks */
+	uint64_t read_bytes; /* from and to devices, as /proc/<pid>/io has them; 0 where it may not be read */
+	uint64_t write_bytes;
 	unsigned processes;
 };
 

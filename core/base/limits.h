@@ -30,7 +30,7 @@
 #define FIBER_QUEUE_MAX 16384              /* starts waiting for a stack: one a connection of a busy shard, 24 B each */
 #define FIBERS_PER_CLASS_MAX 128           /* stacks of one class (tenant, network) at once: a quarter, so that a flood leaves some */
 #define LRU_SHARES 4                       /* a class that holds more than a quarter of a cache loses its own entries first */
-#define FIBERS_TURN_NS 500000              /* of a loop's turn for fibers; then the ring is looked at again: who comes now waits that long */
+#define FIBERS_TURN_NS 200000              /* of a loop's turn for fibers; then the ring is looked at again: who comes now waits that long */
 #define FAIR_CLASSES 1024                  /* lines served in turn; tenants and networks share them by hash; 40 KiB a queue */
 #define FIBER_SLICE_NS 500000              /* CPU a fiber may hold the shard for before fiber_breathe yields (invariant 8) */
 #define SHARDS_MAX 256                     /* cores of the largest machine we have heard of, with room */
@@ -42,7 +42,10 @@
 #define IO_SQ_ENTRIES 512                  /* submissions between two system calls; 32 KiB of locked memory a shard */
 #define IO_CQ_ENTRIES 8192                 /* completions a turn may leave behind; 128 KiB of locked memory a shard */
 #define IO_MEMLOCK_WAIT_MS_MAX 1000        /* how long a start waits for the locked memory of a process that has just ended */
-#define IO_WORKERS_MAX 8                   /* kernel threads a shard's ring may use: fsync and names, see DESIGN section 4 */
+#define IO_WORKERS_MAX 8                   /* kernel threads a shard's ring may use: fsync and names, see DESIGN section 4; with epoll: our threads a lane */
+#define IO_FDS_MAX (1u << 22)              /* descriptors of a process that epoll can watch: four times the kernel's default most */
+#define IO_EVENTS_MAX 256                  /* taken by one wait of epoll: a turn's worth */
+#define IO_PACE_NS 1000000ull              /* what epoll cannot tell of (a full backlog of a unix socket) is tried again after so long */
 #define IO_ACCEPT_PAUSE_MS 100             /* out of descriptors: how long to wait before accepting again */
 #define SEND_BUFFER_BYTES KIB(64)          /* one pooled buffer: the file bytes of one gathered send */
 #define SEND_BUFFERS_MAX 64                /* per shard, 4 MiB; held only while the disk reads and the socket takes at once */
@@ -66,6 +69,9 @@
 #define OFFLOAD_THREADS_MAX 256            /* a guard against a slip in the configuration */
 
 #define REDIS_RUN_ID_BYTES 40                /* as Redis has it: 40 hexadecimal digits */
+#define REDIS_PASSWORD_BYTES_MAX 1024        /* of a file with one, line end and all */
+#define REDIS_LOOK_MS 1000                   /* how often redis.password_file is looked at */
+#define REDIS_LOOK_WAIT_MS_MAX 5000          /* for a thread to look at it */
 #define REDIS_ARGS_MAX 64                    /* of one command of ours */
 #define REDIS_ASK_ALL_MAX 32                 /* commands of one redis_ask_all: their waits lie on the asker's stack */
 #define REDIS_QUEUE_MAX 8192                 /* commands on their way on one connection: each fiber has one, the rest are field writes */
@@ -407,6 +413,7 @@
 #define IMAP_PARSE_BYTES KIB(32)                 /* of a large message, read at once for its parts */
 #define IMAP_SEEN_MESSAGES 256                  /* that FETCH marks in one commit */
 #define IMAP_APPEND_MESSAGES_MAX 200            /* of one command (RFC 3502): their bodies are pieces of one commit, COMMIT_PIECES_MAX */
+#define IMAP_URL_BYTES_MAX KIB(4)                /* of a URL in CATENATE: a name of IMAP_NAME_BYTES_MAX and a section */
 #define IMAP_ID_PAIRS_MAX 30                    /* RFC 2971 section 3.3 */
 #define IMAP_SEARCH_KEYS_MAX 4096               /* of one SEARCH: clients OR hundreds of Message-IDs */
 #define IMAP_SEARCH_DEPTH_MAX 1024              /* lists, NOTs and ORs inside each other: two bytes of the client each; OR chains of such clients */
@@ -414,6 +421,7 @@
 #define IMAP_SEARCH_WINDOW_BYTES KIB(16)        /* folded text of a body that is looked through at once */
 #define IMAP_SORT_KEYS_MAX 16                   /* criteria of one SORT: there are nine */
 #define IMAP_SORT_SHARD_BYTES_MAX MIB(256)      /* of all SORTs and THREADs of a shard: a million messages' subjects */
+#define IMAP_PROGRESS_MS 10000u                 /* default; RFC 9585 section 4: a long command is heard of every 10 to 15 seconds */
 #define IMAP_AUTH_TRIES_MAX 5                   /* default; wrong passwords in one connection */
 #define IMAP_BAD_COMMANDS_MAX 20                /* default; senseless commands in a row */
 #define IMAP_LOGIN_IDLE_MS_MAX 60000u           /* default; before login */
@@ -460,6 +468,9 @@
 #define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */
+#define NOTIFY_PATH_BYTES 108        /* of the service manager's socket: a unix address has no more */
+#define NOTIFY_LOOK_MS 100           /* how often it is looked whether there is something to tell it */
+#define GIVEN_SOCKETS_MAX 256        /* from the service manager: as many as listeners */
 
 /* ---- net/fleet ---- */
 #define FLEET_NODE_BYTES_MAX 63              /* a node's name: one label of a host's, as StatefulSets give them */
@@ -495,6 +506,7 @@
 #define MIME_PARAMS_MAX 128                /* of one field: 2231 pieces of a name of 8 KiB */
 
 /* ---- storage: structures ---- */
+#define BODY_PARSE_BYTES KIB(32)               /* of a message that is coming in, parsed at a time */
 #define STRUCTURE_BYTES_MAX KIB(48)            /* stored with a message, else made anew when asked for; less than SOURCE_NEAR_BYTES, with dots */
 #define STRUCTURE_KEY_BYTES_MAX 1024u          /* of a sort key: what differs behind it sorts as equal */
 #define STRUCTURE_REFERENCES_BYTES_MAX KIB(8)  /* ids that THREAD follows: a hundred */

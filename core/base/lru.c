@@ -122,7 +122,7 @@ void lru_unpin(struct lru *l, struct lru_node *n)
 
 static struct lru_node *victim(const struct lru *l)
 {
-	LIST_FOREACH(&l->heavy, it) {
+	LIST_FOREACH (&l->heavy, it) {
 		struct lru_line *line = CONTAINER_OF(it, struct lru_line, heavy);
 		if (!list_empty(&line->list))
 			return CONTAINER_OF(list_last(&line->list), struct lru_node, own);

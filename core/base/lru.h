@@ -50,8 +50,8 @@ void lru_init(struct lru *l, uint64_t bytes_max, void (*evict)(struct lru_node *
 /* Before anything is added. `lines`: FAIR_CLASSES zeroed ones, for as long as the LRU lives. */
 void lru_share(struct lru *l, struct lru_line *lines);
 void lru_add(struct lru *l, struct lru_node *n, fair_class_t whose, uint64_t bytes); /* as the most recent, unpinned */
-void lru_remove(struct lru *l, struct lru_node *n);              /* pinned or not; evict is not called */
-void lru_touch(struct lru *l, struct lru_node *n);               /* just used; harmless when pinned */
+void lru_remove(struct lru *l, struct lru_node *n); /* pinned or not; evict is not called */
+void lru_touch(struct lru *l, struct lru_node *n);  /* just used; harmless when pinned */
 void lru_resize(struct lru *l, struct lru_node *n, uint64_t bytes);
 void lru_pin(struct lru *l, struct lru_node *n);
 void lru_unpin(struct lru *l, struct lru_node *n); /* the last one makes it the most recent */

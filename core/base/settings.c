@@ -127,12 +127,9 @@ void settings_free_value(const struct cyaml_schema_value *schema, void *value)
 	cyaml_free(&config, schema, value, 0);
 }
 
-enum err settings_parse(struct settings *s, const char *name, struct slice text,
-			const struct cyaml_schema_value *schema, void **value_out)
+static enum err parse_expanded(struct settings *s, struct slice text, const struct cyaml_schema_value *schema,
+			       void **value_out)
 {
-	*value_out = NULL;
-	settings_release(s);
-	s->name = xstrdup(name);
 	bool empty = false;
 	enum err e = settings_check(s, text, schema, &empty);
 	if (e != OK)
@@ -146,6 +143,23 @@ enum err settings_parse(struct settings *s, const char *name, struct slice text,
 		return OK;
 	*value_out = NULL;
 	return settings_fail(s, 0, NULL, "%s", complaint[0] ? complaint : cyaml_strerror(ce));
+}
+
+enum err settings_parse(struct settings *s, const char *name, struct slice text,
+			const struct cyaml_schema_value *schema, void **value_out)
+{
+	struct buf expanded;
+	*value_out = NULL;
+	settings_release(s);
+	s->name = xstrdup(name);
+	if (slice_find(text, '$') == SIZE_MAX)
+		return parse_expanded(s, text, schema, value_out);
+	buf_init(&expanded, SETTINGS_FILE_BYTES_MAX + KIB(64));
+	enum err e = settings_expand(s, text, &expanded);
+	if (e == OK)
+		e = parse_expanded(s, buf_slice(&expanded), schema, value_out);
+	buf_release(&expanded);
+	return e;
 }
 
 /* ---- the file ---- */

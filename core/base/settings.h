@@ -12,6 +12,8 @@
  * line, so the text is first walked against the same schema, strictly: unknown, missing and doubled keys, types, ranges,
  * empty values, aliases, several documents.  Keys are case-sensitive.  An empty file is an empty mapping.
  *
+ * ${NAME} stands for the environment's NAME (settings_env.c), before anything else is looked at.
+ *
  * After a load, the lines of all keys are known, so that the caller's own checks (addresses, sizes, folders) can be worded in
  * the same way: settings_refuse(&s, "listeners[2].address", "expected HOST:PORT, ...").  Entries count from 1.
  *

@@ -15,6 +15,9 @@ struct settings_place {
 enum err settings_check(struct settings *s, struct slice text, const struct cyaml_schema_value *schema,
 			bool *empty_out);
 
+/* The text with ${NAME} replaced from the environment. ERR_CONFIG with the message set. */
+enum err settings_expand(struct settings *s, struct slice text, struct buf *out);
+
 /* Sets the message: "name:line: key: ..." (without the parts that are 0 or NULL); returns ERR_CONFIG. */
 enum err settings_fail(struct settings *s, unsigned line, const char *key, const char *fmt, ...) PRINTF_LIKE(4, 5);
 

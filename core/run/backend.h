@@ -2,7 +2,7 @@
 /*
  * backend.h - what stands behind the door: everything that touches the kernel, as one table of functions.
  *
- * Private to core/run and to tests.  A back end is chosen per shard.  io_uring (uring.c) is the first; an epoll one and a
+ * Private to core/run and to tests.  A back end is chosen per shard.  io_uring (uring.c), epoll (epoll.c) and a
  * simulator (virtual clock, false disk and network) stand behind the same table, and tests wrap a table to record what
  * passes or to make it fail (short counts, EINTR, EAGAIN, ENOSPC, EIO, ENOMEM, late and duplicate completions).
  *
@@ -34,7 +34,8 @@
  *      of that descriptor; a new name only after IO_SYNC of its directory; a failed sync leaves the bytes unknown for good.
  *   9. Nothing may depend on an address, on a hash order or on real time other than boot_ns/wall_ns; with these taken
  *      from a seed and a script, a whole run replays.
- *  10. Descriptors are small non-negative integers, not necessarily the kernel's.
+ *  10. Descriptors are small non-negative integers, not necessarily the kernel's.  One that requests ran on is closed by fd_close and by
+ *      nothing else, as long as its shard runs: a back end may remember what it knew of it.
  */
 #ifndef PENFOLD_CORE_RUN_BACKEND_H
 #define PENFOLD_CORE_RUN_BACKEND_H
@@ -58,7 +59,6 @@ enum io_kind {
 	IO_READ,      /* fd, ptr, len, offset (IO_NO_OFFSET for pipes, eventfds) */
 	IO_WRITE,     /* fd, ptr = struct iovec, len = how many, offset; IO_SYNC_DATA: as RWF_DSYNC */
 	IO_SYNC,      /* fd; fdatasync, or fsync with IO_SYNC_ALL */
-	IO_SPLICE,    /* fd2 = from (offset, or IO_NO_OFFSET for a pipe), fd = to (a pipe or a socket), len; only where can_splice */
 	IO_OPEN,      /* fd = directory, name, arg = flags, mode */
 	IO_RENAME,    /* fd, name -> fd2, name2 */
 	IO_LINK,      /* fd, name -> fd2, name2 */
@@ -112,7 +112,7 @@ struct io_backend_stats {
 
 struct io_backend {
 	const char *name;
-	bool can_splice; /* IO_SPLICE, splice_now, cached and pipe_open work */
+	bool can_splice; /* splice_now, cached and pipe_open work */
 
 	/* NULL in *be_out and one line in `why` (what is wrong and what to do about it) on ERR_CONFIG. Called on the shard's thread. */
 	enum err (*open)(const struct io_backend_config *config, void **be_out, char *why, size_t why_bytes);
@@ -134,7 +134,9 @@ struct io_backend {
 	void (*random)(void *be, void *out, size_t bytes);
 
 	/* Short system calls, made directly. Results 0 (or as said) or -errno. */
-	void (*fd_close)(void *be, int fd); /* any thread */
+	void (*fd_close)(void *be, int fd);
+	/* NULL, or: nothing is open on it here, and it goes to another shard: nothing of it is to be heard here any more. */
+	void (*fd_leave)(void *be, int fd);
 	void (*fd_shutdown)(void *be, int fd);
 	void (*prefetch)(void *be, int fd, uint64_t offset, uint64_t bytes); /* begins reading ahead; must not wait for the disk */
 	int (*lock)(void *be, int fd, bool shared);
@@ -162,13 +164,13 @@ struct io_backend {
 	bool (*cached)(void *be, int fd, uint64_t offset, uint64_t bytes);
 };
 
-/* The back ends there are. */
-extern const struct io_backend io_backend_uring;
+/* The back ends there are on the real kernel; backends.c chooses. */
+extern const struct io_backend io_backend_uring, io_backend_epoll;
 
 /* The direct calls on the real kernel, shared by all back ends that run on it (syscalls.c): fills these members. Left to the back end:
  * prefetch, which may wait for metadata when called directly. */
-#define IO_BACKEND_SYSCALLS                                                                                       \
-	.boot_ns = sys_boot_ns, .wall_ns = sys_wall_ns, .random = sys_random, .fd_close = sys_close,                  \
+#define IO_BACKEND_SYSCALLS(close_)                                                                               \
+	.boot_ns = sys_boot_ns, .wall_ns = sys_wall_ns, .random = sys_random, .fd_close = close_,                     \
 	.fd_shutdown = sys_shutdown, .lock = sys_lock, .space = sys_space,                  \
 	.exists = sys_exists, .stat = sys_stat, .stat_name = sys_stat_name, .list = sys_list, .syncfs = sys_syncfs,   \
 	.truncate = sys_truncate, .copy_range = sys_copy_range, .pipe_open = sys_pipe_open,                           \

@@ -246,6 +246,13 @@ void io_shutdown(int fd)
 	s->backend->fd_shutdown(s->be, fd);
 }
 
+void io_leave(int fd)
+{
+	struct shard *s = shard_current;
+	if (s->backend->fd_leave)
+		s->backend->fd_leave(s->be, fd);
+}
+
 void io_close(int fd)
 {
 	struct shard *s = shard_current;

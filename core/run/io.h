@@ -12,7 +12,8 @@
  * operation may also complete as if nothing had happened.
  *
  * Everything must be called on the shard that owns the descriptor's ring; files are in file.h, time in clock.h.
- * Which back end runs (io_uring, later epoll, the simulator) cannot be seen from here.
+ * Which back end runs (io_uring, epoll, the simulator) cannot be seen from here. A descriptor that an operation ran on is closed by
+ * io_close, and by nothing else as long as its shard runs.
  */
 #ifndef PENFOLD_CORE_RUN_IO_H
 #define PENFOLD_CORE_RUN_IO_H
@@ -85,6 +86,8 @@ void io_cancel(struct io_op *op);
 
 /* Completes now; the descriptor stays open. */
 void io_shutdown(int fd);
+/* A descriptor with nothing pending on it goes to another shard. Completes now. */
+void io_leave(int fd);
 /* Closes a descriptor with nothing pending on it. Completes now for the caller. */
 void io_close(int fd);
 

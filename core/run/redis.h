@@ -60,12 +60,22 @@ struct redis_script {
 };
 void redis_script_init(struct redis_script *script);
 
+/* A password that may change while links are open. Any thread; now. */
+struct redis_secret;
+struct redis_secret *redis_secret_open(const char *text);
+/* True: it is another one than before. */
+bool redis_secret_set(struct redis_secret *secret, const char *text);
+/* Good until redis_secret_close, whatever is set meanwhile. */
+const char *redis_secret_now(const struct redis_secret *secret);
+void redis_secret_close(struct redis_secret *secret); /* NULL is harmless */
+
 struct redis_settings {
 	/* "HOST:PORT", "[IPV6]:PORT", "unix:/PATH"; a HOST that is a name is looked up at each connection, on the offload pool.
 	 * One; of a cluster some (the rest is learned). Unused with Sentinel. */
 	const char *const *addresses;
 	unsigned address_count;
 	const char *user, *password; /* NULL: none. A password without a user is the default user's */
+	const struct redis_secret *secret; /* if not NULL: instead of password, as it is when a connection is made */
 	unsigned database;           /* SELECT; 0 with a cluster */
 	const char *client_name;     /* CLIENT SETNAME, or NULL */
 	bool cluster;

@@ -158,6 +158,8 @@ static bool introduce(struct opening *o)
 {
 	const struct redis_settings *s = &o->c->redis->settings;
 	const char *user = o->c->sentinel ? s->sentinel.user : s->user, *password = o->c->sentinel ? s->sentinel.password : s->password;
+	if (!o->c->sentinel && s->secret)
+		password = redis_secret_now(s->secret);
 	if (password) {
 		const struct slice auth[] = { SLICE_LIT("AUTH"), slice_str(user), slice_str(password) };
 		const struct slice plain[] = { SLICE_LIT("AUTH"), slice_str(password) };

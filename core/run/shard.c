@@ -31,7 +31,7 @@ enum err shard_open(const struct shard_options *options, unsigned index, struct 
 	struct shard *s = xcalloc(1, sizeof(*s));
 	struct io_backend_config config = { .index = index, .sq_entries = options->sq_entries, .cq_entries = options->cq_entries, .sink = s,
 		                            .complete = requests_complete };
-	s->backend = options->backend ? options->backend : &io_backend_uring;
+	s->backend = options->backend ? options->backend : backend_wanted();
 	s->index = index;
 	s->offload = offload;
 	s->splice_min_bytes = options->splice_min_bytes ? options->splice_min_bytes : SEND_SPLICE_MIN_BYTES;
@@ -197,11 +197,14 @@ enum err shard_run_alone_with(const struct shard_options *options, void (*fn)(vo
 	if (!o)
 		return ERR_IO;
 	enum err e = shard_open(options, 0, o, &s, why, sizeof(why));
+	if (e == ERR_CONFIG && !options->backend && backend_refused(backend_wanted(), why))
+		e = shard_open(options, 0, o, &s, why, sizeof(why));
 	if (e != OK) {
 		log_event(LOG_ALARM, "run.refused", LOG_Z("why", why));
 		offload_close(o);
 		return e;
 	}
+	backend_runs(s->backend);
 	shards_publish(&s, 1);
 	e = fiber_start("alone", alone_body, &a);
 	while (e == OK && !s->ended)

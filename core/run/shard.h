@@ -20,7 +20,7 @@ struct shards_config {
 	bool pin;                 /* pin each to a core when there are enough */
 	unsigned offload_threads; /* for what must block or burn: hashes, SQL, syncfs */
 	unsigned offload_queue_max;
-	const char *backend;      /* "auto", "io_uring" ("epoll" later) */
+	const char *backend;      /* as for shard_set_backend; NULL = what was set last */
 	uint64_t splice_min_bytes; /* file ranges at least this long are spliced; 0 = the default found by measurement */
 	/* runs on each shard, on a fiber, before the loop serves; an error stops all and shards_run returns it */
 	enum err (*start)(void *arg, unsigned index);
@@ -33,8 +33,15 @@ struct shards_config {
 	void *arg;
 };
 
-/* Blocks the calling thread until stopped by SIGTERM, SIGINT or shards_stop. On a kernel or container that refuses io_uring,
- * returns ERR_CONFIG after one line that says which of sysctl, seccomp, memlock or kernel it is and what to do. */
+/* Which back end all shards of this process run on from now on: "io_uring", "epoll", or "auto" (the preset): io_uring, tried for real by every
+ * shard, and epoll where a kernel, sysctl, seccomp profile or memory limit refuses it, after one warning that says which and what to do.
+ * ERR_CONFIG for any other name. Not while shards run. */
+enum err shard_set_backend(const char *name);
+/* The name of the one that runs, or ran last; "none" before. Any thread. */
+const char *shard_backend(void);
+
+/* Blocks the calling thread until stopped by SIGTERM, SIGINT or shards_stop. Where io_uring is wanted and refused, returns ERR_CONFIG
+ * after one line that says which of sysctl, seccomp, memlock or kernel it is and what to do. */
 enum err shards_run(const struct shards_config *config);
 void shards_stop(void); /* from any thread */
 

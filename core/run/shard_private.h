@@ -11,7 +11,7 @@
  *     fiber.c     stacks and the ready queue
  *     post.c offload.c     messages between threads
  *     shard.c     the loop; shards.c threads, start and stop
- *     uring.c syscalls.c   the kernel
+ *     backends.c  which back end runs; uring.c epoll.c syscalls.c   the kernel
  */
 #ifndef PENFOLD_CORE_RUN_SHARD_PRIVATE_H
 #define PENFOLD_CORE_RUN_SHARD_PRIVATE_H
@@ -130,10 +130,18 @@ struct offload;
 struct offload *offload_open(unsigned threads, unsigned queue_max);
 void offload_close(struct offload *o);
 
+/* ---- which back end ---- */
+
+/* The one to be tried now; never NULL. */
+const struct io_backend *backend_wanted(void);
+/* The wanted one could not be opened, and why. True: another is wanted from now on (told once in the log), try again. */
+bool backend_refused(const struct io_backend *backend, const char *why);
+void backend_runs(const struct io_backend *backend);
+
 /* ---- the shard ---- */
 
 struct shard_options {
-	const struct io_backend *backend; /* NULL = io_uring */
+	const struct io_backend *backend; /* NULL = as shard_set_backend says */
 	unsigned sq_entries, cq_entries;  /* 0 = the limits' */
 	uint64_t splice_min_bytes;        /* 0 = the default */
 	unsigned offload_threads, offload_queue_max;

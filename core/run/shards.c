@@ -255,17 +255,14 @@ static unsigned cores(void)
 	return (unsigned)CPU_COUNT(&allowed);
 }
 
-static const struct io_backend *choose_backend(const char *name)
-{
-	if (!name || strcmp(name, "auto") == 0 || strcmp(name, "io_uring") == 0)
-		return &io_backend_uring;
-	return NULL;
-}
-
 static void run_threads(struct process *p)
 {
 	pthread_barrier_init(&p->barrier, NULL, p->count);
 	pthread_mutex_init(&p->why_lock, NULL);
+	p->refused = false;
+	p->starting = p->count;
+	memset(p->runner, 0, sizeof(p->runner));
+	memset(p->shard, 0, sizeof(p->shard));
 	shards_publish(p->shard, p->count);
 	for (unsigned i = 0; i < p->count; i++) {
 		struct runner *r = &p->runner[i];
@@ -279,6 +276,7 @@ static void run_threads(struct process *p)
 		pthread_join(p->runner[i].thread, NULL);
 	/* only now, and after the offload threads: whoever posted a shard's last message may still be about to wake it */
 	offload_close(p->offload);
+	p->offload = NULL;
 	shards_publish(NULL, 0);
 	for (unsigned i = 0; i < p->count; i++) {
 		if (p->shard[i])
@@ -291,6 +289,18 @@ static void run_threads(struct process *p)
 	pthread_barrier_destroy(&p->barrier);
 }
 
+/* All shards or none: p->refused when one could not open. */
+static enum err run_on(struct process *p, const struct io_backend *backend)
+{
+	p->options.backend = backend;
+	p->offload = offload_open(p->config->offload_threads, p->config->offload_queue_max);
+	if (!p->offload)
+		return ERR_IO;
+	backend_runs(backend);
+	run_threads(p);
+	return p->refused ? ERR_CONFIG : (enum err)p->result;
+}
+
 enum err shards_run(const struct shards_config *config)
 {
 	sigset_t all, before;
@@ -298,29 +308,23 @@ enum err shards_run(const struct shards_config *config)
 	p->config = config;
 	p->count = config->count ? config->count : cores();
 	p->count = p->count > SHARDS_MAX ? SHARDS_MAX : p->count;
-	p->starting = p->count;
-	p->options = (struct shard_options){ .backend = choose_backend(config->backend), .splice_min_bytes = config->splice_min_bytes };
-	enum err e = ERR_CONFIG;
-	if (!p->options.backend) {
-		log_event(LOG_ALARM, "run.refused", LOG_Z("why", "no such I/O back end: auto and io_uring are known"),
+	p->options.splice_min_bytes = config->splice_min_bytes;
+	if (config->backend && shard_set_backend(config->backend) != OK) {
+		log_event(LOG_ALARM, "run.refused", LOG_Z("why", "no such I/O back end: auto, io_uring and epoll are known"),
 		          LOG_Z("backend", config->backend));
-		goto end;
+		free(p);
+		return ERR_CONFIG;
 	}
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	signal(SIGPIPE, SIG_IGN);
-	p->offload = offload_open(config->offload_threads, config->offload_queue_max);
-	if (p->offload) {
-		run_threads(p);
-		e = p->refused ? ERR_CONFIG : (enum err)p->result;
-	} else {
-		e = ERR_IO;
-	}
+	enum err e = run_on(p, backend_wanted());
+	if (p->refused && backend_refused(p->options.backend, p->why))
+		e = run_on(p, backend_wanted());
 	if (p->refused)
-		log_event(LOG_ALARM, "run.refused", LOG_Z("why", p->why));
+		log_event(LOG_ALARM, "run.refused", LOG_Z("backend", p->options.backend->name), LOG_Z("why", p->why));
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	__atomic_store_n(&stopping, false, __ATOMIC_SEQ_CST); /* tests run several times in one process */
-end:
 	free(p);
 	return e;
 }

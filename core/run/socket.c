@@ -6,6 +6,7 @@
 #include "core/base/limits.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -25,15 +26,10 @@ static int give_up(int fd, int result)
 	return result;
 }
 
-static int tcp_options(int fd, const struct addr *a, bool shared)
+/* What accepted connections inherit. */
+static int inherited_options(int fd)
 {
-	int r = option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-	if (r == 0 && shared)
-		r = option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-	if (r == 0 && a->u.sa.sa_family == AF_INET6)
-		r = option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-	if (r == 0)
-		r = option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	int r = option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (r == 0)
 		r = option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	/* These are wishes: without them the kernel's two hours and megabytes hold. */
@@ -42,6 +38,16 @@ static int tcp_options(int fd, const struct addr *a, bool shared)
 	option(fd, IPPROTO_TCP, TCP_KEEPCNT, SOCKET_KEEPALIVE_PROBES);
 	option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, SOCKET_UNSENT_BYTES_MAX);
 	return r;
+}
+
+static int tcp_options(int fd, const struct addr *a, bool shared)
+{
+	int r = option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (r == 0 && shared)
+		r = option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (r == 0 && a->u.sa.sa_family == AF_INET6)
+		r = option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	return r == 0 ? inherited_options(fd) : r;
 }
 
 /* A file that nobody listens on is left over from a process that died. */
@@ -92,6 +98,21 @@ int socket_listen(const struct addr *address, bool shared, unsigned unix_mode)
 	if (listen(fd, SOCKET_BACKLOG) < 0)
 		return give_up(fd, -errno);
 	return fd;
+}
+
+int socket_adopt(int fd)
+{
+	int type = 0, listens = 0;
+	socklen_t len = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
+		return -errno;
+	if (type != SOCK_STREAM || !listens)
+		return -EINVAL;
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	struct addr a = socket_local(fd);
+	return addr_is_unix(&a) ? 0 : inherited_options(fd);
 }
 
 int socket_listen_pause(int fd) { return shutdown(fd, SHUT_RDWR) < 0 ? -errno : 0; }
@@ -168,6 +189,22 @@ void socket_say(int fd, struct slice bytes)
 {
 	ssize_t ignored = send(fd, bytes.ptr, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)ignored;
+}
+
+void socket_tell(const char *path, struct slice text)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	size_t len = strlen(path);
+	int fd = len < sizeof(to.sun_path) ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+	if (fd < 0)
+		return;
+	memcpy(to.sun_path, path, len);
+	if (path[0] == '@')
+		to.sun_path[0] = '\0';
+	ssize_t ignored = sendto(fd, text.ptr, text.len, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to,
+				 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] == '/')));
+	(void)ignored;
+	close(fd);
 }
 
 void socket_end_sending(int fd) { shutdown(fd, SHUT_WR); }

@@ -16,6 +16,9 @@
  * somebody listens on it) and has `unix_mode` from its first moment on (0666: everybody who reaches its folder may connect; on the main thread,
  * because of the umask).  The port may be 0: see socket_local. */
 int socket_listen(const struct addr *address, bool shared, unsigned unix_mode);
+/* A listening stream socket that somebody else made: from now on as if by socket_listen, but for its sharing and its backlog.  0 or
+ * -errno; -EINVAL: it is something else. */
+int socket_adopt(int fd);
 /* A TCP listener refuses connections, its port still ours (an accept under way ends with -EINVAL); and takes them again. 0 or -errno. */
 int socket_listen_pause(int fd);
 int socket_listen_again(int fd);
@@ -39,6 +42,9 @@ uint64_t socket_unacknowledged(int fd);
 
 /* Some bytes to a connection that was just accepted, so that they find room; what finds none is lost. */
 void socket_say(int fd, struct slice bytes);
+
+/* One datagram to a unix socket, by its path or, behind "@", its abstract name; lost if it is not taken at once. */
+void socket_tell(const char *path, struct slice text);
 
 /* Sends the end of stream behind what is queued; receiving goes on. */
 void socket_end_sending(int fd);

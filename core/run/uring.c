@@ -125,6 +125,38 @@ static int open_buffers(struct uring *u)
 	return 0;
 }
 
+/* What is begun here must be known to this kernel: a ring alone says little. */
+static bool knows_operations(struct uring *u)
+{
+	static const int needed[] = { IORING_OP_ACCEPT, IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
+		                      IORING_OP_READ, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_OPENAT, IORING_OP_RENAMEAT, IORING_OP_LINKAT,
+		                      IORING_OP_UNLINKAT, IORING_OP_MKDIRAT, IORING_OP_FADVISE, IORING_OP_ASYNC_CANCEL };
+	struct io_uring_probe *probe = io_uring_get_probe_ring(&u->ring);
+	bool all = probe != NULL;
+	for (unsigned i = 0; all && i < ARRAY_LEN(needed); i++)
+		all = io_uring_opcode_supported(probe, needed[i]);
+	free(probe);
+	return all;
+}
+
+/* One operation through the ring and back: a profile may allow io_uring_setup and refuse io_uring_enter. */
+static int try_operation(struct uring *u)
+{
+	struct __kernel_timespec patience = { .tv_sec = 1 };
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+	if (!sqe)
+		return -ENOMEM;
+	io_uring_prep_nop(sqe);
+	sqe->user_data = TOKEN_NOBODY;
+	int r = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &patience, NULL);
+	if (r < 0)
+		return r;
+	r = cqe->res;
+	io_uring_cqe_seen(&u->ring, cqe);
+	return r;
+}
+
 static void uring_close(void *be)
 {
 	struct uring *u = be;
@@ -154,6 +186,15 @@ static enum err uring_open(const struct io_backend_config *config, void **be_out
 	}
 	step = "io_uring_register of receive buffers";
 	r = open_buffers(u);
+	if (r < 0)
+		goto refused;
+	step = "io_uring_register of a probe";
+	if (!knows_operations(u)) {
+		r = -EINVAL;
+		goto refused;
+	}
+	step = "io_uring_enter";
+	r = try_operation(u);
 	if (r < 0)
 		goto refused;
 	/* fsync and calls on names run on kernel threads: bounded, for they count against the pod's pids and CPU. Older kernels cannot: no harm. */
@@ -270,9 +311,6 @@ static void prep_file(struct io_uring_sqe *sqe, const struct io_request *r)
 		break;
 	case IO_SYNC:
 		io_uring_prep_fsync(sqe, r->fd, r->flags & IO_SYNC_ALL ? 0 : IORING_FSYNC_DATASYNC);
-		break;
-	case IO_SPLICE:
-		io_uring_prep_splice(sqe, r->fd2, (int64_t)r->offset, r->fd, -1, (unsigned)r->len, SPLICE_F_MOVE);
 		break;
 	case IO_OPEN:
 		io_uring_prep_openat(sqe, r->fd, r->name, (int)r->arg, r->mode);
@@ -444,5 +482,5 @@ const struct io_backend io_backend_uring = {
 	.prefetch = uring_prefetch,
 	.stats = uring_stats,
 	.read_now = sys_read_now,
-	IO_BACKEND_SYSCALLS,
+	IO_BACKEND_SYSCALLS(sys_close),
 };

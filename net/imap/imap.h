@@ -23,6 +23,7 @@ struct imap_config {
 	uint32_t auth_tries_max;    /* wrong passwords in one connection, then it is closed */
 	uint32_t bad_commands_max;  /* senseless lines in a row, then it is closed */
 	uint64_t message_bytes_max; /* APPENDLIMIT: the store's */
+	uint32_t progress_ms;       /* a long command tells this often how far it is */
 };
 void imap_config_default(struct imap_config *config_out);
 /* Copies; strings are kept by pointer. Before the shards start. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * imap_cmd_create.c - CREATE (with USE: RFC 6154), DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE: each one commit, durable before its OK
- * (invariants 1 and 13), but for RENAME of INBOX, which is a new folder and a move.
+ * (invariants 1 and 13); RENAME of INBOX makes a folder and moves the messages in one.
  *
  * A name that only stands before others' (its folder was deleted, or never made) is shown by LIST as \NonExistent; it is no folder.
  */
@@ -122,24 +122,18 @@ static enum err rename_inbox(struct imap_session *p, struct slice to)
 {
 	struct view *view;
 	uint32_t folder;
-	enum err e = folder_create(p->account, to, FOLDER_USE_NONE, &folder);
-	if (e == OK)
-		e = view_open(p->account, FOLDER_INBOX, &view);
+	enum err e = view_open(p->account, FOLDER_INBOX, &view);
 	if (e != OK)
 		return e;
 	uint32_t count = view_count(view), *uids = xmalloc(max_size(count, 1) * sizeof *uids);
-	struct appended *out = xcalloc(max_size(count, 1), sizeof *out);
 	for (uint32_t i = 0; i < count; i++) {
 		struct message m;
 		view_message(view, i, &m);
 		uids[i] = m.uid;
 	}
-	const struct copy copy = { .from = FOLDER_INBOX, .to = folder, .uids = uids, .count = count, .move = true };
-	if (count)
-		e = account_copy(p->account, &copy, out);
+	e = account_move_to_new(p->account, FOLDER_INBOX, uids, count, to, &folder);
 	view_close(view);
 	free(uids);
-	free(out);
 	return e;
 }
 

@@ -43,17 +43,17 @@ static enum err expunge(struct imap_session *p, struct imap_set *set)
 }
 
 /* HIGHESTMODSEQ goes with the OK once the client knows MODSEQs (RFC 7162 section 3.2.7). */
-static enum step expunged(struct imap_session *p, enum err e)
+enum step imap_ok_expunged(struct imap_session *p, const char *text)
 {
 	struct folder_info info;
 	char code[48];
-	if (e != OK)
-		return imap_fail(p, e);
 	if (!(p->enabled & IMAP_QRESYNC) || folder_info(p->account, p->folder, &info) != OK)
-		return imap_ok(p, "expunged");
+		return imap_ok(p, text);
 	snprintf(code, sizeof code, "HIGHESTMODSEQ %llu", (unsigned long long)max_u64(info.modseq, 1));
-	return imap_ok_code(p, code, "expunged");
+	return imap_ok_code(p, code, text);
 }
+
+static enum step expunged(struct imap_session *p, enum err e) { return e == OK ? imap_ok_expunged(p, "expunged") : imap_fail(p, e); }
 
 enum step imap_cmd_expunge(struct imap_session *p)
 {

@@ -256,5 +256,7 @@ enum step imap_cmd_fetch(struct imap_session *p)
 		return imap_bad_args(p);
 	if (f->vanished)
 		imap_vanished_collect(p, f->changed_since, &f->set.ranges, &f->gone);
+	if (f->partial_first) /* before CHANGEDSINCE: RFC 9394 section 3.4 */
+		imap_set_keep(p, &f->set, f->partial_first, f->partial_last, f->partial_from_end);
 	return fetch_on(p);
 }

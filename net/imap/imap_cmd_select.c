@@ -81,7 +81,7 @@ static bool read_parameters(struct imap_session *p, struct select *s)
 
 static void put_first_unseen(struct imap_session *p, const struct folder_info *info)
 {
-	if (imap_rev2(p) || !info->unseen)
+	if (imap_rev2(p) || p->enabled & IMAP_UIDONLY || !info->unseen) /* it is a message number */
 		return;
 	for (uint32_t i = 0; i < view_count(p->view); i++) {
 		struct message m;

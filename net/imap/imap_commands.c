@@ -31,6 +31,7 @@ static const struct imap_verb verbs[] = { /* the frequent ones first */
 	{ "COPY", IMAP_SELECTED, IMAP_TELLS_ALL, true, imap_cmd_copy },
 	{ "MOVE", IMAP_SELECTED, IMAP_TELLS_ALL, true, imap_cmd_move },
 	{ "APPEND", AFTER, IMAP_TELLS_ALL, false, imap_cmd_append },
+	{ "REPLACE", IMAP_SELECTED, IMAP_TELLS_ALL, true, imap_cmd_replace },
 	{ "EXPUNGE", IMAP_SELECTED, IMAP_TELLS_ALL, true, imap_cmd_expunge },
 	{ "CLOSE", IMAP_SELECTED, IMAP_TELLS_NOTHING, false, imap_cmd_close },
 	{ "UNSELECT", IMAP_SELECTED, IMAP_TELLS_NOTHING, false, imap_cmd_unselect },

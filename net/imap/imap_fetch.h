@@ -49,6 +49,8 @@ struct imap_fetch {
 	bool marks_seen, needs_source, needs_bytes, has_uid, has_flags, has_modseq;
 	uint64_t changed_since;
 	bool vanished;
+	bool partial_from_end;
+	uint32_t partial_first, partial_last; /* 0: no PARTIAL */
 	struct imap_vanished gone;
 	/* where it is */
 	bool in_message, first, told_flags;
@@ -70,6 +72,8 @@ bool imap_fetch_read_items(struct imap_session *p, struct imap_fetch *f);
 
 /* Makes what the item needs of the message be there: structure or bytes. ERR_IO, ERR_CORRUPT. May wait. */
 enum err imap_fetch_prepare(struct imap_source *s, const struct imap_item *item);
+/* Prepares f->bytes with the section; the source's bytes must be there. ERR_NOT_FOUND: there is none such; ERR_IO, ERR_LIMIT. May wait. */
+enum err imap_fetch_locate(struct imap_fetch *f, const struct imap_item *item);
 /* Prepares f->bytes with the section and writes its label and size. ERR_IO, ERR_LIMIT. May wait. */
 enum err imap_fetch_section(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item);
 /* ENVELOPE, BODY, BODYSTRUCTURE, PREVIEW: into f->bytes. */

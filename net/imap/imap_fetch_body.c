@@ -256,15 +256,21 @@ enum err imap_fetch_prepare(struct imap_source *s, const struct imap_item *item)
 	}
 }
 
+enum err imap_fetch_locate(struct imap_fetch *f, const struct imap_item *item)
+{
+	f->bytes = (struct imap_bytes){ .owned = NULL };
+	enum err e = item->number_count ? part_section(f, item) : whole_section(f, item);
+	if (e == OK && item->partial)
+		imap_bytes_cut(&f->bytes, item->from, item->length);
+	return e;
+}
+
 enum err imap_fetch_section(struct imap_session *p, struct imap_fetch *f, const struct imap_item *item)
 {
 	struct imap_bytes *b = &f->bytes;
-	*b = (struct imap_bytes){ .owned = NULL };
-	enum err e = item->number_count ? part_section(f, item) : whole_section(f, item);
+	enum err e = imap_fetch_locate(f, item);
 	if (e != OK && e != ERR_NOT_FOUND)
 		return e;
-	if (item->partial)
-		imap_bytes_cut(b, item->from, item->length);
 	reply_put(&p->s.reply, item->label);
 	if (item->partial)
 		reply_printf(&p->s.reply, "<%llu>", (unsigned long long)item->from);

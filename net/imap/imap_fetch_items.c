@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* imap_fetch_items.c - what FETCH is asked for (RFC 9051 section 6.4.5, fetch-att), and its modifiers (RFC 7162). */
+/* imap_fetch_items.c - what FETCH is asked for (RFC 9051 section 6.4.5, fetch-att), and its modifiers (RFC 7162, RFC 9394). */
 #include "net/imap/imap_fetch.h"
+#include "net/imap/imap_search.h"
 
 static struct imap_item *add(struct imap_session *p, struct imap_fetch *f, enum imap_item_kind kind)
 {
@@ -291,6 +292,9 @@ static bool read_modifiers(struct imap_session *p, struct imap_fetch *f)
 			changed = true;
 		} else if (imap_word(a, "VANISHED")) {
 			f->vanished = true;
+		} else if (p->cmd->uid && !f->partial_first && imap_word(a, "PARTIAL")) { /* RFC 9394 section 3.3: of UID FETCH alone */
+			if (!imap_sp(a) || !imap_partial_range(a, &f->partial_first, &f->partial_last, &f->partial_from_end))
+				return false;
 		} else {
 			a->why = "no such modifier";
 			return false;

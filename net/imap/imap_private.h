@@ -9,6 +9,8 @@
  *     imap_set.c        sequence sets: which messages
  *     imap_commands.c   the table of commands
  *     imap_words.c      tagged answers, and the table from outcomes to words and codes
+ *     imap_progress.c   how far a long command is
+ *     imap_catenate.c   parts of messages by URL
  *     imap_update.c     what the client has not been told yet: EXPUNGE, VANISHED, EXISTS, FETCH
  *     imap_search*.c    searching: imap_search.h
  *     imap_thread.c     threads: imap_thread.h
@@ -126,6 +128,7 @@ struct imap_session {
 	bool seated : 1;    /* counted among its account's and tenant's sessions */
 	bool lost : 1;      /* another node has the account */
 	bool handed : 1;    /* another node has authenticated it and passes it on: it is not passed on again */
+	bool long_line : 1; /* the last line was too long; if it had no end, the session ends with it */
 	struct imap_command *cmd; /* NULL: none in progress; in IDLE too, so that it costs no more than waiting does */
 	char *idle_tag;           /* in IDLE: its tag; poked when the folder changes */
 	char *long_tag;           /* of a line that is too long and has not ended */
@@ -150,8 +153,8 @@ extern struct imap_config imap_settings;
 /* What is announced behind login: every one of them works. */
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
-	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
-	"ESEARCH SEARCHRES WITHIN PREVIEW SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
+	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND CATENATE REPLACE UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
+	"INPROGRESS ESEARCH SEARCHRES WITHIN PARTIAL PREVIEW SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
 
 /* For `penfold why`. */
 void imap_note(const struct imap_session *p, enum decision_kind kind, const char *reason, struct slice login, uint32_t delay_ms, uint32_t failures);
@@ -211,6 +214,8 @@ static inline enum step imap_no(struct imap_session *p, const char *code, const 
 enum step imap_bad(struct imap_session *p, const char *text);
 /* BAD with what the parser noted. */
 enum step imap_bad_args(struct imap_session *p);
+/* OK of a command that has expunged: with HIGHESTMODSEQ for who has enabled QRESYNC (imap_cmd_expunge.c). */
+enum step imap_ok_expunged(struct imap_session *p, const char *text);
 /* NO for an outcome of store or tenancy. */
 enum step imap_fail(struct imap_session *p, enum err e);
 /* Writes a string as the client can read it: quoted where that is allowed, else a literal. `nil`: NIL for a slice without pointer. */
@@ -272,6 +277,8 @@ void imap_set_release(struct imap_set *set);
 bool imap_set_next(const struct imap_session *p, struct imap_set *set, uint32_t *index_out);
 /* All of them as UIDs (xmalloc), ascending; NULL when there is none. */
 uint32_t *imap_set_uids(const struct imap_session *p, struct imap_set *set, size_t *count_out);
+/* Of a set of UIDs keeps the messages from the `first` to the `last` (from 1), counted from its begin or its end (RFC 9394). May wait. */
+void imap_set_keep(const struct imap_session *p, struct imap_set *set, uint32_t first, uint32_t last, bool from_end);
 
 /* ---- flags (imap_flags.c) ---- */
 
@@ -301,6 +308,16 @@ void imap_vanished_collect(struct imap_session *p, uint64_t modseq, const struct
 bool imap_vanished_tell(struct imap_session *p, struct imap_vanished *v);
 void imap_vanished_release(struct imap_vanished *v);
 
+/* ---- how far a long command is (imap_progress.c) ---- */
+
+struct imap_progress {
+	uint64_t due_ms;
+	uint32_t goal;
+};
+void imap_progress_begin(struct imap_progress *g, uint32_t goal);
+/* `done` of the goal's messages have been looked at: tells it if it is time. Now. */
+void imap_progress_at(struct imap_session *p, struct imap_progress *g, uint32_t done);
+
 /* ---- commands that are called from elsewhere than the table ---- */
 /* A literal of APPEND's message (and its kin) is not gathered. True: it was taken, and *step_out is what to do. */
 bool imap_append_literal(struct imap_session *p, const struct imap_literal *literal, enum step *step_out);
@@ -329,6 +346,7 @@ IMAP_CMD(move);
 IMAP_CMD(namespace);
 IMAP_CMD(noop);
 IMAP_CMD(rename);
+IMAP_CMD(replace);
 IMAP_CMD(search);
 IMAP_CMD(select);
 IMAP_CMD(setquota);

@@ -7,15 +7,16 @@
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "net/peer/carry.h"
-#include "tenancy/tenant_figure.h"
 #include "tenancy/usage.h"
+#include "tenancy/tenant_figure.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 METRIC_COUNTER(logins, "imap_logins_total", "IMAP sessions that logged in");
 
-#define DEFAULTS { "localhost", "Penfold", "0", IMAP_LOGIN_IDLE_MS_MAX, IMAP_IDLE_MS_MAX, IMAP_AUTH_TRIES_MAX, IMAP_BAD_COMMANDS_MAX, MIB(100) }
+#define DEFAULTS { "localhost", "Penfold", "0", IMAP_LOGIN_IDLE_MS_MAX, IMAP_IDLE_MS_MAX, IMAP_AUTH_TRIES_MAX, IMAP_BAD_COMMANDS_MAX, MIB(100), \
+		   IMAP_PROGRESS_MS }
 static const struct imap_config presets = DEFAULTS;
 struct imap_config imap_settings = DEFAULTS;
 
@@ -194,6 +195,7 @@ static enum step take_line(struct session *s, struct slice line)
 	if (!p->spoke && is_http(line))
 		return STEP_ABORT;
 	p->spoke = true;
+	p->long_line = false;
 	return imap_line(p, line);
 }
 
@@ -219,7 +221,8 @@ static enum step take_long_line(struct session *s)
 	reply_printf(&s->reply, "%s BAD [TOOBIG] the line is too long\r\n", p->long_tag ? p->long_tag : "*");
 	free(p->long_tag);
 	p->long_tag = NULL;
-	if (++p->bad_in_row < imap_settings.bad_commands_max)
+	p->long_line = ++p->bad_in_row < imap_settings.bad_commands_max;
+	if (p->long_line)
 		return STEP_NEXT;
 	REPLY_LIT(&s->reply, "* BYE too many bad commands\r\n");
 	return STEP_CLOSE;
@@ -276,6 +279,8 @@ static void closed(struct session *s, enum session_end how)
 	static const char *const names[] = { [END_CLIENT] = "client", [END_IDLE] = "idle", [END_STALLED] = "stalled",
 					     [END_STOP] = "stop", [END_PROTOCOL] = "closed", [END_IO] = "io" };
 	struct imap_session *p = imap_of(s);
+	if (how == END_PROTOCOL && p->long_line)
+		REPLY_LIT(&s->reply, "* BYE the line has no end\r\n");
 	if (p->spoke)
 		log_event(LOG_INFO, "imap.end", LOG_U64("session", s->id), LOG_Z("peer", s->peer),
 			  LOG_STR("tenant", p->subject ? p->subject->tenant : slice_of(NULL, 0)),

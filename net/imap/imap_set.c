@@ -102,3 +102,42 @@ uint32_t *imap_set_uids(const struct imap_session *p, struct imap_set *set, size
 	*count_out = count;
 	return uids;
 }
+
+/* The index of the n-th message of the set (from 1), or of the last if it has fewer; the set's own cursor stays. 0 messages: false. */
+static bool nth(const struct imap_session *p, const struct imap_set *set, uint32_t n, uint32_t *index_out, uint32_t *count_out)
+{
+	struct imap_set walk = *set; /* shares the ranges */
+	uint32_t count = 0;
+	while (count < n && imap_set_next(p, &walk, index_out)) {
+		count++;
+		if (count % 4096 == 0)
+			fiber_breathe();
+	}
+	*count_out = count;
+	return count > 0;
+}
+
+void imap_set_keep(const struct imap_session *p, struct imap_set *set, uint32_t first, uint32_t last, bool from_end)
+{
+	uint32_t index, total;
+	ASSERT(set->uid && first && first <= last);
+	if (from_end) {
+		nth(p, set, UINT32_MAX, &index, &total);
+		uint32_t from = last < total ? total - last + 1 : 1;
+		last = first <= total ? total - first + 1 : 0;
+		first = from;
+	}
+	uint32_t count = 0;
+	bool some = last && nth(p, set, first, &index, &count) && count == first;
+	if (!some) {
+		ranges_clear(&set->ranges);
+		return;
+	}
+	uint32_t low = uid_at(p, index);
+	nth(p, set, last, &index, &count);
+	uint32_t high = uid_at(p, index);
+	enum err e = low > 1 ? ranges_remove(&set->ranges, 1, low - 1) : OK;
+	if (e == OK && high < UINT32_MAX)
+		e = ranges_remove(&set->ranges, high + 1, UINT32_MAX);
+	ASSERT(e == OK); /* at the ends nothing is split */
+}

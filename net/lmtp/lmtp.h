@@ -21,6 +21,7 @@ struct lmtp_config {
 	uint32_t idle_ms_max;
 	uint32_t rcpts_max;         /* of one transaction; 452 4.5.3 above */
 	uint32_t bad_commands_max;  /* senseless lines in a row, then 421 */
+	const char *junk_name, *junk_value; /* mail with this header field, its value beginning so, goes to the folder with the use \Junk; NULL: none */
 	bool suspended_temporary;   /* mail for a suspended account: 450 and the relay keeps it, or 550 */
 };
 void lmtp_config_default(struct lmtp_config *config_out);

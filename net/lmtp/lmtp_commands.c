@@ -11,9 +11,9 @@
 #include "core/base/log.h"
 #include "core/run/fiber.h"
 #include "net/fleet/owner.h"
-#include "net/verb.h"
 #include "tenancy/tenant_class.h"
 #include "tenancy/usage.h"
+#include "net/verb.h"
 
 #include <stdlib.h>
 

@@ -28,6 +28,7 @@
 
 METRIC_COUNTER(copies_stored, "lmtp_copies_stored_total", "copies of messages acknowledged with 250");
 METRIC_COUNTER(copies_refused, "lmtp_copies_refused_total", "copies of messages refused after the data");
+METRIC_COUNTER(copies_junk, "lmtp_copies_junk_total", "copies of messages that a spam filter marked, stored in the folder Junk");
 METRIC_HISTOGRAM(deliver_ns, "lmtp_deliver_ns", "from the end of the data to the last reply, in nanoseconds");
 
 struct delivery;
@@ -37,7 +38,7 @@ struct job {
 	struct lmtp_rcpt *rcpt;
 	unsigned shard;
 	enum err err;
-	bool begun, done;
+	bool begun, done, junk;
 	struct owner_place *at; /* xmalloc'd: another node has the account */
 	struct lmtp_forward forward;
 	struct appended appended;
@@ -49,6 +50,7 @@ struct delivery {
 	struct fiber *fiber;
 	unsigned home;
 	uint32_t under_way;
+	bool marked; /* by a spam filter */
 	char date[LMTP_DATE_BYTES_MAX];
 };
 
@@ -86,11 +88,15 @@ static struct slice write_prefix(const struct job *job, char out[LMTP_PREFIX_BYT
 
 /* ---- one copy, on the account's shard ---- */
 
+/* A host's maildrop and whoever may not use IMAP read INBOX only: mail elsewhere would be lost to them. */
+static bool has_junk_folder(const struct subject *subject) { return subject->junk && subject->imap && !subject->maildrop; }
+
 static enum err append_copy(struct job *job, struct account *account, struct slice prefix)
 {
 	const struct subject *subject = job->rcpt->subject;
+	uint32_t folder = job->delivery->marked && has_junk_folder(subject) ? lmtp_junk_folder(account) : FOLDER_INBOX;
 	struct append copy = {
-		.folder = FOLDER_INBOX,
+		.folder = folder,
 		.body = job->delivery->body,
 		.prefix = prefix,
 		.envelope_from = job->delivery->l->from,
@@ -98,7 +104,13 @@ static enum err append_copy(struct job *job, struct account *account, struct sli
 		.quota_bytes = subject->quota_bytes,
 		.quota_messages = subject->quota_messages,
 	};
-	return account_append(account, &copy, 1, &job->appended);
+	enum err e = account_append(account, &copy, 1, &job->appended);
+	if (e == ERR_NOT_FOUND && folder != FOLDER_INBOX) { /* deleted meanwhile */
+		copy.folder = FOLDER_INBOX;
+		e = account_append(account, &copy, 1, &job->appended);
+	}
+	job->junk = e == OK && copy.folder != FOLDER_INBOX;
+	return e;
 }
 
 static void store_copy(struct job *job)
@@ -173,17 +185,19 @@ enum step lmtp_answer_on(struct lmtp_session *l)
 	return STEP_NEXT;
 }
 
-static void note(struct lmtp_session *l, struct lmtp_rcpt *rcpt, const char *refusal, uint64_t bytes, uint32_t uid)
+static void note(struct lmtp_session *l, struct lmtp_rcpt *rcpt, const char *refusal, uint64_t bytes, uint32_t uid, bool junk)
 {
 	rcpt->refusal = refusal;
 	*(refusal ? &l->refused : &l->delivered) += 1;
 	metric_inc(refusal ? &copies_refused : &copies_stored);
 	usage_add(rcpt->subject->tenant_id, refusal ? USAGE_REFUSALS : USAGE_DELIVERIES, 1);
 	usage_add(rcpt->subject->tenant_id, USAGE_BYTES_IN, bytes);
+	if (junk)
+		metric_inc(&copies_junk);
 	tenant_figure_add(rcpt->subject->tenant_id, rcpt->subject->tenant, refusal ? TENANT_DELIVERY_REFUSALS : TENANT_DELIVERIES);
 	log_event(LOG_INFO, "lmtp.delivery", LOG_U64("session", l->s.id), LOG_STR("tenant", rcpt->subject->tenant), LOG_STR("id", l->id),
 		  LOG_STR("from", l->from), LOG_STR("rcpt", rcpt->wire), LOG_STR("user", rcpt->subject->name), LOG_U64("bytes", bytes),
-		  LOG_Z("result", refusal ? refusal : "stored"), LOG_U64("uid", uid));
+		  LOG_Z("result", refusal ? refusal : "stored"), LOG_Z("use", junk ? "junk" : "inbox"), LOG_U64("uid", uid));
 }
 
 static enum step answer(struct lmtp_session *l)
@@ -195,7 +209,7 @@ static enum step answer(struct lmtp_session *l)
 enum step lmtp_refuse_all(struct lmtp_session *l, const char *reply)
 {
 	for (struct lmtp_rcpt *r = l->first_rcpt; r; r = r->next)
-		note(l, r, reply, l->data_bytes, 0);
+		note(l, r, reply, l->data_bytes, 0, false);
 	return answer(l);
 }
 
@@ -283,7 +297,7 @@ static void note_job(const struct job *job)
 			      : job->err == ERR_EXISTS ? "554 5.4.6 mail loop"
 						      : lmtp_words(job->err, job->rcpt->subject->over_quota);
 	ASSERT(job->done);
-	note(job->delivery->l, job->rcpt, refusal, body_bytes(job->delivery->body), job->appended.uid);
+	note(job->delivery->l, job->rcpt, refusal, body_bytes(job->delivery->body), job->appended.uid, job->junk);
 }
 
 /* Seconds, session, transaction: unique on this host across restarts. */
@@ -298,6 +312,7 @@ enum step lmtp_deliver(struct lmtp_session *l, struct body *body)
 	lmtp_verb_deliver();
 	uint64_t began_ns = clock_fresh_ns();
 	struct delivery d = { .l = l, .body = body, .fiber = fiber_self(), .home = shard_index() };
+	d.marked = lmtp_marked(body_header(body));
 	d.date[lmtp_date(clock_wall_s(), d.date)] = '\0';
 	struct job *jobs = arena_zalloc(&l->s.command, l->rcpts * sizeof *jobs);
 	if (!jobs || !name_message(l)) {

@@ -143,7 +143,15 @@ void lmtp_task_begin(struct lmtp_task *t, unsigned shard);
 void lmtp_workers_hold(void);
 void lmtp_workers_release(void);
 
+/* ---- mail that a spam filter marked (lmtp_junk.c) ---- */
+/* Does this header have the field that the configuration names? Now. */
+bool lmtp_marked(struct slice header);
+/* The account's folder for such mail, made if there is none; FOLDER_INBOX if it cannot be had. Later. */
+uint32_t lmtp_junk_folder(struct account *account);
+
 /* ---- trace lines (lmtp_trace.c) ---- */
+/* The next header field of *rest_io, its folded lines included; false at the empty line or the end. */
+bool lmtp_next_field(struct slice *rest_io, struct slice *field_out);
 /* Fields of a header: Received, Delivered-To, and those of the latter that name this address. */
 struct lmtp_hops {
 	unsigned received, delivered, delivered_here;

@@ -8,11 +8,11 @@
 
 #include <stdlib.h>
 
-struct lmtp_config lmtp_settings = { "localhost", 150000000, LMTP_IDLE_MS_MAX, LMTP_RCPTS_MAX, LMTP_BAD_COMMANDS_MAX, false };
+struct lmtp_config lmtp_settings = { "localhost", 150000000, LMTP_IDLE_MS_MAX, LMTP_RCPTS_MAX, LMTP_BAD_COMMANDS_MAX, NULL, NULL, false };
 
 void lmtp_config_default(struct lmtp_config *config_out)
 {
-	*config_out = (struct lmtp_config){ "localhost", 150000000, LMTP_IDLE_MS_MAX, LMTP_RCPTS_MAX, LMTP_BAD_COMMANDS_MAX, false };
+	*config_out = (struct lmtp_config){ "localhost", 150000000, LMTP_IDLE_MS_MAX, LMTP_RCPTS_MAX, LMTP_BAD_COMMANDS_MAX, NULL, NULL, false };
 }
 
 void lmtp_configure(const struct lmtp_config *config) { lmtp_settings = *config; }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lmtp_trace.c - trace lines: reading those that are there (mail loops), and the date of ours.
+ * lmtp_trace.c - header fields; trace lines: reading those that are there (mail loops), and the date of ours.
  */
 #include "net/lmtp/lmtp_private.h"
 
-/* The next header field of *rest_io, its folded lines included; false at the empty line or the end. */
-static bool next_field(struct slice *rest_io, struct slice *field_out)
+bool lmtp_next_field(struct slice *rest_io, struct slice *field_out)
 {
 	struct slice rest = *rest_io;
 	size_t len = 0;
@@ -34,7 +33,7 @@ struct lmtp_hops lmtp_count_hops(struct slice header, struct slice address)
 {
 	struct lmtp_hops hops = { 0, 0, 0 };
 	struct slice field;
-	while (next_field(&header, &field)) {
+	while (lmtp_next_field(&header, &field)) {
 		if (slice_starts_nocase(field, SLICE_LIT("Received:"))) {
 			hops.received++;
 		} else if (slice_starts_nocase(field, SLICE_LIT("Delivered-To:"))) {

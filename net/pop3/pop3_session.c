@@ -10,8 +10,8 @@
 #include "net/fleet/owner.h"
 #include "net/peer/carry.h"
 #include "storage/folder.h"
-#include "tenancy/tenant_figure.h"
 #include "tenancy/usage.h"
+#include "tenancy/tenant_figure.h"
 
 #include <stdlib.h>
 

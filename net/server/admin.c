@@ -99,7 +99,7 @@ json_t *admin_stats(void)
 	metrics_walk(add_metric, metrics);
 	for (unsigned i = 0; i < shard_count(); i++)
 		json_array_append_new(shards, shard_json(i));
-	return json_pack("{s:o, s:o, s:o, s:o}", "metrics", metrics, "shards", shards, "memory", memory_json(), "limits", limits_json());
+	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "backend", shard_backend(), "metrics", metrics, "shards", shards, "memory", memory_json(), "limits", limits_json());
 }
 
 /* ---- the server's side ---- */

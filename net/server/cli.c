@@ -2,6 +2,8 @@
 /* cli.c - see cli.h. */
 #include "net/server/cli.h"
 
+#include "core/run/shard.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,8 +35,11 @@ bool cli_config(struct cli *cli)
 	char error[512];
 	if (cli->config)
 		return true;
-	if (config_load(cli->config_path, &cli->config, error, sizeof error) == OK)
+	if (config_load(cli->config_path, &cli->config, error, sizeof error) == OK) {
+		/* tools that read the store run on the same door as the server */
+		ASSERT(shard_set_backend(cli->config->io.backend) == OK);
 		return true;
+	}
 	fprintf(stderr, "%s\n", error);
 	return false;
 }

@@ -237,7 +237,7 @@ const struct verb account_verbs[] = {
 	  "--purge deletes the messages too: at once, or, while a server runs, by that server.",
 	  cmd_account_remove },
 	{ "account set", "ADDRESS SETTING=VALUE...", "change settings of one account",
-	  "Settings (\"default\" as value: as its tenant has it): suspended, pop3, imap, lmtp, quota_bytes, quota_messages, and\n"
+	  "Settings (\"default\" as value: as its tenant has it): suspended, pop3, imap, lmtp, quota_bytes, quota_messages, junk, and\n"
 	  "master: none, tenant (may log in as any account of its tenant with its own password) or server (as anybody).\n"
 	  "penfold tenant set --help explains them. ADDRESS may be @HOST: the maildrop of an SDPS host.",
 	  cmd_account_set },

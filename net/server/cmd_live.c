@@ -255,13 +255,41 @@ static bool seconds(json_t *request, const char *key, const char *word)
 	return true;
 }
 
+/* Until nobody is left; no limit of its own: who calls (a container's hook, a script) has one. */
+static int wait_drained(struct cli *cli)
+{
+	const struct timespec pause = { .tv_nsec = 250000000 };
+	int status;
+	for (;;) {
+		json_t *answer = ask(cli, json_pack("{s:s}", "verb", "drain status"), &status);
+		if (!answer)
+			return status;
+		if (!strcmp(text(answer, "state"), "drained"))
+			return print_node(cli, answer);
+		bool serving = !strcmp(text(answer, "state"), "serving");
+		json_decref(answer);
+		if (serving)
+			return cli_fail(CLI_FAILED, "the drain was taken back");
+		nanosleep(&pause, NULL);
+	}
+}
+
+static bool draining(struct cli *cli)
+{
+	int status;
+	json_t *answer = ask(cli, json_pack("{s:s}", "verb", "drain status"), &status);
+	bool yes = answer && strcmp(text(answer, "state"), "serving") != 0;
+	json_decref(answer);
+	return yes;
+}
+
 static int cmd_drain(struct cli *cli, int argc, char **argv)
 {
 	int status;
 	const char *grace = NULL, *over = NULL, *reason = NULL;
-	bool look = false;
+	bool look = false, wait = false;
 	const struct cli_option options[] = { { "--grace", &grace, NULL }, { "--over", &over, NULL }, { "--reason", &reason, NULL },
-					      { "--status", NULL, &look }, { NULL, NULL, NULL } };
+					      { "--status", NULL, &look }, { "--wait", NULL, &wait }, { NULL, NULL, NULL } };
 	if (!cli_take("drain", options, &argc, argv, 0, 0))
 		return CLI_USAGE;
 	json_t *request = json_pack("{s:s}", "verb", look ? "drain status" : "drain");
@@ -270,8 +298,15 @@ static int cmd_drain(struct cli *cli, int argc, char **argv)
 		return cli_misuse("drain", "--grace and --over are seconds, 0 to 86400");
 	}
 	put(request, "reason", reason);
+	if (wait && draining(cli)) { /* somebody else began it */
+		json_decref(request);
+		return wait_drained(cli);
+	}
 	json_t *answer = ask(cli, request, &status);
-	return answer ? print_node(cli, answer) : status;
+	if (!answer || !wait)
+		return answer ? print_node(cli, answer) : status;
+	json_decref(answer);
+	return wait_drained(cli);
 }
 
 static int cmd_undrain(struct cli *cli, int argc, char **argv)
@@ -382,9 +417,10 @@ const struct verb live_verbs[] = {
 	{ "lock show", "ADDRESS", "who holds a maildrop", NULL, cmd_lock_show },
 	{ "lock break", "ADDRESS --reason TEXT", "take a maildrop from the session that holds it",
 	  "The session is cut off without deleting anything. The reason is kept in the log.", cmd_lock_break },
-	{ "drain", "[--grace SECONDS] [--over SECONDS] [--reason TEXT] | --status", "let the running server run empty",
+	{ "drain", "[--grace SECONDS] [--over SECONDS] [--reason TEXT] [--wait] | --status", "let the running server run empty",
 	  "Readiness goes off at once; after the grace (5 s) no connection is taken any more, and the sessions end one after\n"
-	  "another over the time given (30 s). --status tells how far it is: serving, grace, ending, drained.",
+	  "another over the time given (30 s). --status tells how far it is: serving, grace, ending, drained.\n"
+	  "--wait returns when nobody is left.",
 	  cmd_drain },
 	{ "undrain", "", "serve again after a drain", NULL, cmd_undrain },
 	{ "reload", "", "read the configuration again; says what needs a restart", NULL, cmd_reload },

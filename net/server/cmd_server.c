@@ -158,6 +158,7 @@ static int cmd_stats(struct cli *cli, int argc, char **argv)
 		return cli_fail(CLI_FAILED, "%s: the answer is not JSON", cli->config->admin_socket);
 	if (cli->json)
 		return cli_print_json(stats);
+	printf("io backend %s\n", json_string_value(json_object_get(stats, "backend")));
 	print_metrics(stats);
 	print_shards(stats);
 	print_memory(stats);

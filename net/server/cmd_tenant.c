@@ -181,6 +181,7 @@ const struct verb tenant_verbs[] = {
 	  "  plaintext_login       no: nobody logs in without TLS, not even from this machine; yes: as the listener says\n"
 	  "  deletion              expunge: what POP3 deletes is gone; trash: it goes to the folder Trash\n"
 	  "  end_on_password_change  yes: an account's open sessions end when its password changes\n"
+	  "  junk                  no: mail that the spam filter marked (lmtp.junk_header) goes to INBOX as any other\n"
 	  "All of the changes are made or none. A running server sees them within a second.",
 	  cmd_tenant_set },
 	{ "tenant suspend", "NAME", "nobody of it logs in and mail for it is refused, until it is resumed",

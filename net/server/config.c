@@ -10,6 +10,7 @@
 #include "core/base/addr.h"
 #include "core/base/limits.h"
 #include "core/base/settings.h"
+#include "net/given.h"
 
 #include <cyaml/cyaml.h>
 #include <grp.h>
@@ -81,12 +82,16 @@ struct raw {
 	} gssapi;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
-	} pop3, imap;
+	} pop3;
+	struct {
+		uint32_t idle_s, login_idle_s, auth_failures_max, progress_ms;
+	} imap;
 	struct {
 		uint32_t day_s, sweep_s;
 	} expire;
 	struct {
 		uint32_t idle_s, recipients_max;
+		char *junk_header;
 	} lmtp;
 	struct {
 		char *address, *message_bytes_max;
@@ -124,8 +129,7 @@ static const cyaml_strval_t levels[] = {
 static const cyaml_strval_t forms[] = { { "keys", LOG_FORM_KEYS }, { "json", LOG_FORM_JSON } };
 enum { XMIT_LMTP, XMIT_SMTP };
 static const cyaml_strval_t relays[] = { { "lmtp", XMIT_LMTP }, { "smtp", XMIT_SMTP } };
-enum { BACKEND_AUTO, BACKEND_IO_URING };
-static const cyaml_strval_t backends[] = { { "auto", BACKEND_AUTO }, { "io_uring", BACKEND_IO_URING } };
+static const cyaml_strval_t backends[] = { { "auto", 0 }, { "io_uring", 1 }, { "epoll", 2 } };
 
 
 static const cyaml_strval_t proxies[] = { { "false", CONFIG_PROXY_NONE }, { "no", CONFIG_PROXY_NONE }, { "true", CONFIG_PROXY_TRUSTED },
@@ -227,9 +231,10 @@ static const cyaml_schema_field_t expire_fields[] = { SUB_INT("day_s", expire, d
 static const cyaml_schema_field_t pop3_fields[] = { SUB_INT("idle_s", pop3, idle_s), SUB_INT("login_idle_s", pop3, login_idle_s),
 						    SUB_INT("auth_failures_max", pop3, auth_failures_max), CYAML_FIELD_END };
 static const cyaml_schema_field_t imap_fields[] = { SUB_INT("idle_s", imap, idle_s), SUB_INT("login_idle_s", imap, login_idle_s),
-						    SUB_INT("auth_failures_max", imap, auth_failures_max), CYAML_FIELD_END };
-static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
+						    SUB_INT("auth_failures_max", imap, auth_failures_max), SUB_INT("progress_ms", imap, progress_ms),
 						    CYAML_FIELD_END };
+static const cyaml_schema_field_t lmtp_fields[] = { SUB_INT("idle_s", lmtp, idle_s), SUB_INT("recipients_max", lmtp, recipients_max),
+						    SUB_TEXT("junk_header", lmtp, junk_header), CYAML_FIELD_END };
 static const cyaml_schema_field_t xmit_fields[] = {
 	SUB_TEXT("address", xmit, address),
 	SUB_ENUM("protocol", xmit, protocol, relays),
@@ -341,6 +346,7 @@ static const struct key keys[] = {
 	N(imap, idle_s, 1860, 60, 86400),
 	N(imap, login_idle_s, 60, 1, 86400),
 	N(imap, auth_failures_max, 5, 1, 1000),
+	N(imap, progress_ms, IMAP_PROGRESS_MS, 1, 600000),
 	N(lmtp, idle_s, 300, 1, 86400),
 	N(lmtp, recipients_max, 1000, 100, 100000),
 	B(xmit, message_bytes_max, POP3_XMIT_BYTES_MAX, KIB(1), MIB(64)),
@@ -555,6 +561,19 @@ static enum err take_listener_client(struct settings *s, const struct raw_listen
 	return OK;
 }
 
+/* "systemd:NAME"; a name as systemd takes it for FileDescriptorName=. */
+static bool names_given_socket(const char *address)
+{
+	struct slice name = slice_str(address), prefix = SLICE_LIT(GIVEN_ADDRESS);
+	if (!slice_eq(slice_upto(name, prefix.len), prefix))
+		return false;
+	name = slice_from(name, prefix.len);
+	for (size_t i = 0; i < name.len; i++)
+		if (name.ptr[i] <= ' ' || name.ptr[i] > '~' || name.ptr[i] == ':')
+			return false;
+	return name.len > 0 && name.len <= 255;
+}
+
 static enum err take_listeners(struct settings *s, const struct raw *raw, struct config *config)
 {
 	config->listeners = xcalloc(raw->listeners_count ? raw->listeners_count : 1, sizeof *config->listeners);
@@ -562,8 +581,8 @@ static enum err take_listeners(struct settings *s, const struct raw *raw, struct
 		char key[64];
 		struct addr addr;
 		snprintf(key, sizeof key, "listeners[%u].address", i + 1);
-		if (addr_parse(slice_str(raw->listeners[i].address), &addr) != OK)
-			return settings_refuse(s, key, "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\" or \"unix:PATH\"; got \"%s\"",
+		if (addr_parse(slice_str(raw->listeners[i].address), &addr) != OK && !names_given_socket(raw->listeners[i].address))
+			return settings_refuse(s, key, "expected \"HOST:PORT\" with a numeric HOST, \"[IPV6]:PORT\", \"unix:PATH\" or \"systemd:NAME\"; got \"%s\"",
 					       raw->listeners[i].address);
 		config->listeners[i].protocol = (enum config_protocol)raw->listeners[i].protocol;
 		config->listeners[i].address = xstrdup(raw->listeners[i].address);
@@ -622,6 +641,25 @@ static enum err take_auth(struct settings *s, const struct raw *raw, struct conf
 	if (!given || (strlen(given) == 1 && strchr("*#~!/|=^$&;", given[0])))
 		return OK;
 	return settings_refuse(s, "auth.master_separator", "expected one of * # ~ ! / | = ^ $ & ;  got \"%s\"", given);
+}
+
+/* "Name: value" or "Name". */
+static enum err take_lmtp(struct settings *s, const struct raw *raw, struct config *config)
+{
+	struct slice text = slice_str(raw->lmtp.junk_header ? raw->lmtp.junk_header : ""), name, value;
+	size_t colon = slice_find(text, ':');
+	if (!raw->lmtp.junk_header)
+		return OK;
+	name = slice_upto(text, colon);
+	value = colon == SIZE_MAX ? slice_of("", 0) : slice_trim(slice_from(text, colon + 1));
+	for (size_t i = 0; i < name.len; i++)
+		if (name.ptr[i] <= ' ' || name.ptr[i] > '~') /* RFC 5322 section 3.6.8 */
+			name.len = 0;
+	if (!name.len)
+		return settings_refuse(s, "lmtp.junk_header", "expected a header field, \"X-Spam: Yes\"; got \"%s\"", raw->lmtp.junk_header);
+	config->lmtp.junk_name = slice_dup(name);
+	config->lmtp.junk_value = slice_dup(value);
+	return OK;
 }
 
 static enum err take_xmit(struct settings *s, const struct raw *raw, struct config *config)
@@ -709,7 +747,7 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 	config->where_admin_socket = config_place(s, config->path, "admin_socket");
 	config->log_level = settings_line(s, "log.level") ? (enum log_level)raw->log.level : LOG_INFO;
 	config->log_form = settings_line(s, "log.form") ? (enum log_form)raw->log.form : LOG_FORM_KEYS;
-	config->io.backend = xstrdup(raw->io.backend == BACKEND_IO_URING ? "io_uring" : "auto");
+	config->io.backend = xstrdup(backends[raw->io.backend].str);
 	config->io.pin = settings_line(s, "io.pin") ? raw->io.pin : true;
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		e = take_key(s, &keys[i], raw, config);
@@ -721,6 +759,8 @@ static enum err take_all(struct settings *s, const struct raw *raw, struct confi
 		e = config_take_redis(s, &raw->redis, config);
 	if (e == OK)
 		e = take_listeners(s, raw, config);
+	if (e == OK)
+		e = take_lmtp(s, raw, config);
 	if (e == OK)
 		e = take_xmit(s, raw, config);
 	if (e == OK)
@@ -819,6 +859,8 @@ void config_release(struct config *config)
 	free(config->oauth.audience);
 	free(config->oauth.username_claim);
 	free(config->oauth.where_keys);
+	free(config->lmtp.junk_name);
+	free(config->lmtp.junk_value);
 	free(config->tls.certificate);
 	free(config->tls.key);
 	free(config->tls.certificates);

@@ -67,7 +67,7 @@ struct config {
 	struct {
 		char **addresses; /* of the server; of a cluster several. NULL and 0: no Redis */
 		unsigned addresses_count;
-		char *user, *password;
+		char *user, *password, *password_file; /* password: also what the file had at the start */
 		uint32_t database;
 		bool cluster, tls;
 		char *tls_ca, *tls_name, *tls_certificate, *tls_key; /* NULL: the system's; as the address says; none */
@@ -112,12 +112,16 @@ struct config {
 	} gssapi;
 	struct {
 		uint32_t idle_s, login_idle_s, auth_failures_max;
-	} pop3, imap;
+	} pop3;
+	struct {
+		uint32_t idle_s, login_idle_s, auth_failures_max, progress_ms;
+	} imap;
 	struct {
 		uint32_t day_s, sweep_s;
 	} expire;
 	struct {
 		uint32_t idle_s, recipients_max;
+		char *junk_name, *junk_value; /* of the header field that marks junk; NULL: none does */
 	} lmtp;
 	struct {
 		struct addr address; /* len 0: none */

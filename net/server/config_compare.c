@@ -12,15 +12,15 @@ static const struct {
 } texts[] = {
 #define T(name, member) { name, offsetof(struct config, member) }
 	T("data", data), T("default_domain", default_domain), T("hostname", hostname), T("user", user), T("admin_socket", admin_socket),
-	T("http.address", http_address), T("node", node), T("peer.address", peer.address), T("peer.certificate", peer.certificate), T("peer.key", peer.key), T("peer.ca", peer.ca),
-	T("peer.secret", peer.secret), T("redis.user", redis.user),
-	T("redis.password", redis.password), T("redis.tls_ca", redis.tls_ca), T("redis.tls_name", redis.tls_name),
+	T("http.address", http_address), T("node", node), T("peer.address", peer.address),
+	T("peer.certificate", peer.certificate), T("peer.key", peer.key), T("peer.ca", peer.ca), T("peer.key_file", peer.secret), T("redis.user", redis.user),
+	T("redis.password_file", redis.password_file), T("redis.tls_ca", redis.tls_ca), T("redis.tls_name", redis.tls_name),
 	T("redis.tls_certificate", redis.tls_certificate), T("redis.tls_key", redis.tls_key), T("redis.sentinel.master", redis.sentinel.master),
 	T("redis.sentinel.user", redis.sentinel.user), T("redis.sentinel.password", redis.sentinel.password), T("io.backend", io.backend),
 	T("oauth.keys", oauth.keys), T("oauth.issuer", oauth.issuer), T("oauth.audience", oauth.audience),
 	T("oauth.username_claim", oauth.username_claim), T("gssapi.keytab", gssapi.keytab), T("gssapi.realm", gssapi.realm),
 	T("gssapi.domain", gssapi.domain), T("tls.certificate", tls.certificate), T("tls.key", tls.key), T("tls.certificates", tls.certificates),
-	T("tls.ticket_keys", tls.ticket_keys),
+	T("tls.ticket_keys", tls.ticket_keys), T("lmtp.junk_header", lmtp.junk_name), T("lmtp.junk_header", lmtp.junk_value),
 #undef T
 };
 
@@ -95,6 +95,7 @@ void config_restart_names(const struct config *a, const struct config *b, void (
 		{ "redis.addresses", same_list(a->redis.addresses, a->redis.addresses_count, b->redis.addresses, b->redis.addresses_count) },
 		{ "redis.sentinel.addresses", same_list(a->redis.sentinel.addresses, a->redis.sentinel.addresses_count, b->redis.sentinel.addresses,
 							b->redis.sentinel.addresses_count) },
+		{ "redis.password", a->redis.password_file || b->redis.password_file || same(a->redis.password, b->redis.password) }, /* its file is watched */
 		{ "redis.cluster", a->redis.cluster == b->redis.cluster },
 		{ "redis.tls", a->redis.tls == b->redis.tls },
 		{ "io.pin", a->io.pin == b->io.pin },

@@ -4,6 +4,7 @@
 
 #include "core/base/addr.h"
 #include "core/base/limits.h"
+#include "net/server/redis_watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,15 +150,14 @@ static void free_list(char **list)
 /* A secret in a file of its own, without the line's end. */
 static enum err take_password(struct settings *s, const struct raw_redis *raw, struct config *config)
 {
+	char text[REDIS_PASSWORD_BYTES_MAX];
 	config->redis.password = config_text(raw->password);
 	if (!raw->password_file)
 		return OK;
-	char *text = secret_in(raw->password_file);
-	if (!text || raw->password) {
-		free(text);
+	if (!redis_password_read(raw->password_file, text, sizeof text) || raw->password)
 		return settings_refuse(s, "redis.password_file", "expected a readable file with one line, and no redis.password beside it");
-	}
-	config->redis.password = text;
+	config->redis.password = xstrdup(text);
+	config->redis.password_file = xstrdup(raw->password_file);
 	return OK;
 }
 
@@ -219,6 +219,7 @@ void config_release_fleet(struct config *config)
 	free_list(config->redis.sentinel.addresses);
 	free(config->redis.user);
 	free(config->redis.password);
+	free(config->redis.password_file);
 	free(config->redis.tls_ca);
 	free(config->redis.tls_name);
 	free(config->redis.tls_certificate);

@@ -325,6 +325,10 @@ static void process(struct buf *out)
 	one(out, "ready", OM_GAUGE, "", probe_ready(NULL), "1 while /readyz says yes");
 	one(out, "fleet_lease_left_milliseconds", OM_GAUGE, "milliseconds", fleet_lease_left_ms(probe_boot_ns()), "until the deadline of this node's lease; 0: past it, or no fleet");
 	one(out, "log_lines_dropped", OM_COUNTER, "", log_dropped(), "lines of the log that were lost");
+	char backend[48];
+	snprintf(backend, sizeof backend, "backend=\"%s\"", shard_backend());
+	om_family(out, "io_backend", OM_INFO, "", "the door to the kernel: io_uring or epoll");
+	om_sample(out, "io_backend", OM_INFO, backend, 1);
 	om_family(out, "build", OM_INFO, "", "what runs here");
 	om_sample(out, "build", OM_INFO, "version=\"" PENFOLD_VERSION "\"", 1);
 }

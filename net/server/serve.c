@@ -17,9 +17,11 @@
 #include "net/server/drain.h"
 #include "net/server/expire.h"
 #include "net/server/http.h"
+#include "net/server/notify.h"
 #include "net/server/probe.h"
 #include "net/server/log_writer.h"
 #include "net/server/purge.h"
+#include "net/server/redis_watch.h"
 #include "net/server/reload.h"
 #include "net/server/status.h"
 #include "net/server/tls_watch.h"
@@ -56,6 +58,7 @@ struct server {
 	struct tls_filter_config redis_tls;
 	struct redis_filter redis_filter;
 	struct tls_mutual *peer_tls; /* NULL: nodes speak in the clear, or not at all */
+	struct redis_secret *redis_secret; /* redis.password_file's; NULL: there is none */
 	uint32_t connections_max; /* as descriptors allow */
 	struct redis_settings redis; /* for the directory */
 };
@@ -133,6 +136,11 @@ static enum err open_fleet(struct server *server)
 	fleet.run_path = c->data;
 	fleet.redis_on = c->redis.addresses_count > 0 || c->redis.sentinel.master;
 	fleet.redis = redis_part(c);
+	if (c->redis.password_file) {
+		server->redis_secret = redis_secret_open(c->redis.password);
+		fleet.redis.secret = server->redis_secret;
+		redis_watch_configure(c->redis.password_file, server->redis_secret);
+	}
 	fleet.ttl_ms = c->redis.ttl_ms;
 	fleet.renew_ms = c->redis.renew_ms;
 	fleet.margin_ms = c->redis.margin_ms;
@@ -155,6 +163,7 @@ static void close_fleet(struct server *server)
 {
 	fleet_close();
 	tls_filter_close(&server->redis_filter);
+	redis_secret_close(server->redis_secret);
 	free(server->nodes);
 }
 
@@ -214,6 +223,8 @@ static void configure_lmtp(const struct config *c)
 	lmtp.message_bytes_max = c->store.message_bytes_max;
 	lmtp.idle_ms_max = c->lmtp.idle_s * 1000;
 	lmtp.rcpts_max = c->lmtp.recipients_max;
+	lmtp.junk_name = c->lmtp.junk_name;
+	lmtp.junk_value = c->lmtp.junk_value;
 	lmtp_configure(&lmtp);
 }
 
@@ -227,6 +238,7 @@ static void configure_imap(const struct config *c)
 	imap.login_idle_ms_max = c->imap.login_idle_s * 1000;
 	imap.idle_ms_max = c->imap.idle_s * 1000;
 	imap.auth_tries_max = c->imap.auth_failures_max;
+	imap.progress_ms = c->imap.progress_ms;
 	imap.message_bytes_max = c->store.message_bytes_max;
 	imap_configure(&imap);
 }
@@ -442,11 +454,13 @@ static enum err shard_begin(void *arg, unsigned index)
 	if (e == OK) {
 		drain_start();
 		probe_start();
+		notify_start();
 		purge_start();
 		expire_start();
 		withdraw_start();
 		usage_start();
 		tls_watch_start();
+		redis_watch_start();
 		upgrade_start();
 	} else {
 		log_event(LOG_ERROR, "server.shard_failed", LOG_U64("shard", index), LOG_ERR(e));
@@ -460,11 +474,13 @@ static void shard_end(void *arg, unsigned index)
 	struct server *server = arg;
 	(void)index;
 	upgrade_stop();
+	notify_stop();
 	probe_stop();
 	withdraw_stop();
 	usage_stop();
 	drain_stop();
 	listeners_stop(server->config->net.stop_grace_ms);
+	redis_watch_stop();
 	tls_watch_stop();
 	expire_stop();
 	purge_stop();
@@ -534,6 +550,7 @@ static enum err serve_shards(struct server *server, unsigned shards)
 	log_writer_start();
 	struct http *http = NULL;
 	probe_open(shards, c->http_loop_s);
+	notify_open();
 	enum err e = c->http_address ? http_open(c, upgrade_http_fd(), &http) : OK;
 	upgrade_configure(c, http);
 	if (e == OK)

@@ -57,7 +57,7 @@ static bool judge(unsigned shard, const struct roster_login *logins, size_t coun
 		metric_add(&withdrawn, (int64_t)ended);
 	}
 	free(standings);
-	return e == OK || e == ERR_NOT_FOUND;
+	return e == OK;
 }
 
 static bool look_at_shard(unsigned shard)

@@ -23,6 +23,8 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get('PENFOLD', os.path.join(TOP, 'build', 'penfold'))
+# auto, io_uring or epoll: what all servers of the tests run on, but for those whose test says it itself
+BACKEND = os.environ.get('PENFOLD_IO_BACKEND', 'auto')
 DOMAIN = 'demo.example'
 PASSWORD = 'secret word'  # passwords may contain spaces
 CHEAP_HASH = '{SHA256-CRYPT}$5$rounds=1000$penfoldtestsalt$EkePfaULlJiZfBHyXVj5RZDmbxvGpeJTH1ECgOmzau4'  # of PASSWORD; costs little
@@ -163,6 +165,7 @@ listeners:
   - {{ protocol: lmtp, address: "127.0.0.1:{self.lmtp_port}" }}
   - {{ protocol: lmtp, address: "unix:{self.lmtp_socket}" }}
 {'' if 'limits:' in extra else 'limits: { exempt: ["127.0.0.0/8"] }'}
+{'' if re.search('^io:', extra, re.M) or BACKEND == 'auto' else f'io: {{ backend: {BACKEND} }}'}
 {extra}
 ''')
 

@@ -73,8 +73,8 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    def __init__(self, lmtp):
-        """lmtp: a port of loopback, or the path of a unix socket."""
+    def __init__(self, lmtp, more=None):
+        """lmtp: a port of loopback, or the path of a unix socket. more: (folder, transport) -> lines that overrule those of MAIN."""
         self.port, = free_ports(1)
         self.top = tempfile.mkdtemp(prefix='penfold-postfix-', dir='/tmp')
         os.chmod(self.top, 0o755)
@@ -86,7 +86,7 @@ class Postfix:
         shutil.chown(os.path.join(self.top, 'data'), 'postfix')
         transport = f'lmtp:unix:{self._reachable(lmtp)}' if isinstance(lmtp, str) else f'lmtp:inet:127.0.0.1:{lmtp}'
         with open(os.path.join(self.conf, 'main.cf'), 'w') as f:
-            f.write(MAIN.format(top=self.top, domain=DOMAIN, transport=transport))
+            f.write(MAIN.format(top=self.top, domain=DOMAIN, transport=transport) + (more(self.conf, transport) if more else ''))
         with open(os.path.join(self.conf, 'master.cf'), 'w') as f:
             f.write(MASTER.format(port=self.port))
 

@@ -174,6 +174,55 @@ class Lmtp(Handler):
         box.messages.append(b"".join(lines))
 
 
+class Imap(Handler):
+    """As much of a server as the generator asks for; while a client idles, the last message comes again."""
+
+    def talk(self):
+        box = self.server.box
+        lie = box.lie
+        say = self.wfile.write
+        there = list(box.messages)
+        say(b"* BYE too many\r\n" if lie == "turned-away" else b"* OK [CAPABILITY IMAP4rev1 IDLE] hello\r\n")
+        while True:
+            line = self.rfile.readline()
+            tag, _, rest = line.strip().partition(b" ")
+            verb = rest.split(b" ")[0]
+            if not line:
+                return
+            if verb == b"LOGIN":
+                say(tag + (b" NO [AUTHENTICATIONFAILED] no\r\n" if lie == "wrong-password" else b" OK [CAPABILITY IMAP4rev1] welcome\r\n"))
+            elif verb == b"SELECT":
+                say(b"* FLAGS (\\Seen)\r\n* %d EXISTS\r\n" % len(there) + tag + b" OK [READ-WRITE] selected\r\n")
+            elif verb == b"UID":
+                numbers = range(1, len(there) + 1 - (lie == "flags-short"))
+                say(b"".join(b"* %d FETCH (UID %d FLAGS ())\r\n" % (n, n) for n in numbers) + tag + b" OK done\r\n")
+            elif verb == b"FETCH":
+                self.bodies(there, [int(n) for n in rest.split(b" ")[1].split(b":")], lie, say)
+                say((b"a0" if lie == "other-tag" else tag) + b" OK done\r\n")
+            elif verb == b"IDLE":
+                say(b"+ idling\r\n")
+                there.append(there[-1])
+                say(b"* %d EXISTS\r\n" % len(there))
+                assert self.rfile.readline() == b"DONE\r\n"
+                say(tag + b" OK done\r\n")
+            elif verb == b"LOGOUT":
+                say(b"* BYE bye\r\n" + (b"" if lie == "no-ok" else tag + b" OK bye\r\n"))
+                return
+
+    def bodies(self, there, numbers, lie, say):
+        for n in range(numbers[0], numbers[-1] + 1):
+            message = there[n - 1]
+            announced = len(message)
+            if lie == "fetch-flip":
+                message = message[:-8] + bytes([message[-8] ^ 1]) + message[-7:]
+            if lie == "literal-long":
+                message += b"x"
+            say(b"* %d FETCH (UID %d FLAGS () BODY[] {%d}\r\n" % (n + (lie == "fetch-other"), n, announced) + message +
+                (b"\r\n" if lie == "open-list" else b")\r\n"))
+            if lie == "fetch-one":
+                return
+
+
 class Threaded(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
@@ -248,6 +297,39 @@ def test_a_lying_maildrop_is_named(lie, scenario, words):
         code, out = pop3.load(scenario, "--count", "10")
     assert code == 1, out
     assert words in out
+
+
+@pytest.mark.parametrize("scenario, messages", [("imap-login", 0), ("imap-check", 0), ("imap-fetch", 20), ("imap-idle", 1)])
+def test_an_honest_imap_server_passes(scenario, messages):
+    box = Mailbox()
+    deliver(box)
+    with Served(Imap, box) as imap:
+        code, out = imap.load(scenario, *([] if scenario == "imap-idle" else ["--count", "10"]), "--newest", "2", "--hold", "0.3", "--json", "-")
+    figures = json.loads(out)
+    assert code == 0 and figures["messages"] >= messages, out
+    assert figures["operations"] == 10 or scenario == "imap-idle", out
+
+
+@pytest.mark.parametrize("lie, scenario, words", [
+    ("turned-away", "imap-login", "greeting: * BYE"),
+    ("wrong-password", "imap-login", "LOGIN answered: a1 NO"),
+    ("no-ok", "imap-login", "closed by the server before its time"),
+    ("flags-short", "imap-check", "FETCH ended at message 3 of 4"),
+    ("fetch-one", "imap-fetch", "FETCH ended at message 3 of 4"),
+    ("fetch-other", "imap-fetch", "FETCH of message 4 where 3 was due"),
+    ("fetch-flip", "imap-fetch", "does not match its digest"),
+    ("fetch-flip", "imap-idle", "does not match its digest"),
+    ("literal-long", "imap-fetch", "a FETCH response ends in: x)"),
+    ("open-list", "imap-fetch", "a FETCH response ends in"),
+    ("other-tag", "imap-fetch", "FETCH answered: a0 OK"),
+])
+def test_a_lying_imap_server_is_named(lie, scenario, words):
+    box = Mailbox()
+    deliver(box)
+    box.lie = lie
+    with Served(Imap, box) as imap:
+        code, out = imap.load(scenario, *([] if scenario == "imap-idle" else ["--count", "10"]), "--newest", "2", "--hold", "5")
+    assert code == 1 and words in out, out
 
 
 # ---- TLS ----
@@ -340,7 +422,10 @@ def test_nobody_there():
     ["--scenario", "nonsense"], ["--scenario", "pop3-login"], ["--scenario", "lmtp", "--address", "x"],
     ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--connections", "9", "--last", "8"],
     ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--tls", "maybe"],
-    ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--resume"]])
+    ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--resume"],
+    ["--scenario", "imap-idle", "--address", "127.0.0.1:1", "--rate", "5"],
+    ["--scenario", "pop3-login", "--address", "127.0.0.1:1", "--rate", "5", "--arrivals", "/dev/null"],
+    ["--scenario", "lmtp", "--address", "127.0.0.1:1", "--size", "100:1,x:2"], ["--address", "127.0.0.1:1", "--mix", "/dev/null"]])
 def test_wrong_options_are_refused(words):
     done = subprocess.run([LOAD, *words], stderr=subprocess.PIPE, text=True, timeout=10, check=False)
     assert done.returncode == 2

@@ -66,6 +66,22 @@ def test_file_follows(p):
     assert stat(p, 'bert') == 1
 
 
+def last_words(c):
+    c.pop.sock.settimeout(20)
+    line = c.pop.file.readline()
+    assert c.pop.file.readline() == b''
+    c.close()
+    return line
+
+
+def test_a_suspension_ends_sessions_of_every_directory(p):
+    settled(lambda: stat(p, 'bert'), 15)
+    of_the_file, of_sqlite = p.pop3('bert'), p.pop3('ann')
+    p.run('tenant', 'suspend', 'demo')
+    assert last_words(of_the_file).startswith(b'-ERR [AUTH] ')
+    assert last_words(of_sqlite).startswith(b'-ERR [AUTH] ')
+
+
 def test_master_comes_in(p):
     settled(lambda: stat(p, 'bert'), 15)
     p.deliver(MESSAGE, 'bert')

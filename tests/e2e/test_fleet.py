@@ -15,6 +15,7 @@ import time
 import pytest
 
 from fleet import TTL_MS, Fleet, Node, Redis, deliver, redis_port, serves, wait_until
+from penfold import settled
 from tls import make_pair
 
 TTL = TTL_MS / 1000
@@ -410,3 +411,27 @@ def test_redis_behind_tls(tmp_path):
         wrong.start()
         assert wait_until(lambda: 'TLS' in wrong.log() and 'match' in wrong.log().lower() and wrong.login()).startswith('-ERR [SYS/TEMP] ')
         wrong.stop()
+
+
+def test_a_changed_password_of_redis(tmp_path):
+    """A renewed password_file is used from the next connection on, without a restart; a broken one changes nothing."""
+    secret = tmp_path / 'password'
+    secret.write_text('old\n')
+
+    def write(text):
+        (tmp_path / 'new').write_text(text)
+        os.rename(tmp_path / 'new', secret)
+
+    redis = Redis(tmp_path / 'redis', '--user', 'penfold', 'on', '>old', *ACL.split())
+    with Fleet(tmp_path, redis=redis, redis_keys=f'address: "{redis.address}"\n  user: penfold\n  password_file: {secret}', nodes=1) as f:
+        deliver(f[0], b'Subject: 1\r\n\r\nhi\r\n')
+        write('\n')
+        wait_until(lambda: 'event=redis.password_refused' in f[0].log())
+        assert f[0].log().count('redis.password_changed') == 0
+        write('new')
+        wait_until(lambda: 'event=redis.password_changed' in f[0].log())
+        redis('ACL', 'SETUSER', 'penfold', '>new', '<old')
+        assert redis('CLIENT', 'KILL', 'USER', 'penfold') >= 1
+        # nobody owns it yet: to take it Redis must be there
+        settled(lambda: f[0].deliver(b'Subject: 2\r\n\r\nhi\r\n', 'bob'), 30)
+        assert f[0].log().count('redis.password_changed') == 1 and f[0].log().count('redis.password_refused') == 1

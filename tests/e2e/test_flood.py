@@ -14,7 +14,7 @@ POLLS = 30
 
 @pytest.fixture
 def served(tmp_path):
-    with Penfold(tmp_path, accounts=()) as p:
+    with Penfold(tmp_path, accounts=(), extra=flood.LIMITS) as p:
         flood.setup(p)
         yield p
 

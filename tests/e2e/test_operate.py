@@ -153,6 +153,28 @@ def test_drain_and_undrain(served):
     assert p.run('undrain', check=False).returncode == 3
 
 
+def test_drain_and_wait(served):
+    """For a container's preStop hook: it returns when nobody is left, whoever began the drain; what comes next is SIGTERM."""
+    p = served
+    s = p.raw()
+    assert s.recv(3) == b'+OK'
+    waits = [subprocess.Popen([p.binary, '--config', p.config, 'drain', '--grace', '3600', '--wait'], stdout=subprocess.PIPE)]
+
+    def graced():
+        assert p.json('drain', '--status')['state'] == 'grace'
+    settled(graced, 20)
+    assert waits[0].poll() is None and p.raw().recv(3) == b'+OK'
+    p.run('undrain')
+    assert waits[0].wait(30) != 0
+    p.run('drain', '--grace', '0', '--over', '0')
+    waits.append(subprocess.Popen([p.binary, '--config', p.config, 'drain', '--wait'], stdout=subprocess.PIPE))
+    assert waits[1].wait(30) == 0 and b'drained, 0 sessions' in waits[1].stdout.read()
+    p.json('undrain')
+    for w in waits:
+        w.stdout.close()
+    s.close()
+
+
 def test_a_drain_is_spread(served):
     p = served
     socks = [p.raw() for _ in range(20)]

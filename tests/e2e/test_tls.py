@@ -233,7 +233,7 @@ def test_login_in_clear_is_refused_elsewhere(tmp_path):
     script = tmp_path / 'inside.py'
     script.write_text(f'''
 import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})
-import pathlib, poplib, subprocess
+import imaplib, pathlib, poplib, subprocess
 from penfold import *
 from tls import TlsPenfold, trusting
 subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
@@ -242,6 +242,7 @@ p = TlsPenfold(pathlib.Path({str(tmp_path / 'server')!r}))
 text = open(p.config).read()
 plain = free_ports(1)[0]
 text = text.replace(f'address: "127.0.0.1:{{p.pop3_port}}"', f'address: "0.0.0.0:{{p.pop3_port}}"')
+text = text.replace(f'address: "127.0.0.1:{{p.imap_port}}"', f'address: "0.0.0.0:{{p.imap_port}}"')
 text = text.replace('listeners:\\n', f'listeners:\\n  - {{{{ protocol: pop3, address: "0.0.0.0:{{plain}}", plaintext: true, tls: none }}}}\\n')
 open(p.config, 'w').write(text)
 with p:
@@ -252,6 +253,16 @@ with p:
     f.readline()
     f.write(b'USER ann@demo.example\\r\\n'); assert f.readline() == b'-ERR logins want TLS here: say STLS first\\r\\n'
     f.write(b'CAPA\\r\\n'); capa = b''.join(iter(f.readline, b'.\\r\\n')); assert b'USER' not in capa and b'SASL' not in capa and b'STLS' in capa
+    s, f = client('192.0.2.1', p.imap_port)
+    hello = f.readline().replace(b"]", b" ").split()
+    f.write(b'a CAPABILITY\\r\\n'); told = f.readline().split(); assert f.readline().startswith(b'a OK')
+    for words in (hello, told):
+        assert b'LOGINDISABLED' in words and b'STARTTLS' in words and not [w for w in words if w.startswith(b'AUTH=')], words
+    for line in (b'b LOGIN ann@demo.example x', b'c AUTHENTICATE PLAIN AGEAeA==', b'd AUTHENTICATE LOGIN'):
+        f.write(line + b'\\r\\n'); assert f.readline().startswith(line[:1] + b' NO [PRIVACYREQUIRED] '), line
+    imap = imaplib.IMAP4('192.0.2.1', p.imap_port, timeout=10)
+    imap.starttls(trusting()); assert 'LOGINDISABLED' not in imap.capabilities and 'AUTH=PLAIN' in imap.capabilities
+    imap.login('ann@demo.example', PASSWORD); imap.logout()
     pop = poplib.POP3('192.0.2.1', p.pop3_port, timeout=10)
     pop.stls(trusting()); pop.user('ann@demo.example'); pop.pass_(PASSWORD); pop.quit()
     for host, port in (('192.0.2.1', plain), ('127.0.0.1', p.pop3_port)):

@@ -44,6 +44,7 @@ static char *run(uint8_t how, struct slice in, size_t piece, size_t *len_out)
 	fake_begin();
 	fake.full_bytes = how & 4 ? 50 : 0;
 	enum err *const places[] = { &fake.err_append, &fake.err_open, &fake.err_write, &fake.err_rcpt };
+	fake.err_create = how & 2 ? ERR_LIMIT : OK;
 	*places[how >> 6] = errors[how >> 3 & 7];
 	fake_open(&f, &lmtp_proto);
 	fake_feed_cut(&f, in, piece);
@@ -60,6 +61,8 @@ static char *run(uint8_t how, struct slice in, size_t piece, size_t *len_out)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	log_set_level(LOG_ALARM);
+	lmtp_settings.junk_name = "X";
+	lmtp_settings.junk_value = "y";
 	if (size < 2)
 		return 0;
 	struct slice in = slice_of(data + 2, size - 2);

@@ -29,6 +29,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -44,7 +45,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -300,7 +300,7 @@ static inline void toy_shard_stop(void *arg, unsigned index)
 static inline void *toy_thread(void *arg)
 {
 	struct toy_server *t = arg;
-	struct shards_config c = { .count = t->shards, .offload_threads = 1, .offload_queue_max = 16, .backend = "auto",
+	struct shards_config c = { .count = t->shards, .offload_threads = 1, .offload_queue_max = 16, .backend = getenv("PENFOLD_IO_BACKEND"), /* NULL: auto */
 		                   .start = toy_shard_start, .stop = toy_shard_stop, .arg = t };
 	t->result = shards_run(&c);
 	return NULL;

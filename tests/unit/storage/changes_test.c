@@ -110,6 +110,13 @@ FIBER_TEST(flags_under_a_condition)
 	help_end();
 }
 
+static uint64_t modseq_of(struct account *a)
+{
+	struct folder_info info;
+	assert_int_equal(folder_info(a, FOLDER_INBOX, &info), OK);
+	return info.modseq;
+}
+
 FIBER_TEST(appended_with_keywords)
 {
 	const struct slice words[] = { SLICE_LIT("work"), SLICE_LIT("$Junk"), SLICE_LIT("WORK") };
@@ -124,14 +131,94 @@ FIBER_TEST(appended_with_keywords)
 	const struct append items[2] = { { .folder = FOLDER_INBOX, .body = b, .keywords = words, .keyword_count = 3 },
 					 { .folder = FOLDER_INBOX, .body = b, .keywords = words + 1, .keyword_count = 1 } };
 	struct appended out[2];
+	help_deliver(a, FOLDER_INBOX, TEXT);
+	uint64_t modseq = modseq_of(a);
 	assert_int_equal(account_append(a, items, 2, out), OK);
+	assert_int_equal(out[0].modseq, modseq + 1); /* names and messages are one commit */
 	body_unref(b);
 	assert_int_equal(view_open(a, FOLDER_INBOX, &v), OK);
-	view_message(v, 0, &m);
+	view_message(v, 2, &m);
+	assert_true(account_keyword_next(a, m.keywords, &cursor, &name) && slice_eq(name, words[1]));
+	assert_false(account_keyword_next(a, m.keywords, &cursor, &name));
+	cursor = 0;
+	view_message(v, 1, &m);
 	assert_true(account_keyword_next(a, m.keywords, &cursor, &name) && slice_eq(name, words[0]));
 	assert_true(account_keyword_next(a, m.keywords, &cursor, &name) && slice_eq(name, words[1]));
 	assert_false(account_keyword_next(a, m.keywords, &cursor, &name));
 	view_close(v);
+	account_close(a);
+	help_end();
+}
+
+/* RENAME of INBOX: the folder and its messages come together, or neither does. */
+FIBER_TEST(moved_to_a_new_folder)
+{
+	const uint32_t uids[2] = { 1, 2 };
+	uint32_t folder = 0;
+	struct folder_info inbox, made;
+	const char *data = test_folder();
+
+	help_begin(data);
+	struct account *a = help_open(7);
+	help_deliver(a, FOLDER_INBOX, TEXT);
+	help_deliver(a, FOLDER_INBOX, TEXT);
+	assert_int_equal(account_move_to_new(a, FOLDER_INBOX, uids, 2, SLICE_LIT("INBOX"), &folder), ERR_EXISTS);
+	assert_int_equal(account_move_to_new(a, FOLDER_INBOX, uids, 2, SLICE_LIT("a//b"), &folder), ERR_SYNTAX);
+	assert_int_equal(folder_info(a, FOLDER_INBOX, &inbox), OK);
+	assert_int_equal(inbox.messages, 2);
+	assert_int_equal(account_move_to_new(a, FOLDER_INBOX, uids, 2, SLICE_LIT("Old/May"), &folder), OK);
+	for (int turn = 0; turn < 2; turn++) { /* now, and after a replay */
+		assert_int_equal(folder_find(a, SLICE_LIT("Old/May"), &made), OK);
+		assert_int_equal(made.id, folder);
+		assert_int_equal(made.messages, 2);
+		assert_int_equal(made.uidnext, 3);
+		assert_int_equal(folder_info(a, FOLDER_INBOX, &inbox), OK);
+		assert_int_equal(inbox.messages, 0);
+		assert_int_equal(made.modseq, inbox.modseq); /* one commit */
+		assert_int_equal(inbox.uidnext, 3);
+		account_close(a);
+		help_crash();
+		help_begin(data);
+		a = help_open(7);
+	}
+	account_close(a);
+	help_end();
+}
+
+/* REPLACE: one comes and one goes in one commit, and quota counts the difference. */
+FIBER_TEST(replaced)
+{
+	struct folder_info before, after;
+	struct appended out;
+	const char *data = test_folder();
+
+	help_begin(data);
+	struct account *a = help_open(7);
+	help_deliver(a, FOLDER_INBOX, TEXT);
+	struct body *b = help_body(TEXT);
+	assert_int_equal(folder_info(a, FOLDER_INBOX, &before), OK);
+	struct append item = { .folder = FOLDER_INBOX, .body = b, .replaces_folder = FOLDER_INBOX, .replaces_uid = 1, .quota_messages = 1,
+			       .quota_bytes = before.bytes };
+	item.folder = 99;
+	assert_int_equal(account_append(a, &item, 1, &out), ERR_NOT_FOUND);
+	item.folder = FOLDER_INBOX;
+	item.replaces_uid = 9;
+	assert_int_equal(account_append(a, &item, 1, &out), ERR_DENIED);
+	item.replaces_uid = 1;
+	item.quota_bytes = 1;
+	assert_int_equal(account_append(a, &item, 1, &out), OK); /* smaller than what it replaces: the difference is no growth */
+	assert_int_equal(out.uid, 2);
+	assert_int_equal(account_append(a, &item, 1, &out), ERR_DENIED);
+	body_unref(b);
+	account_close(a);
+	help_crash();
+	help_begin(data);
+	a = help_open(7);
+	assert_int_equal(folder_info(a, FOLDER_INBOX, &after), OK);
+	assert_int_equal(after.messages, 1);
+	assert_int_equal(after.uidnext, 3);
+	assert_true(after.bytes < before.bytes);
+	assert_string_equal(help_uids(a, FOLDER_INBOX), "2");
 	account_close(a);
 	help_end();
 }
@@ -173,7 +260,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(views_advance),	  cmocka_unit_test(remembers_what_vanished),	 cmocka_unit_test(flags_under_a_condition),
-		cmocka_unit_test(appended_with_keywords), cmocka_unit_test(watches_hear_of_each_commit),
+		cmocka_unit_test(appended_with_keywords), cmocka_unit_test(moved_to_a_new_folder), cmocka_unit_test(replaced), cmocka_unit_test(watches_hear_of_each_commit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,12 +52,15 @@ struct fake_message {
 	struct body *body;
 	char *prefix, *from, *rcpt;
 	size_t prefix_len;
-	uint32_t uid;
+	uint32_t uid, folder;
 };
 struct account {
 	uint64_t id;
 	struct fake_message messages[FAKE_MESSAGES];
 	uint32_t count, uidnext;
+	const char *folder_name; /* of a second folder, FAKE_FOLDER; NULL: there is none */
+	uint32_t folder_use;
+	bool subscribed;
 	int opened;
 	struct maildrop_lock *holders[4]; /* more than one: users of an SDPS host */
 };
@@ -90,7 +93,9 @@ static struct fake_house {
 	uint64_t used[USAGE_COUNTERS]; /* of all tenants together */
 	uint8_t xtnd;
 	uint32_t login_delay_s, many; /* many: views pretend to hold so many messages, all like the first */
-	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt;
+	enum err err_auth, err_lock, err_open, err_view, err_message, err_expunge, err_append, err_begin, err_write, err_rcpt, err_create;
+	bool folder_vanishes; /* between being found and being written to */
+	bool no_junk, no_imap, maildrop; /* of all subjects */
 	bool read_short;
 	struct buf relayed;
 	enum err err_relay_check, err_relay;
@@ -373,11 +378,49 @@ void body_unref(struct body *b)
 uint64_t body_bytes(const struct body *b) { return b->len; }
 struct slice body_header(const struct body *b) { return slice_of(b->bytes, b->header); }
 
+#define FAKE_FOLDER 7u
+bool folder_next(struct account *a, uint32_t *cursor_io, struct folder_info *info_out)
+{
+	if (fake.trash) { /* POP3's deletions: there is no folder but Trash */
+		ASSERT(a->opened > 0);
+		*info_out = (struct folder_info){ .id = 7, .special_use = 7 };
+		return fake.made_trash && (*cursor_io)++ == 0;
+	}
+	uint32_t at = (*cursor_io)++;
+	if (at > 1 || (at == 1 && !a->folder_name))
+		return false;
+	*info_out = (struct folder_info){ .id = at ? FAKE_FOLDER : FOLDER_INBOX, .name = slice_str(at ? a->folder_name : "INBOX"),
+					  .special_use = at ? a->folder_use : 0 };
+	return true;
+}
+enum err folder_create(struct account *a, struct slice name, uint32_t special_use, uint32_t *folder_out)
+{
+	if (fake.trash) {
+		ASSERT(a->opened > 0 && slice_eq(name, SLICE_LIT("Trash")) && special_use == 7);
+		fake.made_trash++;
+		*folder_out = 7;
+		return OK;
+	}
+	ASSERT(a->opened > 0);
+	if (fake.err_create == ERR_EXISTS) { /* somebody else has just made it */
+		a->folder_name = "Junk";
+		a->folder_use = special_use;
+	}
+	if (fake.err_create)
+		return fake.err_create;
+	ASSERT(!a->folder_name && slice_eq(name, SLICE_LIT("Junk")));
+	a->folder_name = "Junk";
+	a->folder_use = special_use;
+	*folder_out = FAKE_FOLDER;
+	return OK;
+}
+enum err folder_subscribe(struct account *a, struct slice name, bool on) { return (void)name, a->subscribed = on, OK; }
+
 static void fake_store(struct account *a, struct body *body, struct slice prefix, struct slice from, struct slice rcpt)
 {
 	ASSERT(a->count < FAKE_MESSAGES);
 	struct fake_message *m = &a->messages[a->count++];
-	*m = (struct fake_message){ body_ref(body), slice_dup(prefix), slice_dup(from), slice_dup(rcpt), prefix.len, ++a->uidnext };
+	*m = (struct fake_message){ body_ref(body), slice_dup(prefix), slice_dup(from), slice_dup(rcpt), prefix.len, ++a->uidnext, FOLDER_INBOX };
 }
 enum err account_append(struct account *a, const struct append *items, size_t count, struct appended *out)
 {
@@ -387,9 +430,12 @@ enum err account_append(struct account *a, const struct append *items, size_t co
 		account_usage(a, &u);
 		if (fake.err_append)
 			return fake.err_append;
+		if (items[i].folder != FOLDER_INBOX && fake.folder_vanishes)
+			return ERR_NOT_FOUND;
 		if (a->count == FAKE_MESSAGES || (items[i].quota_messages && u.messages >= items[i].quota_messages))
 			return ERR_QUOTA;
 		fake_store(a, items[i].body, items[i].prefix, items[i].envelope_from, items[i].envelope_rcpt);
+		a->messages[a->count - 1].folder = items[i].folder;
 		out[i] = (struct appended){ a->uidnext, 1, 1 };
 	}
 	return OK;
@@ -441,23 +487,10 @@ enum err account_expire(struct account *a, uint32_t folder, int64_t before_s, si
 	*removed_out = 0;
 	return fake.expire_first && a->count ? account_expunge(a, folder, &a->messages[0].uid, 1, removed_out) : OK;
 }
-bool folder_next(struct account *a, uint32_t *cursor_io, struct folder_info *out)
-{
-	ASSERT(a->opened > 0);
-	*out = (struct folder_info){ .id = 7, .special_use = 7 };
-	return fake.made_trash && (*cursor_io)++ == 0;
-}
 enum err folder_find(struct account *a, struct slice name, struct folder_info *out)
 {
 	ASSERT(a->opened > 0 && slice_eq(name, SLICE_LIT("Trash")) && out);
 	return ERR_NOT_FOUND;
-}
-enum err folder_create(struct account *a, struct slice name, uint32_t special_use, uint32_t *out)
-{
-	ASSERT(a->opened > 0 && slice_eq(name, SLICE_LIT("Trash")) && special_use == 7);
-	fake.made_trash++;
-	*out = 7;
-	return OK;
 }
 enum err account_copy(struct account *a, const struct copy *copy, struct appended *out)
 {
@@ -580,9 +613,9 @@ static struct subject *fake_subject(const struct fake_person *p)
 {
 	struct subject *s = xcalloc(1, sizeof *s);
 	*s = (struct subject){ .account_id = p->id, .tenant_id = 1, .name = slice_str(p->name), .tenant = SLICE_LIT("demo"), .suspended = p->suspended,
-			       .pop3 = true, .imap = true, .lmtp = !p->no_mail, .quota_bytes = p->quota_bytes, .quota_messages = p->quota_messages,
+			       .pop3 = true, .imap = !fake.no_imap, .junk = !fake.no_junk, .lmtp = !p->no_mail, .quota_bytes = p->quota_bytes, .quota_messages = p->quota_messages,
 			       .over_quota = p->over, .login_delay_s = fake.login_delay_s, .expire_days = fake.expire_days, .delete_to_trash = fake.trash, .xtnd = fake.xtnd,
-			       .sdps = p->host_user ? SDPS_MAILDROP : SDPS_NONE, .maildrop = p->host_user, .sdps_user = slice_str(p->host_user) };
+			       .sdps = p->host_user ? SDPS_MAILDROP : SDPS_NONE, .maildrop = p->host_user || fake.maildrop, .sdps_user = slice_str(p->host_user) };
 	fake.subjects++;
 	return s;
 }

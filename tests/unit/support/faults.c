@@ -10,6 +10,8 @@
 
 struct faults faults;
 
+static const struct io_backend *inner_backend(void) { return faults.inner ? faults.inner : &io_backend_uring; }
+
 #define KEPT_MAX 4096
 
 /* What a shortened request points at lives until its completion: found by token. */
@@ -82,7 +84,7 @@ static enum err faulty_open(const struct io_backend_config *config, void **be_ou
 	f->config = *config;
 	inner.sink = f;
 	inner.complete = inner_complete;
-	enum err e = io_backend_uring.open(&inner, &f->inner, why, why_bytes);
+	enum err e = inner_backend()->open(&inner, &f->inner, why, why_bytes);
 	*be_out = f;
 	if (e != OK)
 		free(f);
@@ -92,7 +94,7 @@ static enum err faulty_open(const struct io_backend_config *config, void **be_ou
 static void faulty_close(void *be)
 {
 	struct faulty *f = be;
-	io_backend_uring.close(f->inner);
+	inner_backend()->close(f->inner);
 	while (f->cuts)
 		drop_cut(f, f->cuts->token);
 	free(f);
@@ -149,25 +151,25 @@ static void faulty_begin(void *be, const struct io_request *request)
 	}
 	if (chance(faults.short_percent))
 		shorten(f, &r);
-	io_backend_uring.begin(f->inner, &r);
+	inner_backend()->begin(f->inner, &r);
 }
 
 static void faulty_cancel(void *be, uint64_t token)
 {
 	struct faulty *f = be;
-	io_backend_uring.cancel(f->inner, token);
+	inner_backend()->cancel(f->inner, token);
 }
 
 static void faulty_wait(void *be, uint64_t timeout_ns)
 {
 	struct faulty *f = be;
-	io_backend_uring.wait(f->inner, f->kept_count ? 0 : timeout_ns);
+	inner_backend()->wait(f->inner, f->kept_count ? 0 : timeout_ns);
 }
 
 static unsigned faulty_drain(void *be, unsigned max)
 {
 	struct faulty *f = be;
-	unsigned before = f->kept_count, n = io_backend_uring.drain(f->inner, max);
+	unsigned before = f->kept_count, n = inner_backend()->drain(f->inner, max);
 	struct io_completion *now = malloc((before + 1) * sizeof(*now));
 	memcpy(now, f->kept, before * sizeof(*now));
 	memmove(f->kept, f->kept + before, (f->kept_count - before) * sizeof(*f->kept));
@@ -182,19 +184,32 @@ static void faulty_wake(void *be, void *from)
 {
 	struct faulty *f = be;
 	(void)from;
-	io_backend_uring.wake(f->inner, NULL);
+	inner_backend()->wake(f->inner, NULL);
 }
 
 static void faulty_prefetch(void *be, int fd, uint64_t offset, uint64_t bytes)
 {
 	struct faulty *f = be;
-	io_backend_uring.prefetch(f->inner, fd, offset, bytes);
+	inner_backend()->prefetch(f->inner, fd, offset, bytes);
 }
 
 static void faulty_stats(void *be, struct io_backend_stats *out)
 {
 	struct faulty *f = be;
-	io_backend_uring.stats(f->inner, out);
+	inner_backend()->stats(f->inner, out);
+}
+
+static void faulty_fd_close(void *be, int fd)
+{
+	struct faulty *f = be;
+	inner_backend()->fd_close(f->inner, fd);
+}
+
+static void faulty_fd_leave(void *be, int fd)
+{
+	struct faulty *f = be;
+	if (inner_backend()->fd_leave)
+		inner_backend()->fd_leave(f->inner, fd);
 }
 
 const struct io_backend faults_backend = {
@@ -208,6 +223,7 @@ const struct io_backend faults_backend = {
 	.drain = faulty_drain,
 	.wake = faulty_wake,
 	.prefetch = faulty_prefetch,
+	.fd_leave = faulty_fd_leave,
 	.stats = faulty_stats,
-	IO_BACKEND_SYSCALLS,
+	IO_BACKEND_SYSCALLS(faulty_fd_close),
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * faults.h - a back end that wraps io_uring and makes it misbehave within the rules of backend.h.
+ * faults.h - a back end that wraps another and makes it misbehave within the rules of backend.h.
  *
  *     faults = (struct faults){ .seed = 1, .short_percent = 30, .retry_percent = 20 };
  *     struct shard_options o = { .backend = &faults_backend };
@@ -14,6 +14,7 @@
 #include "core/run/backend.h"
 
 struct faults {
+	const struct io_backend *inner; /* NULL = io_uring */
 	uint64_t seed;
 	unsigned short_percent;     /* reads, writes and sends take a part only */
 	unsigned retry_percent;     /* -EINTR or -EAGAIN instead of being begun */

@@ -3,7 +3,7 @@
 #include "tests/unit/support/fiber_main.h"
 
 #include "core/base/err.h"
-#include "core/run/shard.h"
+#include "core/run/shard_private.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -29,6 +29,34 @@ void fiber_main(void (*body)(void **state), void **state)
 {
 	struct body b = { body, state };
 	assert_int_equal(shard_run_alone(run_body, &b), OK);
+}
+
+void fiber_main_on(const struct io_backend *backend, void (*body)(void **state), void **state)
+{
+	struct body b = { body, state };
+	struct shard_options options = { .backend = backend };
+	if (!test_backend_works(backend))
+		skip();
+	assert_int_equal(shard_run_alone_with(&options, run_body, &b), OK);
+}
+
+bool test_backend_works(const struct io_backend *backend)
+{
+	const struct io_backend_config config = { .index = 0 };
+	char why[512];
+	void *be;
+	if (backend->open(&config, &be, why, sizeof(why)) != OK)
+		return false;
+	backend->close(be);
+	return true;
+}
+
+/* Whole suites run on a back end of choice. */
+__attribute__((constructor)) static void choose_backend(void)
+{
+	const char *name = getenv("PENFOLD_IO_BACKEND");
+	if (name && shard_set_backend(name) != OK)
+		abort();
 }
 
 static char folders[64][128];

@@ -201,7 +201,8 @@ FIBER_TEST(an_older_file_is_brought_up_to_date)
 	    "ALTER TABLE accounts DROP COLUMN master; ALTER TABLE accounts DROP COLUMN source;"
 	    " ALTER TABLE tenants DROP COLUMN sessions_max; ALTER TABLE tenants DROP COLUMN account_sessions_max;"
 	    " ALTER TABLE tenants DROP COLUMN guess_delay_max_s; ALTER TABLE tenants DROP COLUMN trusted_networks;"
-	    "ALTER TABLE tenants DROP COLUMN plaintext_login; ALTER TABLE tenants DROP COLUMN deletion; ALTER TABLE tenants DROP COLUMN end_on_password_change; PRAGMA user_version = 1");
+	    "ALTER TABLE tenants DROP COLUMN plaintext_login; ALTER TABLE tenants DROP COLUMN deletion; ALTER TABLE tenants DROP COLUMN end_on_password_change;"
+	    " ALTER TABLE tenants DROP COLUMN junk; ALTER TABLE accounts DROP COLUMN junk; PRAGMA user_version = 1");
 	assert_int_equal(manage_open(data, &m, why), OK);
 	struct manage_new_host host = { .name = S("new.example.net"), .tenant = S("demo"), .mode = SDPS_MAILDROP };
 	made(manage_host_add(m, &host), m);

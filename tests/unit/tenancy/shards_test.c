@@ -98,7 +98,7 @@ static void many_shards_one_directory(void **state)
 	struct auth_config auth = { .hash_parallel_max = 2 };
 	assert_int_equal(directory_open(&directory), OK);
 	assert_int_equal(auth_open(&auth), OK);
-	struct shards_config config = { .count = SHARDS, .offload_threads = 4, .backend = "auto", .start = start, .stop = stop };
+	struct shards_config config = { .count = SHARDS, .offload_threads = 4, .backend = getenv("PENFOLD_IO_BACKEND"), .start = start, .stop = stop };
 	assert_int_equal(shards_run(&config), OK);
 	struct directory_stats s;
 	directory_stats(&s);

@@ -291,6 +291,42 @@ static void deep_and_wide(void **state)
 	settings_release(&s);
 }
 
+static void wrong(const char *text, const char *message)
+{
+	struct settings s;
+	void *v = NULL;
+	settings_init(&s);
+	assert_int_equal(settings_parse(&s, "f", slice_str(text), &schema, &v), ERR_CONFIG);
+	assert_string_equal(s.message, message);
+	settings_release(&s);
+}
+
+static void from_the_environment(void **state)
+{
+	(void)state;
+	struct settings s;
+	void *v = NULL;
+	settings_init(&s);
+	assert_int_equal(setenv("PF_IP_4", "192.0.2.7", 1) | setenv("PF_SHARDS", "3", 1) | setenv("PF_BAD", "a\"b", 1) | setenv("PF_NONE", "", 1) |
+				 setenv("PF_LINE", "a\nb", 1),
+			 0);
+	static const char text[] = "# ${PF_NOT_SET} in a comment\ndata: \"${PF_IP_4}:1${PF_NONE}\" # ${PF_NOT_SET}\nshards: ${PF_SHARDS}\n"
+				   "default_domain: $x${y}${}\nmaybe: \"${\"";
+	assert_int_equal(settings_parse(&s, "f", slice_str(text), &schema, &v), OK);
+	const struct values *values = v;
+	assert_string_equal(values->data, "192.0.2.7:1");
+	assert_int_equal(values->shards, 3);
+	assert_string_equal(values->domain, "$x${y}${}");
+	assert_string_equal(values->maybe, "${");
+	assert_int_equal(settings_line(&s, "shards"), 3);
+	settings_free_value(&schema, v);
+	settings_release(&s);
+	wrong("data: /x\nshards: ${PF_NOT_SET}\n", "f:2: ${PF_NOT_SET} is not in the environment");
+	wrong("data: \"${PF_BAD}\"\n", "f:1: ${PF_BAD} has quotes, backslashes or bytes beyond printable ASCII in the environment");
+	wrong("data: ${PF_LINE}\n", "f:1: ${PF_LINE} has quotes, backslashes or bytes beyond printable ASCII in the environment");
+	wrong("data: /x\nshards: ${PF_IP_4}\n", "f:2: shards: expected a whole number from 0 to 4294967295; got \"192.0.2.7\"");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -299,6 +335,7 @@ int main(void)
 		cmocka_unit_test(wrong_files),
 		cmocka_unit_test(an_empty_file_with_nothing_required),
 		cmocka_unit_test(files),
+		cmocka_unit_test(from_the_environment),
 		cmocka_unit_test(deep_and_wide),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,7 @@ static int open_folder(void)
 
 static struct iovec piece(const char *s) { return (struct iovec){ (void *)(uintptr_t)s, strlen(s) }; }
 
-FIBER_TEST(writes_and_reads_back)
+FIBER_TEST_BOTH(writes_and_reads_back)
 {
 	int dir = open_folder();
 	int fd = file_create_excl(dir, "a", 0600);
@@ -52,7 +52,7 @@ FIBER_TEST(writes_and_reads_back)
 	file_close(dir);
 }
 
-FIBER_TEST(more_pieces_than_one_call_takes)
+FIBER_TEST_BOTH(more_pieces_than_one_call_takes)
 {
 	enum { COUNT = 3000 };
 	int dir = open_folder(), fd = file_create_excl(dir, "many", 0600);
@@ -70,7 +70,7 @@ FIBER_TEST(more_pieces_than_one_call_takes)
 	file_close(dir);
 }
 
-FIBER_TEST(names_and_facts)
+FIBER_TEST_BOTH(names_and_facts)
 {
 	int dir = open_folder();
 	struct file_info info;
@@ -106,7 +106,7 @@ FIBER_TEST(names_and_facts)
 	file_close(dir);
 }
 
-FIBER_TEST(does_not_follow_links_out)
+FIBER_TEST_BOTH(does_not_follow_links_out)
 {
 	char path[256], target[256];
 	const char *folder = test_folder();
@@ -131,7 +131,7 @@ static bool see(void *arg, const char *name, bool is_dir)
 	return s->files + s->dirs != s->stop_at;
 }
 
-FIBER_TEST(lists_every_entry_once)
+FIBER_TEST_BOTH(lists_every_entry_once)
 {
 	int dir = open_folder();
 	struct seen s = { 0 };
@@ -152,7 +152,7 @@ FIBER_TEST(lists_every_entry_once)
 	file_close(dir);
 }
 
-FIBER_TEST(copies_ranges)
+FIBER_TEST_BOTH(copies_ranges)
 {
 	int dir = open_folder(), a = file_create_excl(dir, "a", 0600), b = file_create_excl(dir, "b", 0600);
 	size_t bytes = MIB(3) + 17;
@@ -172,7 +172,7 @@ FIBER_TEST(copies_ranges)
 	file_close(dir);
 }
 
-FIBER_TEST(locks_and_space)
+FIBER_TEST_BOTH(locks_and_space)
 {
 	const char *folder = test_folder();
 	int a = file_open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0), b = file_open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0);
@@ -186,7 +186,7 @@ FIBER_TEST(locks_and_space)
 	file_close(b);
 }
 
-FIBER_TEST(facts_of_a_shared_store_go_off_the_thread)
+FIBER_TEST_BOTH(facts_of_a_shared_store_go_off_the_thread)
 {
 	struct file_info info;
 	int dir = open_folder();
@@ -202,14 +202,14 @@ FIBER_TEST(facts_of_a_shared_store_go_off_the_thread)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(writes_and_reads_back),
-		cmocka_unit_test(more_pieces_than_one_call_takes),
-		cmocka_unit_test(names_and_facts),
-		cmocka_unit_test(does_not_follow_links_out),
-		cmocka_unit_test(lists_every_entry_once),
-		cmocka_unit_test(copies_ranges),
-		cmocka_unit_test(locks_and_space),
-		cmocka_unit_test(facts_of_a_shared_store_go_off_the_thread),
+		BOTH(writes_and_reads_back),
+		BOTH(more_pieces_than_one_call_takes),
+		BOTH(names_and_facts),
+		BOTH(does_not_follow_links_out),
+		BOTH(lists_every_entry_once),
+		BOTH(copies_ranges),
+		BOTH(locks_and_space),
+		BOTH(facts_of_a_shared_store_go_off_the_thread),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,7 +51,7 @@ static void watch_wait(struct watch *w, unsigned runs)
 		fiber_park();
 }
 
-FIBER_TEST(receives_lend_bytes)
+FIBER_TEST_BOTH(receives_lend_bytes)
 {
 	int fd[2];
 	struct watch w;
@@ -72,7 +72,7 @@ FIBER_TEST(receives_lend_bytes)
 	io_close(fd[0]);
 }
 
-FIBER_TEST(more_readable_sockets_than_buffers)
+FIBER_TEST_BOTH(more_readable_sockets_than_buffers)
 {
 	enum { COUNT = 3 * IO_RECV_BUFFERS };
 	struct watch *w = calloc(COUNT, sizeof(*w));
@@ -96,7 +96,7 @@ FIBER_TEST(more_readable_sockets_than_buffers)
 	free(fd);
 }
 
-FIBER_TEST(accepts_until_cancelled)
+FIBER_TEST_BOTH(accepts_until_cancelled)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(a);
@@ -129,7 +129,7 @@ FIBER_TEST(accepts_until_cancelled)
 	io_close(listener);
 }
 
-FIBER_TEST(accepting_outlives_a_lack_of_descriptors)
+FIBER_TEST_BOTH(accepting_outlives_a_lack_of_descriptors)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(a);
@@ -161,7 +161,7 @@ FIBER_TEST(accepting_outlives_a_lack_of_descriptors)
 	io_close(listener);
 }
 
-FIBER_TEST(cancel_and_close_are_a_join)
+FIBER_TEST_BOTH(cancel_and_close_are_a_join)
 {
 	for (int i = 0; i < 50; i++) {
 		int fd[2];
@@ -191,7 +191,7 @@ FIBER_TEST(cancel_and_close_are_a_join)
 	}
 }
 
-FIBER_TEST(receives_into_the_callers_memory)
+FIBER_TEST_BOTH(receives_into_the_callers_memory)
 {
 	int fd[2];
 	struct io_op op;
@@ -212,7 +212,7 @@ FIBER_TEST(receives_into_the_callers_memory)
 	close(fd[1]);
 }
 
-FIBER_TEST(sends_pieces_in_order)
+FIBER_TEST_BOTH(sends_pieces_in_order)
 {
 	int fd[2];
 	char got[32] = { 0 };
@@ -235,7 +235,7 @@ FIBER_TEST(sends_pieces_in_order)
 	io_close(fd[0]);
 }
 
-FIBER_TEST(sending_to_a_gone_peer_fails_without_a_signal)
+FIBER_TEST_BOTH(sending_to_a_gone_peer_fails_without_a_signal)
 {
 	int fd[2];
 	struct io_op op;
@@ -253,7 +253,7 @@ FIBER_TEST(sending_to_a_gone_peer_fails_without_a_signal)
 	io_close(fd[0]);
 }
 
-FIBER_TEST(progress_shows_while_a_send_waits)
+FIBER_TEST_BOTH(progress_shows_while_a_send_waits)
 {
 	int fd[2];
 	struct watch w;
@@ -283,7 +283,7 @@ FIBER_TEST(progress_shows_while_a_send_waits)
 	free(sink);
 }
 
-FIBER_TEST(reads_a_pollable_descriptor)
+FIBER_TEST_BOTH(reads_a_pollable_descriptor)
 {
 	int e = eventfd(0, EFD_CLOEXEC);
 	uint64_t value = 0, three = 3;
@@ -293,10 +293,10 @@ FIBER_TEST(reads_a_pollable_descriptor)
 	assert_int_equal(write(e, &three, sizeof(three)), sizeof(three));
 	assert_int_equal(io_await(&op, 0), sizeof(value));
 	assert_int_equal(value, 3);
-	close(e);
+	io_close(e);
 }
 
-FIBER_TEST(a_refused_connect_says_so)
+FIBER_TEST_BOTH(a_refused_connect_says_so)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(1) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -310,17 +310,17 @@ FIBER_TEST(a_refused_connect_says_so)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(receives_lend_bytes),
-		cmocka_unit_test(more_readable_sockets_than_buffers),
-		cmocka_unit_test(accepts_until_cancelled),
-		cmocka_unit_test(accepting_outlives_a_lack_of_descriptors),
-		cmocka_unit_test(cancel_and_close_are_a_join),
-		cmocka_unit_test(receives_into_the_callers_memory),
-		cmocka_unit_test(sends_pieces_in_order),
-		cmocka_unit_test(sending_to_a_gone_peer_fails_without_a_signal),
-		cmocka_unit_test(progress_shows_while_a_send_waits),
-		cmocka_unit_test(reads_a_pollable_descriptor),
-		cmocka_unit_test(a_refused_connect_says_so),
+		BOTH(receives_lend_bytes),
+		BOTH(more_readable_sockets_than_buffers),
+		BOTH(accepts_until_cancelled),
+		BOTH(accepting_outlives_a_lack_of_descriptors),
+		BOTH(cancel_and_close_are_a_join),
+		BOTH(receives_into_the_callers_memory),
+		BOTH(sends_pieces_in_order),
+		BOTH(sending_to_a_gone_peer_fails_without_a_signal),
+		BOTH(progress_shows_while_a_send_waits),
+		BOTH(reads_a_pollable_descriptor),
+		BOTH(a_refused_connect_says_so),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@ static void other_thread(void *arg)
 	*(int *)arg = !pthread_equal(pthread_self(), loop_thread);
 }
 
-FIBER_TEST(runs_on_another_thread)
+FIBER_TEST_BOTH(runs_on_another_thread)
 {
 	int elsewhere = 0;
 	loop_thread = pthread_self();
@@ -29,24 +29,30 @@ static void nap(void *arg)
 	usleep(*(unsigned *)arg * 1000);
 }
 
-static int ticks;
+static int ticks; /* atomic */
 static void tick(void *arg)
 {
 	(void)arg;
-	while (ticks >= 0) {
-		ticks++;
+	while (__atomic_load_n(&ticks, __ATOMIC_SEQ_CST) >= 0) {
+		__atomic_add_fetch(&ticks, 1, __ATOMIC_SEQ_CST);
 		fiber_sleep(1);
 	}
 }
 
-FIBER_TEST(the_shard_goes_on_meanwhile)
+static void until_ticks(void *arg)
 {
-	unsigned ms = 50;
-	ticks = 0;
+	(void)arg;
+	for (int i = 0; i < 10000 && __atomic_load_n(&ticks, __ATOMIC_SEQ_CST) <= 5; i++)
+		usleep(1000);
+}
+
+FIBER_TEST_BOTH(the_shard_goes_on_meanwhile)
+{
+	__atomic_store_n(&ticks, 0, __ATOMIC_SEQ_CST);
 	assert_int_equal(fiber_start("tick", tick, NULL), OK);
-	assert_int_equal(offload_call(nap, &ms, 1000), OK);
-	assert_true(ticks > 5);
-	ticks = -1;
+	assert_int_equal(offload_call(until_ticks, NULL, 10000), OK);
+	assert_true(__atomic_load_n(&ticks, __ATOMIC_SEQ_CST) > 5);
+	__atomic_store_n(&ticks, -1000000, __ATOMIC_SEQ_CST);
 }
 
 static enum err results[8];
@@ -91,8 +97,8 @@ static void bounded_and_never_begun_late(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(runs_on_another_thread),
-		cmocka_unit_test(the_shard_goes_on_meanwhile),
+		BOTH(runs_on_another_thread),
+		BOTH(the_shard_goes_on_meanwhile),
 		cmocka_unit_test(bounded_and_never_begun_late),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

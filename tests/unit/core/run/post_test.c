@@ -19,6 +19,24 @@
 
 static unsigned starts, stops, reloads; /* atomic */
 
+/* Every test runs on both back ends. */
+static const char *backend = "auto";
+
+static int on_epoll(void **state)
+{
+	(void)state;
+	backend = "epoll";
+	return 0;
+}
+
+static int on_ring(void **state)
+{
+	(void)state;
+	backend = "auto";
+	return 0;
+}
+#define ON_BOTH(test) { #test, test, on_ring, NULL, NULL }, { #test "_on_epoll", test, on_epoll, NULL, NULL }
+
 static enum err count_start(void *arg, unsigned index)
 {
 	(void)arg;
@@ -39,7 +57,7 @@ static void count_stop(void *arg, unsigned index)
 static struct shards_config config_of(enum err (*start)(void *, unsigned), void *arg)
 {
 	starts = stops = reloads = 0;
-	return (struct shards_config){ .count = SHARDS, .start = start, .stop = count_stop, .arg = arg, .offload_threads = 1 };
+	return (struct shards_config){ .count = SHARDS, .start = start, .stop = count_stop, .arg = arg, .offload_threads = 1, .backend = backend };
 }
 
 /* ---- messages keep their order between two shards ---- */
@@ -260,9 +278,12 @@ static void any_thread_wakes_a_sleeping_shard(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(messages_keep_their_order),   cmocka_unit_test(calls_run_there_and_come_back),
-		cmocka_unit_test(shards_answer_until_all_rest), cmocka_unit_test(a_start_that_fails_stops_all),
-		cmocka_unit_test(signals_reload_and_stop),     cmocka_unit_test(any_thread_wakes_a_sleeping_shard),
+		ON_BOTH(messages_keep_their_order),
+		ON_BOTH(calls_run_there_and_come_back),
+		ON_BOTH(shards_answer_until_all_rest),
+		ON_BOTH(a_start_that_fails_stops_all),
+		ON_BOTH(signals_reload_and_stop),
+		ON_BOTH(any_thread_wakes_a_sleeping_shard),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,7 +109,7 @@ static void round_trip(int file, uint64_t offset, uint64_t bytes, unsigned nap_u
 	assert_int_equal(r.wrong, 0);
 }
 
-FIBER_TEST(every_size_arrives)
+FIBER_TEST_BOTH(every_size_arrives)
 {
 	int file = make_file(MIB(5));
 	struct shard_stats st;
@@ -122,7 +122,7 @@ FIBER_TEST(every_size_arrives)
 	file_close(file);
 }
 
-FIBER_TEST(pipelined_small_pieces_leave_together)
+FIBER_TEST_BOTH(pipelined_small_pieces_leave_together)
 {
 	enum { COUNT = 60 };
 	int file = make_file(KIB(600)), fd[2];
@@ -167,7 +167,7 @@ static uint64_t status_value(const char *key)
 	return value;
 }
 
-FIBER_TEST(a_hundred_megabytes_to_a_slow_reader_in_bounded_memory)
+FIBER_TEST_BOTH(a_hundred_megabytes_to_a_slow_reader_in_bounded_memory)
 {
 	int file = make_file(MIB(100));
 	uint64_t before_kib = status_value("VmRSS:");
@@ -179,7 +179,7 @@ FIBER_TEST(a_hundred_megabytes_to_a_slow_reader_in_bounded_memory)
 }
 
 /* Pages pushed out of memory come back through the ring while the shard goes on. */
-FIBER_TEST(cold_files_are_read_by_the_ring)
+FIBER_TEST_BOTH(cold_files_are_read_by_the_ring)
 {
 	int file = make_file(MIB(8));
 	struct shard_stats st;
@@ -208,7 +208,7 @@ static void shorter(int file, uint64_t really, uint64_t said)
 	assert_true(r.got <= 5 + really);
 }
 
-FIBER_TEST(a_file_shorter_than_said_is_an_error)
+FIBER_TEST_BOTH(a_file_shorter_than_said_is_an_error)
 {
 	int small = make_file(1000), large = make_file(MIB(2));
 	shorter(small, 1000, 1001);
@@ -221,7 +221,7 @@ FIBER_TEST(a_file_shorter_than_said_is_an_error)
 
 static void send_done(struct io_op *op) { fiber_wake(op->owner); }
 
-FIBER_TEST(cancels_at_any_moment_give_everything_back)
+FIBER_TEST_BOTH(cancels_at_any_moment_give_everything_back)
 {
 	int file = make_file(MIB(3));
 	for (unsigned i = 0; i < 400; i++) {
@@ -318,12 +318,12 @@ static void a_thousand_slow_readers_hold_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_size_arrives),
-		cmocka_unit_test(pipelined_small_pieces_leave_together),
-		cmocka_unit_test(a_hundred_megabytes_to_a_slow_reader_in_bounded_memory),
-		cmocka_unit_test(cold_files_are_read_by_the_ring),
-		cmocka_unit_test(a_file_shorter_than_said_is_an_error),
-		cmocka_unit_test(cancels_at_any_moment_give_everything_back),
+		BOTH(every_size_arrives),
+		BOTH(pipelined_small_pieces_leave_together),
+		BOTH(a_hundred_megabytes_to_a_slow_reader_in_bounded_memory),
+		BOTH(cold_files_are_read_by_the_ring),
+		BOTH(a_file_shorter_than_said_is_an_error),
+		BOTH(cancels_at_any_moment_give_everything_back),
 		cmocka_unit_test(a_thousand_slow_readers_hold_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

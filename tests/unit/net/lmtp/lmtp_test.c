@@ -6,6 +6,7 @@
 #include "core/base/log.h"
 #include "net/lmtp/lmtp.h"
 #include "net/lmtp/lmtp_private.h"
+#include "storage/folder.h"
 
 #include <setjmp.h>
 
@@ -579,6 +580,103 @@ static void dates(void **state)
 		assert_true(slice_eq(slice_of(out, lmtp_date(table[i].s, out)), slice_str(table[i].text)));
 }
 
+/* ---- marked mail ---- */
+
+static bool marked(const char *header) { return lmtp_marked(slice_str(header)); }
+
+static void marks(void **state)
+{
+	(void)state;
+	assert_false(marked("X-Spam: Yes\r\n\r\n")); /* nothing is configured */
+	lmtp_settings.junk_name = "X-Spam";
+	lmtp_settings.junk_value = "yes";
+	static const char *const yes[] = { "X-Spam: Yes\r\n\r\n", "x-sPAM:YES\r\n\r\n",	    "X-Spam:\t Yes, score=7\r\n\r\n",
+					   "X-Spam:\r\n Yes\r\n\r\n", "A: b\r\n c\r\nX-Spam: no\r\nX-Spam: yes\r\n\r\n", "X-Spam: yes" };
+	static const char *const no[] = { "X-Spam: No\r\n\r\n", "X-Spam: Yesterday\r\n\r\n", "X-Spam: Yes7\r\n\r\n", "X-Spam:\r\n\r\n", "X-Spa: Yes\r\n\r\n",
+					  "X-Spam-Flag: Yes\r\n\r\n", "X-Spam : Yes\r\n\r\n", "A: b\r\n X-Spam: Yes\r\n\r\n", "\r\nX-Spam: Yes\r\n", "",
+					  "X-Spam", "X-Spam: Ye" };
+	for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+		if (!marked(yes[i]))
+			fail_msg("%s", yes[i]);
+	for (size_t i = 0; i < ARRAY_LEN(no); i++)
+		if (marked(no[i]))
+			fail_msg("%s", no[i]);
+	lmtp_settings.junk_value = "";
+	assert_true(marked("X-Spam: whatever\r\n\r\n"));
+	assert_true(marked("X-Spam:\r\n\r\n"));
+}
+
+/* Delivers two marked messages and one that is not, all stored; returns the folder of the second. */
+static uint32_t folder_of_marked(void)
+{
+	lmtp_settings.junk_name = "X-Spam";
+	lmtp_settings.junk_value = "Yes";
+	unsigned at = fake.account[1].count;
+	assert_string_equal(answer(OPEN "DATA\r\nX-Spam: Yes\r\n\r\n.\r\n" MAIL RCPT "DATA\r\nX-Spam: Yes\r\n\r\n.\r\n" MAIL RCPT "DATA\r\nX: y\r\n\r\n.\r\n"),
+			    OPEN_REPLY GO STORED(1) " <ann@demo.example>\r\n250 2.1.0 sender taken\r\n250 2.1.5 recipient taken\r\n" GO STORED(
+				    2) " <ann@demo.example>\r\n250 2.1.0 sender taken\r\n250 2.1.5 recipient taken\r\n" GO STORED(3) " <ann@demo.example>\r\n");
+	assert_int_equal(fake.account[1].count, at + 3);
+	assert_int_equal(fake.account[1].messages[at].folder, fake.account[1].messages[at + 1].folder);
+	assert_int_equal(fake.account[1].messages[at + 2].folder, FOLDER_INBOX);
+	return fake.account[1].messages[at + 1].folder;
+}
+
+static void junk_folder_is_made(void **state)
+{
+	(void)state;
+	assert_int_equal(folder_of_marked(), FAKE_FOLDER);
+	assert_string_equal(fake.account[1].folder_name, "Junk");
+	assert_int_equal(fake.account[1].folder_use, FOLDER_USE_JUNK);
+	assert_true(fake.account[1].subscribed);
+}
+
+static void junk_folder_by_use_or_name(void **state)
+{
+	(void)state;
+	fake.account[1].folder_name = "Spam, Spam";
+	fake.account[1].folder_use = FOLDER_USE_JUNK;
+	assert_int_equal(folder_of_marked(), FAKE_FOLDER);
+	fake.account[1].folder_name = "Junk";
+	fake.account[1].folder_use = 0;
+	assert_int_equal(folder_of_marked(), FAKE_FOLDER);
+	assert_false(fake.account[1].subscribed);
+}
+
+static void junk_made_by_another(void **state)
+{
+	(void)state;
+	fake.err_create = ERR_EXISTS;
+	assert_int_equal(folder_of_marked(), FAKE_FOLDER);
+}
+
+static void junk_cannot_be_had(void **state)
+{
+	(void)state;
+	fake.err_create = ERR_LIMIT;
+	assert_int_equal(folder_of_marked(), FOLDER_INBOX);
+}
+
+static void junk_vanishes(void **state)
+{
+	(void)state;
+	fake.folder_vanishes = true;
+	assert_int_equal(folder_of_marked(), FOLDER_INBOX);
+}
+
+static void junk_not_wanted(void **state)
+{
+	(void)state;
+	fake.no_junk = true;
+	assert_int_equal(folder_of_marked(), FOLDER_INBOX);
+	fake.no_junk = false;
+	fake.no_imap = true;
+	assert_int_equal(folder_of_marked(), FOLDER_INBOX);
+	fake.no_imap = false;
+	fake.maildrop = true;
+	assert_int_equal(folder_of_marked(), FOLDER_INBOX);
+	assert_null(fake.account[1].folder_name);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -600,6 +698,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(loops_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_arguments, setup, teardown),
+		cmocka_unit_test_setup_teardown(marks, setup, teardown),
+		cmocka_unit_test_setup_teardown(junk_folder_is_made, setup, teardown),
+		cmocka_unit_test_setup_teardown(junk_folder_by_use_or_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(junk_made_by_another, setup, teardown),
+		cmocka_unit_test_setup_teardown(junk_cannot_be_had, setup, teardown),
+		cmocka_unit_test_setup_teardown(junk_vanishes, setup, teardown),
+		cmocka_unit_test_setup_teardown(junk_not_wanted, setup, teardown),
 		cmocka_unit_test(addresses),
 		cmocka_unit_test(dates),
 	};

@@ -377,6 +377,10 @@ enum search_read search_read(struct imap_session *p, struct search_program *s, b
 	arena_init(&s->scratch, IMAP_SEARCH_SCRATCH_BYTES_MAX);
 	buf_init(&s->decoded, IMAP_SEARCH_SCRATCH_BYTES_MAX);
 	buf_init(&s->folded, IMAP_SEARCH_SCRATCH_BYTES_MAX);
+	if (named && p->enabled & IMAP_UTF8) { /* RFC 6855 section 3: all is UTF-8 then. SORT and THREAD cannot do without theirs */
+		a->why = "no CHARSET with UTF8=ACCEPT";
+		return SEARCH_READ_BAD;
+	}
 	if (named && !imap_sp(a))
 		return SEARCH_READ_BAD;
 	enum search_read e = read_charset(a, named || charset_first, &s->charset);

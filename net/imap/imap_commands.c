@@ -14,6 +14,7 @@ static const struct imap_verb verbs[] = { /* the frequent ones first */
 	{ "FETCH", IMAP_SELECTED, IMAP_TELLS_NO_EXPUNGE, true, imap_cmd_fetch },
 	{ "STORE", IMAP_SELECTED, IMAP_TELLS_NO_EXPUNGE, true, imap_cmd_store },
 	{ "SEARCH", IMAP_SELECTED, IMAP_TELLS_NO_EXPUNGE, true, imap_cmd_search },
+	{ "ESEARCH", AFTER, IMAP_TELLS_NO_EXPUNGE, false, imap_cmd_esearch },
 	{ "SORT", IMAP_SELECTED, IMAP_TELLS_NO_EXPUNGE, true, imap_cmd_sort },
 	{ "THREAD", IMAP_SELECTED, IMAP_TELLS_NO_EXPUNGE, true, imap_cmd_thread },
 	{ "NOOP", ANY, IMAP_TELLS_ALL, false, imap_cmd_noop },

@@ -44,6 +44,7 @@ static const struct imap_verb verbs[] = { /* the frequent ones first */
 	{ "ENABLE", AFTER, IMAP_TELLS_ALL, false, imap_cmd_enable },
 	{ "NAMESPACE", AFTER, IMAP_TELLS_ALL, false, imap_cmd_namespace },
 	{ "ID", ANY, IMAP_TELLS_ALL, false, imap_cmd_id },
+	{ "COMPRESS", AFTER, IMAP_TELLS_NOTHING, false, imap_cmd_compress },
 	{ "STARTTLS", BEFORE, IMAP_TELLS_NOTHING, false, imap_cmd_starttls },
 	{ "GETQUOTA", AFTER, IMAP_TELLS_ALL, false, imap_cmd_getquota },
 	{ "GETQUOTAROOT", AFTER, IMAP_TELLS_ALL, false, imap_cmd_getquotaroot },

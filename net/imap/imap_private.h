@@ -328,6 +328,7 @@ IMAP_CMD(authenticate);
 IMAP_CMD(capability);
 IMAP_CMD(check);
 IMAP_CMD(close);
+IMAP_CMD(compress);
 IMAP_CMD(copy);
 IMAP_CMD(create);
 IMAP_CMD(delete);

@@ -219,7 +219,7 @@ static void join(struct net_private *c)
  * thrown away for a moment.  A client that has been heard to the end needs none of that. */
 static bool should_linger(const struct net_private *c)
 {
-	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot);
+	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot || (conn_zips(c) && conn_zip_amid(c)));
 }
 
 static void linger(struct net_private *c)

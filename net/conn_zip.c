@@ -171,6 +171,12 @@ bool conn_zip_broken(const struct net_private *c) { return zip_of(c)->broken; }
 /* zlib.h, of data_type: 128 at the end of a block, 64 in the last one, below that bits of a byte that are not used yet. */
 static bool between_blocks(const z_stream *in) { return (in->data_type & 0xff) == 128; }
 
+bool conn_zip_amid(const struct net_private *c)
+{
+	const struct conn_zip *z = zip_of(c);
+	return z->at != z->end || (z->in && !z->ended && !z->broken && !between_blocks(z->in));
+}
+
 void conn_zip_park(struct net_private *c)
 {
 	struct conn_zip *z = zip_of(c);

@@ -39,6 +39,8 @@ void conn_zip_add(struct net_private *c, struct slice squeezed);
 bool conn_zip_more(struct net_private *c);
 /* What the client sent is no DEFLATE. */
 bool conn_zip_broken(const struct net_private *c);
+/* What has come does not end with a block: the rest of a flush is on its way. */
+bool conn_zip_amid(const struct net_private *c);
 /* Nobody works on the input: gives back what a parked session need not keep. */
 void conn_zip_park(struct net_private *c);
 

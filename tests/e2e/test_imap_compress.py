@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from penfold import PASSWORD, Memory
+from penfold import PASSWORD, Memory, settled
 from tls import TlsPenfold, trusting
 
 TEXT = b'Subject: compressible %d\r\n\r\n' + b'the same words again and again, \r\n' * 3000
@@ -125,6 +125,7 @@ def test_all_bytes_are_the_same(server, tls, cut):
     zipped.send(b'DONE\r\n')
     assert zipped.until(b't%d' % zipped.n)[1].startswith(b'OK')
     assert zipped.cmd('UNAUTHENTICATE')[1].startswith(b'NO [CANNOT]')
+    zipped.cut = None  # it is answered, and TLS shut, when its last octet is known, which may be before the flush behind it has come
     lines, end = zipped.cmd('LOGOUT')
     assert lines == [b'* BYE good bye'] and end.startswith(b'OK')
     zipped.closed()
@@ -198,6 +199,19 @@ def test_bad_arguments_switch_nothing_on(server, bad):
     z.s.close()
 
 
+def test_the_end_of_a_flush_behind_logout(server):
+    """The answer is not overtaken by a reset when what belongs to the command's own block comes after the end was decided."""
+    z = Zip(server, 'fay').compress()
+    z.out = zlib.compressobj(wbits=-15)
+    whole = z.out.compress(b'a LOGOUT\r\n') + z.out.flush(zlib.Z_SYNC_FLUSH)
+    z.send_raw(whole[:-4])
+    while b'a OK' not in z.buffer:
+        assert z.more()
+    for byte in whole[-4:]:
+        z.send_raw(bytes([byte]))
+    z.closed()  # without an error
+
+
 def test_not_before_login(server):
     with socket.create_connection(('127.0.0.1', server.imap_port), 20) as s, s.makefile('rb') as f:
         assert b'COMPRESS' not in f.readline()
@@ -230,3 +244,29 @@ def test_bombs(server):
         z.s.shutdown(socket.SHUT_WR)
         z.closed()
     assert Zip(server, 'fay').ok('NOOP') == []
+
+
+def test_what_a_waiting_session_keeps(server):
+    """What its client has said and no more, and nothing when it is gone."""
+    def kept():
+        metrics = server.json('stats')['metrics']
+        return metrics['net_compressed'], metrics['net_compressed_bytes']
+
+    def gone():
+        assert kept() == (0, 0)
+
+    settled(gone, 20)
+    sessions = [Zip(server, 'bob').compress() for _ in range(40)]
+    for z in sessions:
+        z.ok('UID FETCH 1:* (FLAGS)')
+        z.ok('NOOP')
+    count, kept_bytes = kept()
+    assert count == 40 and 0 < kept_bytes < 40 * 200
+    sessions[0].out = zlib.compressobj(wbits=-15)
+    whole = sessions[0].out.compress(b'a NOOP\r\nb NOOP\r\n') + sessions[0].out.flush(zlib.Z_PARTIAL_FLUSH)
+    sessions[0].send_raw(whole[:-1])  # amid a block
+    sessions[0].until(b'a')
+    assert 40 << 10 <= kept()[1] < (40 << 10) + 40 * 200
+    for z in sessions:
+        z.s.close()
+    settled(gone, 20)

@@ -245,9 +245,10 @@ static enum step go_on(struct imap_session *p)
 		s->answer = (struct search_answer){ .name = NULL };
 		if (s->at == s->count)
 			break;
-		if (search_place(p, s) != OK)
+		if (search_place(p, s) != OK || session_dying(&p->s))
 			return STEP_ABORT;
 		s->at++;
+		fiber_breathe(); /* mailboxes may be many and empty */
 	}
 	if (s->not_saved)
 		return imap_no(p, "NOTSAVED", "the result is too scattered to be kept");

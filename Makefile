@@ -16,7 +16,7 @@ CXX := g++
 
 # ---- packages (Debian 12) -------------------------------------------------------------------------------------------
 DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev libyaml-dev libsqlite3-dev libxxhash-dev \
-        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev libmicrohttpd-dev nettle-dev android-libboringssl-dev libhiredis-dev libkrb5-dev libidn-dev libutf8proc-dev
+        libcrypt-dev libargon2-dev libidn2-dev libjansson-dev libmicrohttpd-dev nettle-dev android-libboringssl-dev libhiredis-dev libkrb5-dev libidn-dev libutf8proc-dev zlib1g-dev
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server isync gsasl \
              python3-prometheus-client curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl \
              libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd chromium chromium-driver \
@@ -51,7 +51,7 @@ ifeq ($(SAN),)
 LIB_JEMALLOC := -ljemalloc
 CPPFLAGS += -DPENFOLD_JEMALLOC
 endif
-LIBS := $(BORINGSSL_LIBS) -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lnettle -ljansson -lmicrohttpd -lhiredis -lgssapi_krb5 -lidn -lutf8proc $(LIB_JEMALLOC) -lpthread
+LIBS := $(BORINGSSL_LIBS) -luring -lcyaml -lyaml -lsqlite3 -lxxhash -lcrypt -largon2 -lidn2 -lnettle -ljansson -lmicrohttpd -lhiredis -lgssapi_krb5 -lidn -lutf8proc -lz $(LIB_JEMALLOC) -lpthread
 
 # ---- sources: one static library per room, lower floors last --------------------------------------------------------
 ROOMS := net/server net/pop3 net/imap net/lmtp net/peer net/fleet net storage tenancy core/run core/base

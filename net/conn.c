@@ -183,8 +183,10 @@ static void destroy(struct net_private *c)
 	struct session *s = conn_session(c);
 	struct net_shard *sh = c->shard;
 	ASSERT(c->told && !c->running && !c->recv.pending && !c->sending);
-	if (c->tls)
-		conn_tls_free(c);
+	if (c->filter)
+		conn_filter_free(c);
+	if (c->zip_next)
+		conn_zip_unreserve();
 	io_close(c->fd);
 	reply_release(&s->reply);
 	input_release(&c->input, &sh->input);
@@ -209,7 +211,7 @@ static void join(struct net_private *c)
 	io_shutdown(c->fd);
 	io_cancel(&c->recv);
 	io_cancel(&c->send);
-	if (c->tls)
+	if (c->filter)
 		conn_tls_cancel(c);
 }
 
@@ -217,7 +219,7 @@ static void join(struct net_private *c)
  * thrown away for a moment.  A client that has been heard to the end needs none of that. */
 static bool should_linger(const struct net_private *c)
 {
-	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot);
+	return !c->eof && !c->recv.pending && (input_len(&c->input) || c->frame.swallowed || c->hot || (conn_zips(c) && conn_zip_amid(c)));
 }
 
 static void linger(struct net_private *c)
@@ -253,7 +255,7 @@ void conn_send(struct net_private *c)
 	struct reply *r = &conn_session(c)->reply;
 	if (c->sending || c->aborted)
 		return;
-	if (UNLIKELY(c->tls != NULL)) {
+	if (UNLIKELY(c->filter != NULL)) {
 		conn_tls_send(c);
 		return;
 	}
@@ -300,7 +302,7 @@ static void send_done(struct io_op *op) { conn_send_over(CONTAINER_OF(op, struct
 void conn_send_over(struct net_private *c)
 {
 	struct reply *r = &conn_session(c)->reply;
-	if (UNLIKELY(c->tls != NULL) && conn_tls_sent_part(c))
+	if (UNLIKELY(c->filter != NULL) && conn_tls_sent_part(c))
 		return;
 	flight_over(c);
 	if (c->send.result < 0) {
@@ -329,11 +331,11 @@ void conn_send_over(struct net_private *c)
 
 static void receive(struct net_private *c)
 {
-	if (c->recv.pending || c->eof || c->waits_for_output || c->tls_next || c->held)
+	if (c->recv.pending || c->eof || c->waits_for_output || c->tls_next || c->zip_next || c->held)
 		return;
-	if (UNLIKELY(c->tls != NULL) ? !conn_tls_wants_input(c) : c->next != NEXT_LINE && c->next != NEXT_DATA && !c->proxy_next)
+	if (UNLIKELY(conn_tls(c) != NULL) ? !conn_tls_wants_input(c) : c->next != NEXT_LINE && c->next != NEXT_DATA && !c->proxy_next)
 		return;
-	c->into = c->next == NEXT_DATA && c->hot && !c->tls;
+	c->into = c->next == NEXT_DATA && c->hot && !c->filter;
 	if (!c->into) {
 		io_recv(&c->recv, c->fd);
 		return;
@@ -359,6 +361,10 @@ static void received(struct net_private *c, size_t bytes)
 	c->hot = bytes >= IO_RECV_BYTES_MAX;
 	if (c->into) {
 		input_added(&c->input, bytes);
+	} else if (UNLIKELY(conn_zips(c))) {
+		conn_zip_add(c, c->recv.data); /* and conn_zip_more looks for signs of life */
+		c->hot |= c->recv.hot;
+		amid_line = true;
 	} else {
 		input_add(&c->input, c->recv.data, &c->shard->input);
 		c->hot |= c->recv.hot; /* the kernel says that it has more */
@@ -391,7 +397,7 @@ static void recv_done(struct io_op *op)
 		conn_proxy_received(c);
 		return;
 	}
-	if (UNLIKELY(c->tls != NULL)) {
+	if (UNLIKELY(conn_tls(c) != NULL)) {
 		conn_tls_received(c);
 		return;
 	}
@@ -488,15 +494,23 @@ static void settle_live(struct net_private *c)
 		conn_tls_begin(c, slice_of(NULL, 0)); /* comes back here */
 		return;
 	}
+	if (UNLIKELY(c->zip_next) && !c->sending) {
+		c->zip_next = false;
+		conn_zip_begin(c);
+		session_wake(c);
+		return;
+	}
 	if (UNLIKELY(c->shut_next) && !c->sending && reply_empty(&conn_session(c)->reply)) {
 		c->shut_next = false;
-		if (!c->tls)
+		if (!conn_tls(c))
 			socket_end_sending(c->fd);
 		else if (conn_tls_shut(c))
 			conn_send(c);
 	}
 	if (!c->recv.pending) /* invariant 9: else its buffer may be the kernel's */
 		input_trim(&c->input, &c->shard->input);
+	if (UNLIKELY(conn_zips(c)))
+		conn_zip_park(c);
 	receive(c);
 	if (c->paused)
 		conn_timer_at_most(c, pause_left_ms(c));
@@ -536,7 +550,7 @@ void conn_settle(struct net_private *c)
 		break;
 	case CONN_FLUSHING:
 		conn_send(c);
-		if (c->tls && !c->sending && conn_tls_shut(c))
+		if (conn_tls(c) && !c->sending && conn_tls_shut(c))
 			conn_send(c);
 		if (!c->sending)
 			flushed(c);
@@ -631,7 +645,7 @@ static void timer_fired(struct timer *t)
 			proxy_silent(c);
 	} else if (c->paused) {
 		pause_over(c);
-	} else if (c->tls && conn_tls_shaking(c)) {
+	} else if (conn_tls(c) && conn_tls_shaking(c)) {
 		if (!sleep_on(c, TLS_SHAKE_MS_MAX))
 			conn_fail(c, END_IDLE);
 	} else if (!sleep_on(c, c->idle_ms_max)) {

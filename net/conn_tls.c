@@ -27,7 +27,7 @@ struct tls_flight {
 static_assert_c(TLS_BULK_BYTES >= TLS_PLAIN_BYTES_MAX + TLS_RECORD_OVERHEAD_BYTES * (TLS_PLAIN_BYTES_MAX / TLS_RECORD_FIRST_BYTES + 2) +
 			TLS_SEAL_SLACK_BYTES + TLS_PENDING_ALONG_BYTES, "a buffer holds its records");
 
-static struct tls *tls_of(const struct net_private *c) { return c->tls->tls; }
+static struct tls *tls_of(const struct net_private *c) { return c->filter->tls; }
 
 size_t conn_tls_flight_bytes(void) { return sizeof(struct tls_flight); }
 
@@ -37,9 +37,9 @@ static void feed(struct net_private *c, struct slice sealed);
 
 void conn_tls_begin(struct net_private *c, struct slice sealed)
 {
-	ASSERT(!c->tls && !c->sending && !c->recv.pending && !input_len(&c->input) && reply_empty(&conn_session(c)->reply));
-	c->tls = xcalloc(1, sizeof *c->tls);
-	c->tls->tls = tls_new(listener_tls_rules(conn_session(c)->listener));
+	ASSERT(!c->filter && !c->sending && !c->recv.pending && !input_len(&c->input) && reply_empty(&conn_session(c)->reply));
+	c->filter = xcalloc(1, sizeof *c->filter);
+	c->filter->tls = tls_new(listener_tls_rules(conn_session(c)->listener));
 	c->active_ms = clock_now_ms();
 	conn_timer_at_most(c, TLS_SHAKE_MS_MAX);
 	if (sealed.len)
@@ -48,12 +48,15 @@ void conn_tls_begin(struct net_private *c, struct slice sealed)
 		conn_settle(c);
 }
 
-void conn_tls_free(struct net_private *c)
+void conn_filter_free(struct net_private *c)
 {
-	ASSERT(!c->tls->flight);
-	tls_free(c->tls->tls);
-	free(c->tls);
-	c->tls = NULL;
+	ASSERT(!c->filter->flight);
+	if (c->filter->tls)
+		tls_free(c->filter->tls);
+	if (c->filter->zip)
+		conn_zip_free(c->filter->zip);
+	free(c->filter);
+	c->filter = NULL;
 }
 
 bool conn_tls_shaking(const struct net_private *c)
@@ -77,7 +80,10 @@ static bool drain(struct net_private *c)
 	bool any = false;
 	size_t n;
 	while ((n = tls_read(tls_of(c), plain, sizeof plain)) > 0) {
-		input_add(&c->input, slice_of(plain, n), &c->shard->input);
+		if (conn_zips(c))
+			conn_zip_add(c, slice_of(plain, n));
+		else
+			input_add(&c->input, slice_of(plain, n), &c->shard->input);
 		c->data_starved = false;
 		any = true;
 	}
@@ -127,7 +133,7 @@ static void feed(struct net_private *c, struct slice sealed)
 		bool amid_line = c->next == NEXT_LINE && (input_len(&c->input) || c->frame.swallowed);
 		tls_feed(tls_of(c), sealed);
 		any = drain(c);
-		if (any && !c->sending && !amid_line) /* as in the clear; part of a record is no sign of life, and a handshake has its time as a whole */
+		if (any && !c->sending && !amid_line && !conn_zips(c)) /* as in the clear; part of a record is no sign of life, and a handshake has its time as a whole */
 			c->active_ms = clock_now_ms();
 	}
 	if (c->eof && conn_tls_shaking(c)) {
@@ -208,9 +214,8 @@ static void advance(struct tls_flight *f, uint64_t bytes)
 }
 
 /* From the plain end towards the front. The first bytes of a long flight leave in records that fit a segment. */
-static void seal(struct net_private *c, struct tls_flight *f)
+static void seal(struct net_private *c, struct tls_flight *f, struct slice plain)
 {
-	struct slice plain = slice_of(f->buf + f->plain_at, f->plain_len);
 	struct slice head = slice_upto(plain, f->first && plain.len > TLS_FIRST_BYTES ? TLS_FIRST_BYTES : 0);
 	const struct { struct slice bytes; size_t record; } parts[] = { { head, TLS_RECORD_FIRST_BYTES },
 									 { slice_from(plain, head.len), TLS_RECORD_BYTES_MAX } };
@@ -238,10 +243,16 @@ static void seal_end(struct net_private *c, struct tls_flight *f)
 
 static void transmit(struct net_private *c, struct tls_flight *f)
 {
-	if (f->plain_len)
-		seal(c, f);
-	if (f->plain_len)
+	struct slice plain = slice_of(f->buf + f->plain_at, f->plain_len);
+	if (plain.len && conn_zips(c))
+		plain = conn_zip_squeeze(c->shard, plain);
+	if (plain.len && tls_of(c)) {
+		seal(c, f, plain);
 		seal_end(c, f);
+	} else if (plain.len) {
+		memcpy(f->buf, plain.ptr, plain.len);
+		f->sealed = plain.len;
+	}
 	f->piece = (struct io_piece){ .ptr = f->buf, .len = f->broken ? 0 : f->sealed, .fd = -1 };
 	c->looked = false;
 	c->active_ms = clock_now_ms();
@@ -287,12 +298,14 @@ static void part_read(struct io_op *op)
 /* A buffer's worth: what TLS itself has to say, then plain bytes. A long say leaves alone. */
 static void next_buffer(struct net_private *c, struct tls_flight *f)
 {
-	struct slice said = tls_pending(tls_of(c));
-	size_t plain = said.len > TLS_PENDING_ALONG_BYTES ? 0 : plain_left(f, TLS_PLAIN_BYTES_MAX);
-	take_buffer(c, f, said.len + (plain ? tls_sealed_bytes_max(plain) : 0));
+	struct slice said = tls_of(c) ? tls_pending(tls_of(c)) : slice_of(NULL, 0);
+	size_t plain = said.len > TLS_PENDING_ALONG_BYTES ? 0 : plain_left(f, conn_zips(c) ? COMPRESS_PLAIN_BYTES_MAX : TLS_PLAIN_BYTES_MAX);
+	size_t most = conn_zips(c) ? conn_zip_bound(plain) : plain;
+	take_buffer(c, f, said.len + (!plain ? 0 : tls_of(c) ? tls_sealed_bytes_max(most) : most));
 	if (said.len)
 		memcpy(f->buf, said.ptr, said.len);
-	tls_pending_sent(tls_of(c));
+	if (tls_of(c))
+		tls_pending_sent(tls_of(c));
 	f->sealed = said.len;
 	f->plain_want = plain;
 	f->plain_len = 0;
@@ -303,9 +316,9 @@ static void next_buffer(struct net_private *c, struct tls_flight *f)
 void conn_tls_send(struct net_private *c)
 {
 	struct reply *r = &conn_session(c)->reply;
-	enum tls_state state = tls_state(tls_of(c));
+	enum tls_state state = tls_of(c) ? tls_state(tls_of(c)) : TLS_OPEN;
 	bool seals = (state == TLS_OPEN || state == TLS_ENDED) && !reply_empty(r);
-	if (!seals && !tls_pending(tls_of(c)).len)
+	if (!seals && !(tls_of(c) && tls_pending(tls_of(c)).len))
 		return;
 	struct tls_flight *f = pool_get(&c->shard->tls_flights);
 	memset(f, 0, sizeof *f);
@@ -318,14 +331,14 @@ void conn_tls_send(struct net_private *c)
 		f->pieces = gathered.pieces;
 		f->count = gathered.count;
 	}
-	c->tls->flight = f;
+	c->filter->flight = f;
 	c->sending = true;
 	next_buffer(c, f);
 }
 
 bool conn_tls_sent_part(struct net_private *c)
 {
-	struct tls_flight *f = c->tls->flight;
+	struct tls_flight *f = c->filter->flight;
 	give_buffer(c, f);
 	bool more = plain_left(f, 1) > 0;
 	if (c->send.result >= 0 && f->broken)
@@ -337,15 +350,15 @@ bool conn_tls_sent_part(struct net_private *c)
 		next_buffer(c, f);
 		return true;
 	}
-	c->tls->flight = NULL;
+	c->filter->flight = NULL;
 	pool_put(&c->shard->tls_flights, f);
 	return false;
 }
 
 void conn_tls_cancel(struct net_private *c)
 {
-	if (c->tls->flight)
-		io_cancel(&c->tls->flight->read);
+	if (c->filter->flight)
+		io_cancel(&c->filter->flight->read);
 }
 
 bool conn_tls_shut(struct net_private *c) { return tls_shut(tls_of(c)); }

@@ -5,7 +5,9 @@
  *     recv_done --- sealed ---> conn_tls_received --- plain ---> input
  *     socket <--- io_send <--- sealed buffer <--- tls_seal <--- the pieces of one flight, copied or read, <--- reply chain
  *
- * A connection without TLS has a NULL pointer and nothing else.  With it, plain bytes are decrypted as they come, so that a
+ * With DEFLATE (conn_zip.h) a flight leaves the same way, in smaller buffers that are squeezed before they are sealed, or instead.
+ *
+ * A connection without either has a NULL pointer and nothing else.  With it, plain bytes are decrypted as they come, so that a
  * handler finds them in the input as ever; replies are gathered as ever, but a flight leaves in buffers of at most four
  * records: text is copied and file ranges are read (through the ring, no fiber waits) to the end of a buffer, then sealed
  * towards its beginning and sent.  So a connection that sends holds one buffer, a slow reader keeps it and nothing else,
@@ -21,8 +23,10 @@
 struct net_private;
 struct tls_flight;
 
-struct conn_tls {
-	struct tls *tls;
+struct conn_zip;
+struct conn_filter {
+	struct tls *tls;           /* or NULL */
+	struct conn_zip *zip;      /* or NULL: conn_zip.h */
 	struct tls_flight *flight; /* what is being sent */
 };
 
@@ -31,7 +35,8 @@ size_t conn_tls_flight_bytes(void); /* for their pool */
 /* From now on all bytes of the connection are TLS: nothing is in flight or queued. Starts the handshake. `sealed`: bytes of it that have
  * come already, behind a PROXY header. */
 void conn_tls_begin(struct net_private *c, struct slice sealed);
-void conn_tls_free(struct net_private *c);
+/* With what else filters. */
+void conn_filter_free(struct net_private *c);
 
 /* The receive has completed. May free the connection. */
 void conn_tls_received(struct net_private *c);

@@ -7,6 +7,7 @@
  *     conn.c      a connection's operations and timer: receive, send, close as a join
  *     conn_proxy.c  the PROXY header before everything else; may a connection stay
  *     conn_tls.c  the filter that is TLS, and tls.c certificate.c certificates.c ticket.c behind it
+ *     conn_zip.c  the one that is DEFLATE; both share the way out
  *     session.c   what a session does next: the step loop on its fiber, moves
  *     input.c frame.c reply.c send.c pool.c     bytes in, lines, bytes out, memory
  *
@@ -42,6 +43,7 @@
 #include "core/run/shard.h"
 #include "net/conn_proxy.h"
 #include "net/conn_tls.h"
+#include "net/conn_zip.h"
 #include "net/frame.h"
 #include "net/input.h"
 #include "net/listen.h"
@@ -63,6 +65,7 @@ struct net_shard {
 	struct waitq emptied; /* listeners_stop waits for the last session here */
 	struct pool chunks, batches;
 	struct pool tls_flights, tls_small, tls_bulk; /* conn_tls.c */
+	struct zip_shard *zip; /* conn_zip.c; NULL until somebody wants it */
 	struct input_pools input;
 	struct pool session[NET_PROTOCOLS_MAX];
 	unsigned session_pools;
@@ -83,6 +86,7 @@ struct net_process {
 	uint32_t connections;                /* atomic: open on all shards */
 	uint32_t moving;                     /* atomic: posted and not yet arrived */
 	uint32_t stopping;                   /* atomic: no more moves */
+	uint32_t compressed;                 /* atomic: connections with DEFLATE, or about to */
 	uint32_t ready;                      /* atomic: shards that can take sessions */
 	uint32_t handed_over;                /* atomic: the sockets are another process's */
 	uint64_t class_seed;                 /* nobody can choose a network that shares a tenant's class */
@@ -120,7 +124,7 @@ struct net_private {
 	} queue;
 	uint64_t active_ms;     /* last line or data, or last sign that output is being taken */
 	struct io_piece *batch; /* of the send in flight */
-	struct conn_tls *tls;   /* NULL: none */
+	struct conn_filter *filter; /* NULL: bytes leave as they are */
 	int fd;
 	uint32_t idle_ms_max;
 	union {
@@ -138,6 +142,7 @@ struct net_private {
 	bool running : 1;          /* a fiber works here, or is on its way */
 	bool sending : 1;          /* a send is in flight; with TLS, also while it reads and seals */
 	bool tls_next : 1;         /* TLS begins when the output has left */
+	bool zip_next : 1;         /* likewise DEFLATE */
 	bool eof : 1;              /* the peer has ended its sending */
 	bool waits_for_output : 1; /* to drain by half */
 	bool data_starved : 1;     /* proto->data took nothing of what there is */
@@ -159,6 +164,10 @@ struct net_private {
 static_assert_c(SHARDS_MAX <= UINT8_MAX + 1, "move_to holds a shard");
 static_assert_c(sizeof(struct net_private) % _Alignof(struct session) == 0, "the session follows at once");
 static_assert_c(sizeof(struct net_private) <= 280, "with a POP3 session 768 octets, a size class of the allocator: 896 is the next");
+
+/* NULL: none. */
+static inline struct tls *conn_tls(const struct net_private *c) { return c->filter ? c->filter->tls : NULL; }
+static inline bool conn_zips(const struct net_private *c) { return c->filter && c->filter->zip; }
 
 static inline struct session *conn_session(struct net_private *c) { return (struct session *)(void *)(c + 1); }
 static inline struct net_private *session_conn(struct session *s) { return (struct net_private *)(void *)s - 1; }

@@ -49,6 +49,7 @@ void net_shard_close(void)
 	pool_release(&sh->tls_flights);
 	pool_release(&sh->tls_small);
 	pool_release(&sh->tls_bulk);
+	conn_zip_shard_close(sh);
 	input_pools_release(&sh->input);
 	free(sh);
 }

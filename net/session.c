@@ -39,9 +39,12 @@ static bool apply(struct net_private *c, enum step step)
 		c->phase = CONN_MOVING;
 		return false;
 	case STEP_TLS:
-		ASSERT(!c->recv.pending && !c->tls && listener_tls(conn_session(c)->listener) == LISTEN_TLS_STARTTLS);
+		ASSERT(!c->recv.pending && !c->filter && listener_tls(conn_session(c)->listener) == LISTEN_TLS_STARTTLS);
 		session_drop_input(conn_session(c)); /* invariant 10: what came with the command came in the clear */
 		c->tls_next = true;
+		return false;
+	case STEP_COMPRESS:
+		ASSERT(!c->recv.pending && c->zip_next);
 		return false;
 	case STEP_PAUSE:
 		c->next = NEXT_RESUME;
@@ -71,6 +74,12 @@ static bool last_words(struct net_private *c, enum step (*say)(struct session *s
 static bool starved(struct net_private *c)
 {
 	const struct proto *proto = conn_session(c)->proto;
+	if (UNLIKELY(conn_zips(c)) && !c->held && !(c->data_starved && input_len(&c->input))) {
+		if (conn_zip_more(c))
+			return true;
+		if (conn_zip_broken(c))
+			return last_words(c, proto->garbled, END_PROTOCOL);
+	}
 	if (c->eof && !c->held && (!proto->half_closed || !proto->half_closed(conn_session(c))))
 		conn_end(c, END_CLIENT, false); /* what was asked before is still answered */
 	return false;
@@ -194,7 +203,7 @@ static void work(struct net_private *c)
 {
 	struct session *s = conn_session(c);
 	unsigned steps = 0;
-	bool ready = !c->proxy_next && (!c->tls || conn_tls_ready(c));
+	bool ready = !c->proxy_next && !c->zip_next && (!conn_tls(c) || conn_tls_ready(c));
 	while (ready && !c->ended && step_once(c) && !overrun(c)) {
 		if (s->reply.queued_bytes >= SEND_EAGER_BYTES)
 			conn_send(c);
@@ -277,7 +286,7 @@ void session_retry(struct timer *t)
 void session_stop(struct net_private *c)
 {
 	c->want_stop = true;
-	if (!c->running && (c->proxy_next || (c->tls && conn_tls_shaking(c))))
+	if (!c->running && (c->proxy_next || (conn_tls(c) && conn_tls_shaking(c))))
 		conn_fail(c, END_STOP);
 	else if (!c->running && c->phase == CONN_LIVE)
 		session_wake(c);
@@ -291,7 +300,7 @@ void session_poke(struct session *s)
 	if (c->want_poke || c->ended || !s->proto->poked)
 		return;
 	c->want_poke = true;
-	if (!c->running && c->phase == CONN_LIVE && (!c->tls || conn_tls_ready(c)))
+	if (!c->running && c->phase == CONN_LIVE && (!conn_tls(c) || conn_tls_ready(c)))
 		session_wake(c);
 }
 
@@ -417,51 +426,62 @@ size_t session_drop_input(struct session *s)
 
 static const struct net_private *conn_of(const struct session *s) { return (const struct net_private *)(const void *)s - 1; }
 
+enum err session_compress(struct session *s)
+{
+	struct net_private *c = session_conn(s);
+	if (conn_zips(c) || c->zip_next)
+		return ERR_EXISTS;
+	c->zip_next = conn_zip_reserve();
+	return c->zip_next ? OK : ERR_LIMIT;
+}
+
+bool session_compresses(const struct session *s) { return conn_zips(conn_of(s)) || conn_of(s)->zip_next; }
+
 bool session_tls_offered(const struct session *s)
 {
 	const struct net_private *c = conn_of(s);
-	return !c->tls && !c->tls_next && !c->proxy_tls && listener_tls(s->listener) == LISTEN_TLS_STARTTLS;
+	return !c->filter && !c->tls_next && !c->proxy_tls && listener_tls(s->listener) == LISTEN_TLS_STARTTLS;
 }
 
 const char *session_tls_version(const struct session *s)
 {
 	const struct net_private *c = conn_of(s);
-	return c->tls ? tls_facts(c->tls->tls).version : c->proxy_tls ? "proxy" : NULL;
+	return conn_tls(c) ? tls_facts(conn_tls(c)).version : c->proxy_tls ? "proxy" : NULL;
 }
 
 bool session_tls_exporter(const struct session *s, uint8_t out[32])
 {
 	const struct net_private *c = conn_of(s);
-	return c->tls && tls_exporter(c->tls->tls, out);
+	return conn_tls(c) && tls_exporter(conn_tls(c), out);
 }
 
 size_t session_tls_end_point(const struct session *s, uint8_t out[TLS_END_POINT_BYTES_MAX])
 {
 	const struct net_private *c = conn_of(s);
-	return c->tls ? tls_end_point(c->tls->tls, out) : 0;
+	return conn_tls(c) ? tls_end_point(conn_tls(c), out) : 0;
 }
 
 size_t session_tls_unique(const struct session *s, uint8_t out[TLS_UNIQUE_BYTES_MAX])
 {
 	const struct net_private *c = conn_of(s);
-	return c->tls ? tls_unique(c->tls->tls, out) : 0;
+	return conn_tls(c) ? tls_unique(conn_tls(c), out) : 0;
 }
 
 struct slice session_tls_server_name(const struct session *s)
 {
 	const struct net_private *c = conn_of(s);
-	return c->tls ? tls_server_name(c->tls->tls) : slice_of(NULL, 0);
+	return conn_tls(c) ? tls_server_name(conn_tls(c)) : slice_of(NULL, 0);
 }
 
 struct slice session_tls_client_name(const struct session *s)
 {
 	const struct net_private *c = conn_of(s);
-	return c->tls ? tls_client_name(c->tls->tls) : slice_of(NULL, 0);
+	return conn_tls(c) ? tls_client_name(conn_tls(c)) : slice_of(NULL, 0);
 }
 
 bool session_login_allowed(const struct session *s)
 {
-	return conn_of(s)->tls || conn_of(s)->proxy_tls || s->peer_is_local || listener_plaintext(s->listener);
+	return conn_tls(conn_of(s)) || conn_of(s)->proxy_tls || s->peer_is_local || listener_plaintext(s->listener);
 }
 
 void session_stands_for(struct session *s, const struct addr *client, bool tls)
@@ -475,7 +495,7 @@ void session_stands_for(struct session *s, const struct addr *client, bool tls)
 bool session_client_tls(const struct session *s)
 {
 	bool of_node = listener_tls_rules(s->listener)->mutual != NULL; /* then it is the node's, not the client's */
-	return conn_of(s)->proxy_tls || (conn_of(s)->tls && !of_node);
+	return conn_of(s)->proxy_tls || (conn_tls(conn_of(s)) && !of_node);
 }
 
 bool session_peer_user(const struct session *s, uint32_t *uid_out) { return socket_peer_user(conn_of(s)->fd, uid_out); }

@@ -19,6 +19,8 @@
  *                answers.  If the server is stopping, the session ends instead (END_STOP)
  *   STEP_TLS     session_tls_offered() said yes: input that has come is forgotten (invariant 10), what is in the output leaves in the
  *                clear, then the handshake begins; the next line is the client's first behind it
+ *   STEP_COMPRESS  session_compress() said OK: what is in the output leaves as it is, then all bytes of both sides are DEFLATE, those
+ *                included that have come already behind the line that was worked on
  *   STEP_PAUSE   session_pause said for how long: the stack is given back, what was said before leaves, nothing is read; then proto->resume
  *                is called on a fiber.  A client that goes away meanwhile is noticed after that
  *   STEP_BECOME  another protocol goes on with the connection: session_succeed() made its session.  What is in flight ends first; output and
@@ -57,7 +59,7 @@ struct session;
 struct listener;
 struct subject;
 
-enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_TLS, STEP_PAUSE, STEP_BECOME, STEP_CLOSE, STEP_ABORT };
+enum step { STEP_NEXT, STEP_RESUME, STEP_DATA, STEP_MOVE, STEP_TLS, STEP_COMPRESS, STEP_PAUSE, STEP_BECOME, STEP_CLOSE, STEP_ABORT };
 
 enum session_end {
 	END_CLIENT,   /* the peer closed or reset */
@@ -103,6 +105,7 @@ struct proto {
 	enum step (*poked)(struct session *s);
 	enum step (*timeout)(struct session *s);                    /* idle: last words, then it is closed whatever is returned; or NULL */
 	enum step (*stop)(struct session *s);                       /* the server stops: likewise; between commands, or within data */
+	enum step (*garbled)(struct session *s);                    /* what the client sends is not the DEFLATE that was agreed: likewise */
 	void (*closed)(struct session *s, enum session_end how);
 	/* A session that another node hands over (net/peer/peer.h), authenticated there: fills the zeroed session; `subject` is the account's, one
 	 * reference is given away, or NULL. Now. Its `moved` begins. NULL: none are taken. */
@@ -177,6 +180,9 @@ void session_kill(struct session *s, enum session_end how);
 size_t session_drop_input(struct session *s);
 /* TLS may begin now by STEP_TLS: to be announced and taken. */
 bool session_tls_offered(const struct session *s);
+/* For STEP_COMPRESS, which must follow. ERR_EXISTS: it is on; ERR_LIMIT: too many connections have it. Now. */
+enum err session_compress(struct session *s);
+bool session_compresses(const struct session *s);
 /* "TLSv1.3"; "proxy": between the client and a trusted proxy; NULL: no TLS. */
 const char *session_tls_version(const struct session *s);
 /* The tls-exporter channel binding (RFC 9266) of a TLS 1.3 connection; false: there is none. Now. */

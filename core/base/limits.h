@@ -334,6 +334,11 @@
 #define TLS_EXPIRY_TOLD_MAX 1024           /* warnings a day about certificates that expire: a folder of 100,000 must not be a flood in the log */
 #define TICKET_SPAN_S 43200                /* a key's time and a ticket's life: longer than between two polls, over a night */
 #define TICKET_SECRETS_MAX 8               /* in a file of them */
+#define COMPRESS_PLAIN_BYTES_MAX KIB(16)   /* squeezed at once: a third of a millisecond */
+#define COMPRESS_LEVEL 3                   /* zlib's: text to a quarter at 50 to 100 MB/s */
+#define COMPRESS_HISTORY_BYTES_MAX KIB(32) /* RFC 1951: how far back a client may refer */
+#define COMPRESS_STATE_BYTES KIB(40)       /* what zlib holds to expand a stream, its window included */
+#define COMPRESS_SESSIONS_MAX 32768u       /* connections with DEFLATE in the process: 40 KiB each at worst, usually what the client has said */
 #define NET_POOL_TLS_SMALL_MAX 256         /* 1 MiB */
 #define NET_POOL_TLS_BULK_MAX 32           /* 2.1 MiB */
 

@@ -16,8 +16,8 @@ static bool put_mechanisms(struct buf *b, unsigned mask)
 struct slice imap_capabilities(const struct imap_session *p, struct arena *arena)
 {
 	if (p->state != IMAP_NOT_AUTHENTICATED)
-		return arena_printf(arena, "CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE " IMAP_EXTENSIONS " APPENDLIMIT=%llu",
-				    (unsigned long long)imap_settings.message_bytes_max);
+		return arena_printf(arena, "CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE " IMAP_EXTENSIONS "%s APPENDLIMIT=%llu",
+				    session_compresses(&p->s) ? "" : " COMPRESS=DEFLATE", (unsigned long long)imap_settings.message_bytes_max);
 	struct buf mechanisms;
 	buf_init(&mechanisms, IMAP_CODE_BYTES_MAX);
 	bool good = put_mechanisms(&mechanisms, imap_mechanisms(p));

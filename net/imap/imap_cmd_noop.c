@@ -64,10 +64,33 @@ enum step imap_cmd_starttls(struct imap_session *p)
 	return STEP_TLS;
 }
 
+/* RFC 4978 section 3. */
+enum step imap_cmd_compress(struct imap_session *p)
+{
+	struct imap_args *a = &p->cmd->args;
+	if (!imap_sp(a))
+		return imap_bad_args(p);
+	if (!imap_word(a, "DEFLATE")) {
+		a->why = "DEFLATE is the only one";
+		return imap_bad_args(p);
+	}
+	if (!imap_end(a))
+		return imap_bad_args(p);
+	enum err e = session_compress(&p->s);
+	if (e == ERR_EXISTS)
+		return imap_bad(p, "DEFLATE is on already");
+	if (e != OK)
+		return imap_no(p, "LIMIT", "too many sessions have it, go on without");
+	imap_ok(p, "DEFLATE begins");
+	return STEP_COMPRESS;
+}
+
 enum step imap_cmd_unauthenticate(struct imap_session *p)
 {
 	if (!imap_end(&p->cmd->args))
 		return imap_bad_args(p);
+	if (session_compresses(&p->s)) /* RFC 8437 section 4: it would have to end in the midst of the stream */
+		return imap_no(p, "CANNOT", "not with COMPRESS");
 	imap_leave(p);
 	session_set_idle(&p->s, imap_settings.login_idle_ms_max);
 	return imap_ok(p, "you are nobody again");

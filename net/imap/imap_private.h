@@ -96,6 +96,7 @@ struct imap_command {
 	struct slice tag;      /* in text; "*" if there was none that could be told */
 	const struct imap_verb *verb;
 	bool uid;              /* said with UID before it */
+	bool any_number;       /* message numbers behind the last are no error in its sets (RFC 7377 section 2) */
 	bool too_large;        /* a part was swallowed: BAD at its end */
 	uint8_t gathering;     /* enum imap_gathering */
 	uint64_t literal_left; /* octets of the literal that is coming */
@@ -154,7 +155,7 @@ extern struct imap_config imap_settings;
 #define IMAP_EXTENSIONS                                                                                                        \
 	"IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE CONDSTORE QRESYNC LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE "  \
 	"STATUS=SIZE BINARY SAVEDATE OBJECTID MULTIAPPEND CATENATE REPLACE UTF8=ACCEPT UIDONLY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UNAUTHENTICATE " \
-	"INPROGRESS ESEARCH SEARCHRES WITHIN PARTIAL PREVIEW SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
+	"INPROGRESS MULTISEARCH ESEARCH SEARCHRES WITHIN PARTIAL PREVIEW SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
 
 /* For `penfold why`. */
 void imap_note(const struct imap_session *p, enum decision_kind kind, const char *reason, struct slice login, uint32_t delay_ms, uint32_t failures);
@@ -272,6 +273,8 @@ struct imap_set {
 /* Reads a sequence set and judges it by the view; false: the parser has noted why. Released by imap_set_release. */
 bool imap_set_read(struct imap_session *p, struct imap_set *set_out);
 bool imap_set_read_as(struct imap_session *p, bool uid, struct imap_set *set_out); /* of UIDs or of message numbers */
+/* The same with text that was taken before: for another view, or none. */
+bool imap_set_judge(struct imap_session *p, struct slice text, bool uid, struct imap_set *set_out);
 void imap_set_release(struct imap_set *set);
 /* The next message of the set, ascending; false at the end. */
 bool imap_set_next(const struct imap_session *p, struct imap_set *set, uint32_t *index_out);
@@ -312,7 +315,7 @@ void imap_vanished_release(struct imap_vanished *v);
 
 struct imap_progress {
 	uint64_t due_ms;
-	uint32_t goal;
+	uint32_t goal, before; /* messages; of those `before` in mailboxes that were looked through before this one */
 };
 void imap_progress_begin(struct imap_progress *g, uint32_t goal);
 /* `done` of the goal's messages have been looked at: tells it if it is time. Now. */
@@ -327,10 +330,12 @@ IMAP_CMD(authenticate);
 IMAP_CMD(capability);
 IMAP_CMD(check);
 IMAP_CMD(close);
+IMAP_CMD(compress);
 IMAP_CMD(copy);
 IMAP_CMD(create);
 IMAP_CMD(delete);
 IMAP_CMD(enable);
+IMAP_CMD(esearch);
 IMAP_CMD(examine);
 IMAP_CMD(expunge);
 IMAP_CMD(fetch);

@@ -20,6 +20,7 @@ void imap_progress_at(struct imap_session *p, struct imap_progress *g, uint32_t 
 	if (now < g->due_ms)
 		return;
 	g->due_ms = now + imap_settings.progress_ms;
+	done += g->before;
 	if (reply_full(&p->s.reply) || done >= g->goal)
 		return;
 	REPLY_LIT(&p->s.reply, "* OK [INPROGRESS (");

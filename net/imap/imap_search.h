@@ -47,6 +47,7 @@ struct search_key {
 	struct slice name;   /* field, keyword, id */
 	struct slice needle; /* folded */
 	struct imap_set set;
+	struct slice set_text; /* as the client wrote it */
 	uint32_t last_keywords; /* KEYWORD: the set that was looked at last, and what came of it */
 	bool last_had;
 };
@@ -64,12 +65,15 @@ struct search_program {
 	struct arena scratch;    /* for one field */
 	struct buf decoded, folded;
 	bool damaged;            /* a message could not be read */
+	struct imap_progress *progress; /* of a search that goes through several mailboxes, or NULL */
 };
 
 /* Reads "[CHARSET x] key key ..." to the end of the command; with `charset_first` "x key ..." (SORT, THREAD). The program lives in the
  * command's arena; what it holds beside is given back by search_release, also after a failure. */
 enum search_read { SEARCH_READ, SEARCH_READ_BAD /* args.why */, SEARCH_READ_CHARSET /* unknown */, SEARCH_READ_UIDONLY /* message numbers */ };
 enum search_read search_read(struct imap_session *p, struct search_program *s, bool charset_first);
+/* The program goes on with another view, p->view: its sets are judged again. `selected`: "$" is of this mailbox; of others it is empty. */
+void search_turn_to(struct imap_session *p, struct search_program *s, bool selected);
 void search_release(struct search_program *s);
 /* The answer to what search_read did not like. */
 enum step search_refuse(struct imap_session *p, enum search_read why);
@@ -115,6 +119,8 @@ struct search_answer {
 	const uint32_t *order;  /* indices in their order, or NULL: ascending */
 	uint32_t count;
 	uint64_t modseq;        /* to tell, or 0 */
+	struct slice mailbox;   /* with uidvalidity: told with the answer (RFC 7377) */
+	uint32_t uidvalidity;   /* or 0 */
 	/* cursor */
 	uint8_t stage;
 	uint32_t at, end;       /* place in the order, or index of the view */

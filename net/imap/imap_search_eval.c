@@ -209,9 +209,10 @@ static bool next_candidate(const struct imap_session *p, struct imap_set *only, 
 enum err search_run(struct imap_session *p, struct search_program *s, struct bits *found)
 {
 	struct imap_set only; /* shares the ranges */
-	struct imap_progress progress;
+	struct imap_progress own, *progress = s->progress ? s->progress : &own;
 	uint32_t at = 0, index;
-	imap_progress_begin(&progress, view_count(p->view));
+	if (!s->progress)
+		imap_progress_begin(&own, view_count(p->view));
 	if (s->only)
 		only = s->only->set;
 	for (unsigned n = 1; next_candidate(p, s->only ? &only : NULL, &at, &index); n++) {
@@ -219,7 +220,7 @@ enum err search_run(struct imap_session *p, struct search_program *s, struct bit
 			bits_set(found, index);
 		if (n % 32 == 0 || s->has_phase[PHASE_KEPT] || s->has_phase[PHASE_HEADER] || s->has_phase[PHASE_BODY])
 			fiber_breathe();
-		imap_progress_at(p, &progress, index + 1);
+		imap_progress_at(p, progress, index + 1);
 		if (session_dying(&p->s))
 			return ERR_CLOSED;
 	}

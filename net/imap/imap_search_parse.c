@@ -125,7 +125,7 @@ static bool needle(struct reader *r, struct search_key *k)
 
 static bool set(struct reader *r, struct search_key *k, bool uid)
 {
-	if (!imap_set_read_as(r->p, uid, &k->set)) {
+	if (!imap_set_text(&r->p->cmd->args, &k->set_text) || !imap_set_judge(r->p, k->set_text, uid, &k->set)) {
 		k->op = SEARCH_NONE; /* it holds no set */
 		return false;
 	}
@@ -377,6 +377,10 @@ enum search_read search_read(struct imap_session *p, struct search_program *s, b
 	arena_init(&s->scratch, IMAP_SEARCH_SCRATCH_BYTES_MAX);
 	buf_init(&s->decoded, IMAP_SEARCH_SCRATCH_BYTES_MAX);
 	buf_init(&s->folded, IMAP_SEARCH_SCRATCH_BYTES_MAX);
+	if (named && p->enabled & IMAP_UTF8) { /* RFC 6855 section 3: all is UTF-8 then. SORT and THREAD cannot do without theirs */
+		a->why = "no CHARSET with UTF8=ACCEPT";
+		return SEARCH_READ_BAD;
+	}
 	if (named && !imap_sp(a))
 		return SEARCH_READ_BAD;
 	enum search_read e = read_charset(a, named || charset_first, &s->charset);
@@ -388,6 +392,23 @@ enum search_read search_read(struct imap_session *p, struct search_program *s, b
 	if (s->modseq)
 		imap_condstore_on(p);
 	return r.uidonly ? SEARCH_READ_UIDONLY : SEARCH_READ;
+}
+
+void search_turn_to(struct imap_session *p, struct search_program *s, bool selected)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		struct search_key *k = &s->keys[i];
+		k->last_keywords = 0;
+		k->last_had = false;
+		if (k->op != SEARCH_SET)
+			continue;
+		bool saved = k->set_text.ptr[0] == '$', uid = k->set.uid;
+		imap_set_release(&k->set);
+		if ((saved && !selected) || !imap_set_judge(p, k->set_text, uid, &k->set)) {
+			k->set = (struct imap_set){ .uid = uid };
+			ranges_init(&k->set.ranges, IMAP_SET_RANGES_MAX);
+		}
+	}
 }
 
 void search_release(struct search_program *s)

@@ -190,6 +190,11 @@ static void tell_head(struct imap_session *p, struct search_answer *a)
 	struct reply *r = &p->s.reply;
 	REPLY_LIT(r, "* ESEARCH (TAG ");
 	imap_put_string(p, p->cmd->tag);
+	if (a->uidvalidity) {
+		REPLY_LIT(r, " MAILBOX ");
+		imap_put_mailbox(p, a->mailbox);
+		reply_printf(r, " UIDVALIDITY %u", a->uidvalidity);
+	}
 	reply_printf(r, ")%s", p->cmd->uid ? " UID" : "");
 	if (a->count && a->r.wanted & RETURN_MIN)
 		reply_printf(r, " MIN %u", number_of(p, index_at(a, 0)));

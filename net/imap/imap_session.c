@@ -257,6 +257,12 @@ static enum step timed_out(struct session *s)
 	return STEP_CLOSE;
 }
 
+static enum step garbled(struct session *s)
+{
+	REPLY_LIT(&s->reply, "* BYE what you send is not DEFLATE\r\n");
+	return STEP_CLOSE;
+}
+
 static struct slice stop_words(const struct imap_session *p)
 {
 	if (session_withdrawn(&p->s)) /* RFC 5530: suspended, removed, another password */
@@ -331,6 +337,7 @@ const struct proto imap_proto = {
 	.poked = poked,
 	.timeout = timed_out,
 	.stop = stop,
+	.garbled = garbled,
 	.closed = closed,
 	.describe = describe,
 	.handed = imap_handed,

@@ -32,19 +32,25 @@ bool imap_set_read(struct imap_session *p, struct imap_set *set) { return imap_s
 
 bool imap_set_read_as(struct imap_session *p, bool uid, struct imap_set *set)
 {
-	struct imap_args *a = &p->cmd->args;
 	struct slice text;
-	uint32_t count = view_count(p->view);
+	*set = (struct imap_set){ .uid = uid };
+	return imap_set_text(&p->cmd->args, &text) && imap_set_judge(p, text, uid, set);
+}
+
+bool imap_set_judge(struct imap_session *p, struct slice text, bool uid, struct imap_set *set)
+{
+	struct imap_args *a = &p->cmd->args;
+	uint32_t count = p->view ? view_count(p->view) : 0;
 	*set = (struct imap_set){ .uid = uid };
 	ranges_init(&set->ranges, IMAP_SET_RANGES_MAX);
-	if (!imap_set_text(a, &text))
-		return false;
 	if (text.ptr[0] == '$')
 		return saved(p, set);
 	uint32_t star = !count ? 1 : set->uid ? uid_at(p, count - 1) : count;
 	enum err e = ranges_parse(&set->ranges, text, star);
 	if (e != OK)
 		a->why = e == ERR_LIMIT ? "too many ranges in a set of messages" : "a set of messages out of form";
+	else if (p->cmd->any_number)
+		return true;
 	else if (!set->uid && set->ranges.count && set->ranges.at[set->ranges.count - 1].last > max_u64(count, 1)) {
 		a->why = "no message has this number";
 		e = ERR_SYNTAX;

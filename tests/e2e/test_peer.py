@@ -18,6 +18,7 @@ import pytest
 
 from fleet import Fleet, deliver, serves, wait_until
 from penfold import DOMAIN, PASSWORD, Penfold, free_ports, read_all, settled, without_trace
+from test_imap_compress import Zip
 
 GONE = (poplib.error_proto, OSError, EOFError, AttributeError)  # the last: poplib has closed it
 
@@ -338,6 +339,13 @@ def test_imap_as_at_the_owner(fleet):
     assert here.noop()[0] == 'OK' and here.untagged_responses['EXISTS'][-1] == b'3'
     passed, = sessions(other, 'proxied')
     assert passed['account'] == f'ann@{DOMAIN}' and len(sessions(at, 'imap')) == 2
+    # DEFLATE is between the client and the owner; the node between them passes it on as it is
+    zipped = Zip(other, 'ann').compress()
+    body, = zipped.ok('UID FETCH 2 BODY.PEEK[]')
+    assert large.split(b'\r\n\r\n', 1)[1] in body and zipped.raw < len(large) // 10
+    zipped.ok('LOGOUT')
+    zipped.closed()
+    wait_until(lambda: len(sessions(other, 'proxied')) == 1)
     # pipelined behind the login
     with socket.create_connection(('127.0.0.1', other.imap_port), 20) as s, s.makefile('rb') as f:
         f.readline()

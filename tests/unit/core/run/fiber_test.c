@@ -275,6 +275,32 @@ FIBER_TEST(breathing_lets_others_run_after_the_slice)
 	assert_int_equal(breaths, 1);
 }
 
+static bool rang;
+static void ring_once(struct timer *t)
+{
+	(void)t;
+	rang = true;
+}
+
+/* Invariant 8: between its slices the loop looks at the clock and at what has come, though no other fiber is ready. */
+FIBER_TEST(who_breathes_alone_leaves_the_loop_its_turns)
+{
+	struct timer t;
+	unsigned slices = 0;
+	rang = false;
+	timer_init(&t, ring_once);
+	timer_set(&t, 1);
+	for (; !rang && slices < 256; slices++) {
+		uint64_t began = clock_fresh_ns();
+		while (clock_fresh_ns() - began < FIBER_SLICE_NS)
+			;
+		fiber_breathe();
+	}
+	timer_clear(&t);
+	assert_true(rang);
+	assert_in_range(slices, 1, 16); /* each takes half a millisecond or more: a few of them */
+}
+
 static void at_once(void *arg) { *(int *)arg = 1; }
 
 static void on_loop(struct timer *t)
@@ -351,6 +377,7 @@ int main(void)
 		cmocka_unit_test(waits_are_counted_by_kind),
 		cmocka_unit_test(stacks_keep_what_is_on_them),
 		cmocka_unit_test(breathing_lets_others_run_after_the_slice),
+		cmocka_unit_test(who_breathes_alone_leaves_the_loop_its_turns),
 		cmocka_unit_test(run_from_the_loop_is_at_once),
 		cmocka_unit_test(an_overflow_hits_the_guard),
 	};

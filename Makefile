@@ -20,7 +20,8 @@ DEPS := build-essential pkg-config liburing-dev libjemalloc-dev libcyaml-dev lib
 TEST_DEPS := $(DEPS) libcmocka-dev libbenchmark-dev python3 python3-pytest clang libclang-rt-14-dev llvm redis-server isync gsasl \
              python3-prometheus-client curl swaks fetchmail mpop getmail6 postfix libpython3.11-testsuite procps openssl \
              libnet-ssleay-perl spin krb5-kdc krb5-admin-server krb5-user haproxy dovecot-imapd chromium chromium-driver \
-             podman crun nginx libnginx-mod-stream rspamd prometheus python3-yaml python3-kubernetes systemd
+             podman crun nginx libnginx-mod-stream rspamd prometheus python3-yaml python3-kubernetes systemd \
+             offlineimap3 neomutt tmux
 
 LINT_DEPS := $(DEPS) libcmocka-dev python3 clang-tidy clang-format
 

@@ -22,8 +22,7 @@ struct flags_change {
 	const struct slice *keywords;
 	size_t keyword_count;
 	struct uid_range *ranges; /* room for count */
-	uint64_t unchanged_since;
-	bool *failed;             /* NULL: no condition */
+	struct flags_terms terms;
 	uint64_t modseq;
 };
 
@@ -39,14 +38,17 @@ static bool flags_same(const struct flags_change *fc, const struct row *row)
 
 static uint32_t flags_collect(const struct flags_change *fc, const struct folder *f)
 {
+	const struct flags_terms *terms = &fc->terms;
 	uint32_t ranges = 0, last = 0;
 
 	for (size_t i = 0; i < fc->count; i++) {
 		uint32_t uid = fc->uids[i];
 		const struct row *row = uid > last ? rows_find(&f->rows, uid) : NULL;
-		if (fc->failed)
-			fc->failed[i] = row && row->modseq > fc->unchanged_since;
-		if (!row || (fc->failed && fc->failed[i]) || flags_same(fc, row))
+		if (terms->news)
+			terms->news[i] = row && row->modseq > terms->known;
+		if (terms->failed)
+			terms->failed[i] = row && row->modseq > terms->unchanged_since;
+		if (!row || (terms->failed && terms->failed[i]) || flags_same(fc, row))
 			continue;
 		if (ranges > 0 && fc->ranges[ranges - 1].last + 1 == uid)
 			fc->ranges[ranges - 1].last = uid;
@@ -130,8 +132,7 @@ static bool keywords_new(const struct flags_change *fc, const struct account *a)
 }
 
 enum err account_flags_since(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how, uint32_t flags,
-			     const struct slice *keywords, size_t keyword_count, uint64_t unchanged_since, bool *failed_out,
-			     uint64_t *modseq_out)
+			     const struct slice *keywords, size_t keyword_count, const struct flags_terms *terms, uint64_t *modseq_out)
 {
 	struct flags_change fc = { .c = { .build = flags_build, .later_sync = true, .frees = true },
 				   .folder = folder,
@@ -141,8 +142,7 @@ enum err account_flags_since(struct account *account, uint32_t folder, const uin
 				   .flags = flags & ROW_FLAGS,
 				   .keywords = keywords,
 				   .keyword_count = keyword_count,
-				   .unchanged_since = unchanged_since,
-				   .failed = failed_out };
+				   .terms = *terms };
 
 	ASSERT(account->refs > 0);
 	for (size_t i = 0; i < keyword_count; i++)
@@ -162,7 +162,9 @@ enum err account_flags_since(struct account *account, uint32_t folder, const uin
 enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,
 		       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out)
 {
-	return account_flags_since(account, folder, uids, count, how, flags, keywords, keyword_count, 0, NULL, modseq_out);
+	const struct flags_terms none = { .failed = NULL };
+
+	return account_flags_since(account, folder, uids, count, how, flags, keywords, keyword_count, &none, modseq_out);
 }
 
 /* ---- names of messages that are on their way in ---- */

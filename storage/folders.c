@@ -228,3 +228,11 @@ enum err folder_subscribe(struct account *account, struct slice name, bool on)
 
 	return name_good(name) ? folder_run(account, &fc) : ERR_SYNTAX;
 }
+
+/* Its first commit creates INBOX; that INBOX is subscribed is so already. */
+enum err account_begun(struct account *account)
+{
+	const struct folder *inbox = account_folder(account, FOLDER_INBOX);
+
+	return inbox && inbox->uidvalidity ? OK : folder_subscribe(account, SLICE_LIT("INBOX"), true);
+}

@@ -237,8 +237,11 @@ static enum err load_existing(struct account *a, struct account_live *live, cons
 /* INBOX, empty; UIDVALIDITY is given, and INBOX made, by the first commit. Polling what was never used costs no disk. */
 static enum err load_unborn(struct account *a)
 {
-	if (!folder_add(a, FOLDER_INBOX, SLICE_LIT("INBOX")))
+	struct folder *inbox = folder_add(a, FOLDER_INBOX, SLICE_LIT("INBOX"));
+
+	if (!inbox)
 		UNREACHABLE();
+	inbox->subscribed = true; /* as it will be */
 	a->state = ACCOUNT_SEALED;
 	return OK;
 }

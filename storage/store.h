@@ -167,11 +167,15 @@ enum flags_how { FLAGS_ADD, FLAGS_REMOVE, FLAGS_SET };
 /* Changes flags of messages by UID. Shown at once, synced within flags_sync_ms. Later. */
 enum err account_flags(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how,
 		       uint32_t flags, const struct slice *keywords, size_t keyword_count, uint64_t *modseq_out);
-/* The same, but messages whose MODSEQ is above `unchanged_since` stay as they are (RFC 7162 section 3.1.3), judged under the commit;
- * failed_out[i] says of uids[i] that it did. */
+/* The same, with what is judged under the commit, of each message. Arrays have room for `count` and may be NULL: nothing is asked.
+ *   failed[i]  uids[i] has a MODSEQ above `unchanged_since` and stays as it is (RFC 7162 section 3.1.3)
+ *   news[i]    uids[i] had a MODSEQ above `known`: others changed it, and who asks has not heard of it */
+struct flags_terms {
+	uint64_t unchanged_since, known;
+	bool *failed, *news;
+};
 enum err account_flags_since(struct account *account, uint32_t folder, const uint32_t *uids, size_t count, enum flags_how how, uint32_t flags,
-			     const struct slice *keywords, size_t keyword_count, uint64_t unchanged_since, bool *failed_out,
-			     uint64_t *modseq_out);
+			     const struct slice *keywords, size_t keyword_count, const struct flags_terms *terms, uint64_t *modseq_out);
 /* The keywords of a message's set (struct message), in order; *cursor_io begins at 0. False at the end. Now. */
 bool account_keyword_next(const struct account *account, uint32_t set, uint32_t *cursor_io, struct slice *name_out);
 /* Every keyword that the account's table has, the same way. Now. */
@@ -202,6 +206,9 @@ enum err folder_rename(struct account *account, uint32_t folder, struct slice ne
 /* The trees below a name that is no folder itself; later. */
 enum err folder_rename_below(struct account *account, struct slice name, struct slice new_name);
 enum err folder_subscribe(struct account *account, struct slice name, bool on); /* later */
+/* An account that nothing was ever written to has an INBOX without a UIDVALIDITY (folder_info gives 0). This gives it one, on disk; harmless for
+ * others. To be called before a UIDVALIDITY is shown: it may never change. Later. */
+enum err account_begun(struct account *account);
 /* Subscribed names that are no folders, in no order; *cursor_io begins at 0. Now. */
 bool folder_subscription_next(const struct account *account, uint32_t *cursor_io, struct slice *name_out);
 

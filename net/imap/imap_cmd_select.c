@@ -156,6 +156,8 @@ static enum step select_folder(struct imap_session *p, bool read_only)
 	enum err e = folder_find(p->account, s->name, &info);
 	if (e == OK && info.noselect)
 		e = ERR_NOT_FOUND;
+	if (e == OK && !info.uidvalidity)
+		e = account_begun(p->account);
 	if (e == OK)
 		e = view_open(p->account, info.id, &p->view);
 	if (e != OK)

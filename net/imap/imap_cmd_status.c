@@ -95,6 +95,8 @@ void imap_status_put(struct imap_session *p, uint32_t folder, uint32_t wanted)
 	struct folder_info info;
 	if (wanted & (IMAP_STATUS_DELETED | IMAP_STATUS_DELETED_STORAGE))
 		d = count_deleted(p, folder);
+	if (wanted & (IMAP_STATUS_UIDVALIDITY | IMAP_STATUS_MAILBOXID) && account_begun(p->account) != OK)
+		return;
 	if (folder_info(p->account, folder, &info) != OK)
 		return;
 	REPLY_LIT(&p->s.reply, "* STATUS ");
@@ -126,6 +128,9 @@ enum step imap_cmd_status(struct imap_session *p)
 		return imap_bad_args(p);
 	if (folder_find(p->account, name, &info) != OK || info.noselect)
 		return imap_fail(p, ERR_NOT_FOUND);
+	enum err e = wanted & (IMAP_STATUS_UIDVALIDITY | IMAP_STATUS_MAILBOXID) ? account_begun(p->account) : OK;
+	if (e != OK)
+		return imap_fail(p, e);
 	if (wanted & IMAP_STATUS_HIGHESTMODSEQ)
 		imap_condstore_on(p);
 	imap_status_put(p, info.id, wanted);

@@ -16,8 +16,8 @@ struct store {
 	enum flags_how how;
 	bool silent, conditional;
 	uint64_t unchanged_since, modseq;
-	uint32_t *uids;
-	bool *failed;
+	uint32_t *uids, *told;
+	bool *failed, *news;
 	size_t count, at;
 	bool any_failed;
 };
@@ -27,6 +27,8 @@ static void drop(struct imap_session *p)
 	struct store *s = p->cmd->state;
 	free(s->uids);
 	free(s->failed);
+	free(s->news);
+	free(s->told);
 }
 
 static bool read_arguments(struct imap_session *p, struct store *s)
@@ -102,21 +104,33 @@ static enum step tell(struct imap_session *p)
 	return ended(p, s);
 }
 
+/* Of which messages the update at the end has nothing to say. With .SILENT the client reckons what its own change makes of the flags that it
+ * knows: where others have changed them meanwhile, or the condition was not met, it must be told (RFC 9051 section 6.4.6). */
+static void note_told(struct imap_session *p, struct store *s)
+{
+	s->told = xmalloc(max_size(s->count, 1) * sizeof *s->told);
+	for (size_t i = 0; i < s->count; i++)
+		if (!(s->failed && s->failed[i]) && !(s->silent && s->news[i]))
+			s->told[p->cmd->told_count++] = s->uids[i];
+	p->cmd->told_uids = s->told;
+}
+
 static enum step store(struct imap_session *p, struct store *s)
 {
 	if (s->conditional) {
 		imap_condstore_on(p);
 		s->failed = xcalloc(max_size(s->count, 1), sizeof *s->failed);
 	}
+	s->news = xcalloc(max_size(s->count, 1), sizeof *s->news);
+	const struct flags_terms terms = { .unchanged_since = s->unchanged_since, .known = p->modseq_told, .failed = s->failed, .news = s->news };
 	enum err e = s->count ? account_flags_since(p->account, p->folder, s->uids, s->count, s->how, s->flags.flags, s->flags.keywords,
-						    s->flags.keyword_count, s->unchanged_since, s->failed, &s->modseq)
+						    s->flags.keyword_count, &terms, &s->modseq)
 			      : OK;
 	if (e != OK)
 		return imap_fail(p, e);
 	for (size_t i = 0; s->failed && i < s->count; i++)
 		s->any_failed |= s->failed[i];
-	p->cmd->told_uids = s->uids;
-	p->cmd->told_count = s->count;
+	note_told(p, s);
 	p->cmd->told_modseq = s->modseq;
 	return tell(p);
 }

@@ -19,7 +19,7 @@ MESSAGE = b'From: a@remote.example\r\nSubject: %d\r\n\r\nText %d.\r\n'
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
-    with Penfold(tmp_path_factory.mktemp('imap'), accounts=('ann', 'bob', 'cid', 'dan', 'eve', 'fay', 'gus', 'hal')) as p:
+    with Penfold(tmp_path_factory.mktemp('imap'), accounts=('ann', 'bob', 'cid', 'dan', 'eve', 'fay', 'gus', 'hal', 'ida')) as p:
         yield p
 
 
@@ -108,6 +108,40 @@ def test_expunges_are_told_only_where_allowed(server):
     assert lines == [rb'* 3 FETCH (FLAGS (\Seen))']
     a.close()
     b.close()
+
+
+def test_silent_store_tells_what_others_did(server):
+    """RFC 9051 section 6.4.6: with .SILENT the client reckons its own change; what others changed before is told all the same."""
+    deliver(server, 'ida', 2)
+    a, b = Wire(server, 'ida'), Wire(server, 'ida')
+    b.ok(r'STORE 1:2 +FLAGS.SILENT (\Flagged)')
+    assert a.ok(r'STORE 1 +FLAGS.SILENT (\Seen)') == [rb'* 1 FETCH (FLAGS (\Flagged \Seen))', rb'* 2 FETCH (FLAGS (\Flagged))']
+    b.ok(r'STORE 1 +FLAGS (\Draft)')
+    assert a.ok(r'STORE 1 +FLAGS.SILENT (\Seen)') == [rb'* 1 FETCH (FLAGS (\Flagged \Seen \Draft))']  # changes nothing, and tells
+    assert a.ok(r'STORE 1 +FLAGS.SILENT (\Answered)') == []
+    a.close()
+    b.close()
+
+
+def test_an_account_that_was_never_used(tmp_path):
+    """UIDVALIDITY is a number above 0 and stays; INBOX is subscribed; looking by names alone writes nothing."""
+    with Penfold(tmp_path, accounts=('new', 'old')) as p:
+        a, b = Wire(p, 'new', None), Wire(p, 'old', None)
+        assert a.ok('LSUB "" *') == [b'* LSUB () "/" INBOX']
+        assert a.ok('STATUS INBOX (MESSAGES)') == [b'* STATUS INBOX (MESSAGES 0)']
+        told = int(re.search(rb'UIDVALIDITY (\d+)', a.ok('STATUS INBOX (UIDVALIDITY)')[0])[1])
+        assert told > 0
+        text = b'\n'.join(b.ok('EXAMINE INBOX'))
+        other = int(re.search(rb'UIDVALIDITY (\d+)', text)[1])
+        assert other > 0 and b'MAILBOXID (F1-%d)' % other in text
+        deliver(p, 'old', 1)
+        assert b.ok('NOOP')[0] == b'* 1 EXISTS'
+        p.kill()
+        p.start()
+        for name, validity in (('new', told), ('old', other)):
+            c = Wire(p, name, None)
+            assert b'* OK [UIDVALIDITY %d] they stay' % validity in c.ok('SELECT INBOX')
+            c.close()
 
 
 def test_pop3_deletion_is_an_expunge(server):

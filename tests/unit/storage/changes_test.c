@@ -86,7 +86,7 @@ FIBER_TEST(flags_under_a_condition)
 {
 	struct folder_info info;
 	uint32_t uids[3] = { 1, 2, 3 };
-	bool failed[3];
+	bool failed[3], news[3];
 	uint64_t modseq, later;
 	struct view *v;
 	struct message m;
@@ -97,8 +97,10 @@ FIBER_TEST(flags_under_a_condition)
 		help_deliver(a, FOLDER_INBOX, TEXT);
 	assert_int_equal(folder_info(a, FOLDER_INBOX, &info), OK);
 	assert_int_equal(account_flags(a, FOLDER_INBOX, uids + 1, 1, FLAGS_ADD, FLAG_SEEN, NULL, 0, &modseq), OK);
-	assert_int_equal(account_flags_since(a, FOLDER_INBOX, uids, 3, FLAGS_ADD, FLAG_FLAGGED, NULL, 0, info.modseq, failed, &later), OK);
+	const struct flags_terms terms = { .unchanged_since = info.modseq, .known = info.modseq - 1, .failed = failed, .news = news };
+	assert_int_equal(account_flags_since(a, FOLDER_INBOX, uids, 3, FLAGS_ADD, FLAG_FLAGGED, NULL, 0, &terms, &later), OK);
 	assert_true(!failed[0] && failed[1] && !failed[2]);
+	assert_true(!news[0] && news[1] && news[2]); /* the third came with the last delivery */
 	assert_true(later > modseq);
 	assert_int_equal(view_open(a, FOLDER_INBOX, &v), OK);
 	for (uint32_t i = 0; i < 3; i++) {

@@ -395,13 +395,22 @@ static void set_paused(bool paused)
 	struct net_shard *sh = net_shard_here();
 	for (unsigned i = 0; !sh->stopping && i < net_process.listeners_count; i++) {
 		struct listener_share *share = &sh->shares[i];
-		if (share->paused != paused && (share->listener->proto->describe || share->listener->proto->of_nodes))
+		if (share->paused != paused && share->listener->proto->describe)
 			(paused ? pause_one : resume_one)(share);
 	}
 }
 
 void listeners_pause(void) { set_paused(true); }
 void listeners_resume(void) { set_paused(false); }
+
+bool listeners_paused(void)
+{
+	const struct net_shard *sh = net_shard_here();
+	bool paused = false;
+	for (unsigned i = 0; i < net_process.listeners_count; i++)
+		paused |= sh->shares[i].paused;
+	return paused;
+}
 
 /* A session may move to any shard, so nothing is accepted before all of them can take one. */
 static bool all_ready(void)

@@ -86,7 +86,6 @@ struct proto {
 	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
 	const char *alpn;          /* its name in ALPN (RFC 7301), or NULL */
-	bool of_nodes;             /* its clients are other nodes: not in the roster, but a drain refuses them as it does clients */
 	bool logs_in;              /* its clients are to log in (session_entered): until then they are bounded apart */
 	/* The line for a connection that may not stay, with its end, at most NET_REFUSAL_BYTES_MAX; returns its length. NULL: nobody is limited. */
 	size_t (*refused)(enum limit limit, char *out);

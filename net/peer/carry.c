@@ -241,7 +241,7 @@ static const struct proto pipe_proto = {
 
 /* ---- opening ---- */
 
-/* NULL: it does not fit. */
+/* NULL: it does not fit. `client` NULL: this node. */
 static char *make_header(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, size_t *bytes_out)
 {
 	char packed[PROXY_HEADER_BYTES_MAX];
@@ -253,9 +253,11 @@ static char *make_header(const struct session *client, const char *protocol, con
 		.node = slice_str(facts.node),
 		.at_s = (uint64_t)clock_wall_s(),
 	};
-	h.client.tls = session_client_tls(client);
-	h.client.tls_version = slice_str(session_tls_version(client));
-	if (addr_parse(slice_str(client->peer), &h.client.source) != OK)
+	if (client) {
+		h.client.tls = session_client_tls(client);
+		h.client.tls_version = slice_str(session_tls_version(client));
+	}
+	if (!client || addr_parse(slice_str(client->peer), &h.client.source) != OK)
 		h.client.source.len = 0;
 	if (subject) {
 		h.subject = slice_of(packed, subject_pack(subject, packed, sizeof packed));
@@ -270,7 +272,7 @@ static char *make_header(const struct session *client, const char *protocol, con
 	return NULL;
 }
 
-static int connect_to(const struct owner_place *at)
+static int connect_to(const struct owner_place *at, uint64_t deadline_ms)
 {
 	struct addr address;
 	struct io_op op;
@@ -281,15 +283,15 @@ static int connect_to(const struct owner_place *at)
 		return -1;
 	io_await_prepare(&op);
 	io_connect(&op, fd, &address.u.sa, address.len);
-	if (io_await(&op, clock_now_ms() + PEER_CONNECT_MS_MAX) >= 0)
+	if (io_await(&op, min_u64(deadline_ms, clock_now_ms() + PEER_CONNECT_MS_MAX)) >= 0)
 		return fd;
 	io_close(fd);
 	return -1;
 }
 
-static struct carry *dial(const struct owner_place *at, char *header, size_t header_bytes, bool login)
+static struct carry *dial(const struct owner_place *at, char *header, size_t header_bytes, bool login, uint64_t deadline_ms)
 {
-	int fd = connect_to(at);
+	int fd = connect_to(at, deadline_ms);
 	if (fd < 0)
 		return NULL;
 	struct session *s = session_dial(&far_proto, fd);
@@ -307,10 +309,11 @@ static struct carry *dial(const struct owner_place *at, char *header, size_t hea
 	return c;
 }
 
-static enum err verdict(struct carry *c)
+static enum err verdict(struct carry *c, uint64_t deadline_ms)
 {
 	struct slice line;
-	enum err e = carry_line(c, PEER_ANSWER_MS_MAX, &line);
+	uint64_t now_ms = clock_now_ms();
+	enum err e = carry_line(c, deadline_ms > now_ms ? (uint32_t)(deadline_ms - now_ms) : 0, &line);
 	if (e != OK)
 		return ERR_TEMP;
 	if (slice_eq(line, SLICE_LIT(HANDOVER_TAKEN)))
@@ -318,25 +321,38 @@ static enum err verdict(struct carry *c)
 	return slice_eq(line, SLICE_LIT(HANDOVER_INCARNATION)) ? ERR_AGAIN : ERR_TEMP;
 }
 
-enum err carry_open(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
-		    struct carry **carry_out)
+static enum err open_it(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
+			uint32_t ms_max, struct carry **carry_out)
 {
 	size_t bytes = 0;
+	uint64_t deadline_ms = clock_now_ms() + ms_max, session = client ? client->id : 0;
 	char *header = make_header(client, protocol, subject, at, &bytes);
-	struct carry *c = header ? dial(at, header, bytes, login) : NULL;
+	struct carry *c = header ? dial(at, header, bytes, login, deadline_ms) : NULL;
 	if (!c)
 		free(header);
-	enum err e = c ? verdict(c) : ERR_TEMP;
+	enum err e = c ? verdict(c, deadline_ms) : ERR_TEMP;
 	*carry_out = e == OK ? c : NULL;
 	if (e == OK)
 		return OK;
 	carry_close(c, false);
 	metric_inc(&not_reached);
-	if (e == ERR_TEMP && subject)
-		owner_ask_for(at, subject->account_id); /* a node that drains takes no sessions, but lets go */
-	log_event(LOG_WARN, "peer.not_taken", LOG_U64("session", client->id), LOG_Z("node", at->node), LOG_Z("address", at->address), LOG_Z("protocol", protocol),
+	log_event(LOG_WARN, "peer.not_taken", LOG_U64("session", session), LOG_Z("node", at->node), LOG_Z("address", at->address), LOG_Z("protocol", protocol),
 		  LOG_Z("why", e == ERR_AGAIN ? "incarnation" : c ? "refused, or no answer" : "cannot be reached"));
 	return e;
+}
+
+enum err carry_open(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
+		    struct carry **carry_out)
+{
+	enum err e = open_it(client, protocol, subject, at, login, PEER_CONNECT_MS_MAX + PEER_ANSWER_MS_MAX, carry_out);
+	if (e == ERR_TEMP && subject)
+		owner_ask_for(at, subject->account_id); /* a node that drains takes no sessions, but lets go */
+	return e;
+}
+
+enum err carry_ask(const char *protocol, const struct owner_place *at, uint32_t ms_max, struct carry **carry_out)
+{
+	return open_it(NULL, protocol, NULL, at, false, ms_max, carry_out);
 }
 
 /* ---- speaking ---- */

@@ -188,6 +188,9 @@ struct slice session_tls_server_name(const struct session *s);
 bool session_login_allowed(const struct session *s);
 /* The user at the other end of a unix socket; false if it is none. */
 bool session_peer_user(const struct session *s, uint32_t *uid_out);
+/* Where nodes speak mutual TLS: the other end's certificate names this node, or this address of it (len 0: none). True without TLS, where the fleet's key
+ * is the proof. From proto->open on; now. */
+bool session_peer_is_node(const struct session *s, struct slice node, const struct addr *address);
 /* The client's address without its port. */
 struct slice session_peer_address(const struct session *s);
 

@@ -81,6 +81,11 @@ static enum step judge(struct session *s, const struct handover *h)
 {
 	struct subject *subject = NULL;
 	const struct proto *proto = proto_named(h->protocol);
+	struct addr from = { .len = 0 };
+	if (addr_parse(slice_str(s->peer), &from) != OK)
+		from.len = 0;
+	if (!session_peer_is_node(s, h->node, &from))
+		return refuse(s, h, "certificate: it names neither that node nor its address", HANDOVER_REFUSED);
 	if (!in_time(h))
 		return refuse(s, h, "time: the clocks of the nodes differ", HANDOVER_REFUSED);
 	if (!proto)

@@ -30,6 +30,7 @@
 #include "storage/store.h"
 #include "net/tls.h"
 #include "net/tls_filter.h"
+#include "net/tls_mutual.h"
 #include "net/verb.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"

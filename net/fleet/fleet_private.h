@@ -82,7 +82,7 @@ void lease_look(void);    /* soon: something is not as it was believed. Any shar
 /* ---- nodes.c ---- */
 
 void nodes_tell(struct redis *link);                      /* we are here. Now. */
-void nodes_untell(struct redis *link, const char *node);  /* that one is not. Now. */
+void nodes_untell(struct redis *link, const char *node);  /* that one is not. Later. */
 
 /* ---- a shard's registry ---- */
 

@@ -23,11 +23,14 @@ void nodes_tell(struct redis *link)
 	(void)redis_tell(link, &c); /* lost: the next renewal says it again */
 }
 
+/* Waited for: a link that is closed next may not have sent what was only told. */
 void nodes_untell(struct redis *link, const char *node)
 {
 	const struct slice args[] = { SLICE_LIT("HDEL"), NODES_KEY, slice_str(node) };
 	const struct redis_command c = { .args = args, .count = 3, .key = 1 };
-	(void)redis_tell(link, &c);
+	struct redis_answer a;
+	(void)redis_ask(link, &c, &a);
+	redis_answer_release(&a);
 }
 
 /* ---- the others ---- */
@@ -40,9 +43,20 @@ static void set_address(struct owner_place *at, struct slice address)
 
 static const char *no_address(const struct owner_place *at) { return at->address[0] ? NULL : "it has no peer.address"; }
 
+/* As the configuration takes names: what else stands in Redis is nobody's, and would reach an operator's terminal. */
+static bool good_name(struct slice name)
+{
+	for (size_t i = 0; i < name.len; i++) {
+		char c = name.ptr[i];
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.'))
+			return false;
+	}
+	return name.len && name.len <= FLEET_NODE_BYTES_MAX;
+}
+
 static struct fleet_peer *add(struct fleet_peer *peers, size_t *count_io, struct slice name)
 {
-	if (!name.len || name.len > FLEET_NODE_BYTES_MAX || *count_io == FLEET_NODES_MAX || slice_eq(name, slice_str(fleet.config.node)))
+	if (!good_name(name) || *count_io == FLEET_NODES_MAX || slice_eq(name, slice_str(fleet.config.node)))
 		return NULL;
 	struct fleet_peer *p = &peers[(*count_io)++];
 	*p = (struct fleet_peer){ .why = NULL };

@@ -358,7 +358,7 @@ static enum err open_it(const struct session *client, const char *protocol, cons
 enum err carry_open(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
 		    struct carry **carry_out)
 {
-	enum err e = open_it(client, protocol, subject, at, login, PEER_CONNECT_MS_MAX + PEER_ANSWER_MS_MAX, carry_out);
+	enum err e = open_it(client, protocol, subject, at, login, PEER_ANSWER_MS_MAX, carry_out);
 	if (e == ERR_TEMP && subject)
 		owner_ask_for(at, subject->account_id); /* a node that drains takes no sessions, but lets go */
 	return e;

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -115,6 +116,19 @@ def test_kick(fleet):
 
 def _nobody(node):
     assert not node.json('who', '--account', ANN)['sessions']
+
+
+def test_what_else_stands_in_redis(fleet):
+    """Names that no configuration takes are not shown; one that has been gone for more than a day is forgotten, one that died lately is missed."""
+    names = {'\x1b[31mred': '1', 'a b': '1', 'n' * 64: '1', 'long_gone': '1', 'lately': str(int(time.time()) - 60)}
+    for name, at in names.items():
+        fleet.redis('HSET', 'pf:nodes', name, at)
+    try:
+        assert fleet[0].json('node', 'list')['unanswered'] == [{'node': 'lately', 'why': 'it has no lease'}]
+        assert 'long_gone' not in fleet.redis.hash('pf:nodes')
+    finally:
+        fleet.redis('HDEL', 'pf:nodes', *names)
+    assert fleet[0].json('node', 'list')['unanswered'] == []
 
 
 def test_a_drained_node_is_listed(tmp_path):

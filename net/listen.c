@@ -469,7 +469,7 @@ static void set_paused(bool paused)
 	struct net_shard *sh = net_shard_here();
 	for (unsigned i = 0; !sh->stopping && !sh->handed_over && i < net_process.listeners_count; i++) {
 		struct listener_share *share = &sh->shares[i];
-		if (share->paused != paused && (share->listener->proto->describe || share->listener->proto->of_nodes))
+		if (share->paused != paused && share->listener->proto->describe)
 			(paused ? pause_one : resume_one)(share);
 	}
 }
@@ -495,6 +495,15 @@ void listeners_hand_over(void)
 	__atomic_store_n(&net_process.handed_over, 1, __ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < net_process.listeners_count; i++)
 		io_cancel(&sh->shares[i].accept);
+}
+
+bool listeners_paused(void)
+{
+	const struct net_shard *sh = net_shard_here();
+	bool paused = false;
+	for (unsigned i = 0; i < net_process.listeners_count; i++)
+		paused |= sh->shares[i].paused;
+	return paused;
 }
 
 /* A session may move to any shard, so nothing is accepted before all of them can take one. */

@@ -70,8 +70,9 @@ enum err listeners_start(void);
 /* Later: ends accepting, tells the sessions, gives them grace_ms to finish, then joins them all. */
 void listeners_stop(uint32_t grace_ms);
 
-/* This shard's share of all listeners but those of the admin socket (neither in the roster nor of nodes): refuses connections, and
- * takes them again; a unix or given socket's are closed at once. Harmless twice. Now, on a fiber. */
+/* This shard's share of all listeners whose sessions are in the roster: refuses connections, and takes them again; a unix or given
+ * socket's are closed at once. The door for other nodes stays open, for operators, and refuses their sessions itself (net/peer). Harmless
+ * twice. Now, on a fiber. */
 void listeners_pause(void);
 void listeners_resume(void);
 /* This shard takes no connections any more, of any listener, and leaves the sockets as they are to another process, with the files of unix
@@ -82,6 +83,7 @@ void listeners_hand_over(void);
 void listeners_look_again(void);
 /* Connections and sessions that are between two shards, and in nobody's roster. Any thread, now. */
 uint32_t listeners_moving(void);
+bool listeners_paused(void); /* now */
 
 struct net_stats {
 	uint64_t accepted, refused, accept_errors, open, moved; /* moved: away from this shard */

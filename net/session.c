@@ -498,6 +498,12 @@ bool session_client_tls(const struct session *s)
 	return conn_of(s)->proxy_tls || (conn_tls(conn_of(s)) && !of_node);
 }
 
+bool session_peer_is_node(const struct session *s, struct slice node, const struct addr *address)
+{
+	const struct net_private *c = conn_of(s);
+	return !listener_tls_rules(s->listener)->mutual || (conn_tls(c) && tls_peer_named(conn_tls(c), node, address));
+}
+
 bool session_peer_user(const struct session *s, uint32_t *uid_out) { return socket_peer_user(conn_of(s)->fd, uid_out); }
 
 struct slice session_peer_address(const struct session *s)

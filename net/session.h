@@ -89,7 +89,6 @@ struct proto {
 	bool lf_ends_line;         /* a bare LF ends a line too: only where that cannot make one command out of another's text */
 	uint32_t idle_ms_max;      /* before and, unless session_set_idle changes it, after login */
 	const char *alpn;          /* its name in ALPN (RFC 7301), or NULL */
-	bool of_nodes;             /* its clients are other nodes: not in the roster, but a drain refuses them as it does clients */
 	bool logs_in;              /* its clients are to log in (session_entered): until then they are bounded apart */
 	/* The line for a connection that may not stay, with its end, at most NET_REFUSAL_BYTES_MAX; returns its length. NULL: nobody is limited. */
 	size_t (*refused)(enum limit limit, char *out);
@@ -198,6 +197,9 @@ struct slice session_tls_server_name(const struct session *s);
 bool session_login_allowed(const struct session *s);
 /* The user at the other end of a unix socket; false if it is none. */
 bool session_peer_user(const struct session *s, uint32_t *uid_out);
+/* Where nodes speak mutual TLS: the other end's certificate names this node, or this address of it (len 0: none). True without TLS, where the fleet's key
+ * is the proof. From proto->open on; now. */
+bool session_peer_is_node(const struct session *s, struct slice node, const struct addr *address);
 /* The client's address without its port. */
 struct slice session_peer_address(const struct session *s);
 

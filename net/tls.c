@@ -17,6 +17,7 @@
 #include "core/run/shard.h"
 #include "net/certificate.h"
 #include "net/ticket.h"
+#include "net/tls_mutual.h"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -310,67 +311,26 @@ void tls_close_process(void)
 }
 
 bool tls_ready(void) { return process.ctx != NULL; }
+bool tls_watched(void) { return process.ctx || tls_mutual_any(); }
 
 void tls_look(bool loud)
 {
+	tls_mutual_look_all(loud);
+	if (!process.ctx)
+		return;
 	certificates_look(loud);
 	client_ca_look();
 	ticket_look(loud);
 }
 
-/* ---- among nodes ---- */
-
-struct tls_mutual {
-	SSL_CTX *ctx;
-};
-
-static enum err refuse_file(const struct tls_mutual_config *c, const char *path, const char *expected)
+void tls_bio_take(void)
 {
-	uint32_t code = ERR_peek_error();
-	log_event(LOG_ERROR, "peer.tls", LOG_Z("where", c->where), LOG_Z("file", path), LOG_Z("why", code ? ERR_reason_error_string(code) : "unreadable"),
-		  LOG_Z("expected", expected));
-	ERR_clear_error();
-	return ERR_CONFIG;
-}
-
-static enum err configure_mutual(SSL_CTX *ctx, const struct tls_mutual_config *c)
-{
-	SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-	SSL_CTX_set_max_cert_list(ctx, TLS_HANDSHAKE_BYTES_MAX);
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-	SSL_CTX_set_purpose(ctx, X509_PURPOSE_ANY); /* one certificate serves both ends of a node */
-	if (!SSL_CTX_load_verify_locations(ctx, c->ca, NULL))
-		return refuse_file(c, c->ca, "a PEM file of the fleet's authority");
-	if (!SSL_CTX_use_certificate_chain_file(ctx, c->certificate))
-		return refuse_file(c, c->certificate, "a PEM file of a certificate chain");
-	if (!SSL_CTX_use_PrivateKey_file(ctx, c->key, SSL_FILETYPE_PEM) || !SSL_CTX_check_private_key(ctx))
-		return refuse_file(c, c->key, "the PEM file of the certificate's key");
-	return OK;
-}
-
-enum err tls_mutual_open(const struct tls_mutual_config *config, struct tls_mutual **out)
-{
-	struct tls_mutual *m = xcalloc(1, sizeof *m);
-	m->ctx = SSL_CTX_new(TLS_method());
-	ASSERT(m->ctx && make_bio());
+	ASSERT(make_bio());
 	process.mutuals++;
-	enum err e = configure_mutual(m->ctx, config);
-	if (e != OK) {
-		tls_mutual_close(m);
-		m = NULL;
-	}
-	*out = m;
-	return e;
 }
 
-void tls_mutual_close(struct tls_mutual *m)
+void tls_bio_drop(void)
 {
-	if (!m)
-		return;
-	SSL_CTX_free(m->ctx);
-	free(m);
 	if (--process.mutuals == 0 && !process.ctx) {
 		BIO_meth_free(process.bio);
 		process.bio = NULL;
@@ -384,7 +344,7 @@ static void shake_on(struct tls *t);
 struct tls *tls_new(const struct tls_rules *rules)
 {
 	struct tls *t = xcalloc(1, sizeof *t);
-	SSL *ssl = SSL_new(rules->mutual ? rules->mutual->ctx : process.ctx);
+	SSL *ssl = rules->mutual ? tls_mutual_connection(rules->mutual) : SSL_new(process.ctx);
 	BIO *bio = BIO_new(process.bio);
 	ASSERT(ssl && bio); /* no memory: as xmalloc */
 	BIO_set_data(bio, t);
@@ -661,6 +621,8 @@ size_t tls_unique(const struct tls *t, uint8_t out[TLS_UNIQUE_BYTES_MAX])
 }
 
 struct slice tls_server_name(const struct tls *t) { return slice_str(SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name)); }
+bool tls_peer_named(const struct tls *t, struct slice node, const struct addr *address) { return tls_mutual_names(t->ssl, node, address); }
+
 struct slice tls_client_name(const struct tls *t) { return slice_str(t->client_name); }
 
 const char *tls_failure(const struct tls *t)

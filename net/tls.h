@@ -48,27 +48,19 @@ struct tls_config {
 enum err tls_open_process(const struct tls_config *config);
 void tls_close_process(void); /* no connection has TLS any more */
 bool tls_ready(void);
+bool tls_watched(void); /* there is something for tls_look: the above, or certificates among nodes (tls_mutual.h) */
 /* Looks whether files have changed and swaps what is good; what is bad is kept out and reported. Blocking: on an offload thread. `loud`
  * reports at once what may be half of a change. */
 void tls_look(bool loud);
 
-/* ---- among nodes ---- */
-
-/*
- * Both sides show a certificate of one authority, which signs nodes and nothing else: who has such a certificate is a node of the fleet, and no
- * name in it is looked at.  TLS 1.3 only.  Read once, at the start.
- */
-struct tls_mutual;
-struct tls_mutual_config {
-	const char *certificate, *key, *ca; /* PEM */
-	const char *where;                  /* for messages; or NULL */
-};
-/* Main thread. Blocking. Logs why it failed (ERR_CONFIG). */
-enum err tls_mutual_open(const struct tls_mutual_config *config, struct tls_mutual **out);
-void tls_mutual_close(struct tls_mutual *m); /* NULL is harmless */
+/* For tls_mutual.c: what connections are made with lives as long as anybody needs it. Main thread. */
+void tls_bio_take(void);
+void tls_bio_drop(void);
 
 /* ---- a connection ---- */
 
+struct tls_mutual;
+struct addr;
 enum tls_client_wish { TLS_CLIENT_UNASKED, TLS_CLIENT_ASKED /* and what it shows must be good */, TLS_CLIENT_REQUIRED };
 /* What a listener wants of its connections. */
 struct tls_rules {
@@ -123,6 +115,8 @@ struct tls_facts {
 };
 /* After the handshake. */
 struct tls_facts tls_facts(const struct tls *t);
+/* Among nodes, behind the handshake: the certificate names this node, or this address (tls_mutual.h). */
+bool tls_peer_named(const struct tls *t, struct slice node, const struct addr *address);
 /* RFC 9266, behind the handshake. False with TLS 1.2: there it binds only with extended master secrets on both sides. */
 bool tls_exporter(const struct tls *t, uint8_t out[32]);
 /* tls-server-end-point (RFC 5929): the length, or 0: there is none. Resumed connections have none, since the client remembers the

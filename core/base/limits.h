@@ -463,6 +463,9 @@
 #define DRAIN_GRACE_MS 5000u               /* default; for load balancers to see that we are not ready */
 #define DRAIN_SPREAD_MS 30000u             /* default; over which sessions end */
 #define DRAIN_MS_MAX 86400000u             /* grace and spread of a drain */
+#define ADMIN_FLEET_MS_MAX 4000            /* until another node has answered, or is said not to have: well within ADMIN_ANSWER_MS_MAX */
+#define ADMIN_ASKS_MAX 16                  /* nodes that are asked at once */
+#define ADMIN_PIECE_BYTES ((size_t)1024)   /* of an answer among nodes, a line: within PEER_LINE_BYTES_MAX */
 #define LOCKS_LISTED_MAX 10000             /* of one lock list */
 #define HTTP_CONNECTIONS_MAX 64            /* scrapers and probes: few, and each asks for a moment */
 #define HTTP_IDLE_S_MAX 15                 /* a scraper asks at once */
@@ -481,6 +484,7 @@
 #define FLEET_NODE_BYTES_MAX 63              /* a node's name: one label of a host's, as StatefulSets give them */
 #define FLEET_INCARNATION_BYTES 32           /* 128 random bits in hexadecimal: never drawn twice */
 #define FLEET_NODES_MAX 256                  /* of one fleet, in a list of homes */
+#define FLEET_NODE_FORGET_S 86400            /* a node that died is missed in the answers to operators so long */
 #define FLEET_MASTERS_MAX REDIS_SERVERS_MAX  /* of Redis, remembered at once */
 #define FLEET_OWNED_MAX ((size_t)1 << 20)    /* accounts owned by one shard: 100 MiB of registry */
 #define FLEET_TTL_MS 15000                   /* default: how long a dead node's accounts wait ... */

@@ -5,6 +5,7 @@
  *     fleet.c     what the process has: settings, name, incarnation, the file that proves a predecessor dead
  *     lease.c     the lease, and which master of Redis is believed: where restarts and failovers are decided
  *     script.c    the scripts, which are the protocol between nodes
+ *     nodes.c     the other nodes, for operators' questions
  *     owner.c     a shard's registry of accounts: who holds what; the rules
  *     take.c      the registry's words with Redis: take, claim, fields, release
  *
@@ -77,6 +78,11 @@ void lease_start(struct redis *link);
 void lease_stop(void);    /* later */
 void lease_give_up(struct redis *link); /* the last word of a node that stops. Later. */
 void lease_look(void);    /* soon: something is not as it was believed. Any shard. */
+
+/* ---- nodes.c ---- */
+
+void nodes_tell(struct redis *link);                      /* we are here. Now. */
+void nodes_untell(struct redis *link, const char *node);  /* that one is not. Later. */
 
 /* ---- a shard's registry ---- */
 

@@ -282,7 +282,10 @@ static bool beat(void)
 	/* 4. */
 	if (lease.stopping || !redis_run_id(lease.link, fleet.lease_key, run_id) || !claimed_at(run_id))
 		return false;
-	return (fleet_epoch() ? renew() : acquire()) && fine;
+	bool ours = fleet_epoch() ? renew() : acquire();
+	if (ours)
+		nodes_tell(lease.link);
+	return ours && fine;
 }
 
 static void beat_body(void *arg)
@@ -395,6 +398,7 @@ void lease_give_up(struct redis *link)
 	struct redis_answer a;
 	if (!fleet_epoch())
 		return;
+	nodes_untell(link, fleet.config.node);
 	(void)redis_run(link, &run, &a);
 	redis_answer_release(&a);
 	__atomic_store_n(&fleet.epoch, 0, __ATOMIC_SEQ_CST);

@@ -25,6 +25,7 @@
  *   pf:a:{ACCOUNT}  hash.  own: "NODE/INCARNATION/TAKE"; gen: number of the newest log that the owner has told;
  *                   pop: "TOKEN SINCE PEER" of the session that holds the maildrop (SINCE: seconds since 1970; PEER: its address), with
  *                   an SDPS host's user pop:LOCALPART
+ *   pf:nodes        hash of the nodes, for operators (nodes.h)
  *   pf:w:{NODE}     list of accounts that others want this node to let go
  *   pf:m            hash.  run: the master's run id; at: when the fleet first saw it (Redis's TIME, ms).  In a Redis Cluster pf:m:{N} for
  *                   each master, N being any number whose slot it has

@@ -29,13 +29,19 @@ METRIC_COUNTER(passed_on, "peer_passed_on_total", "sessions passed on to the nod
 METRIC_COUNTER(not_reached, "peer_unreached_total", "hand-overs to other nodes that could not be made");
 METRIC_COUNTER(bytes_passed, "peer_passed_bytes_total", "bytes passed along between clients and other nodes");
 
+/* What is said first, and to whom. */
+struct greeting {
+	struct owner_place at;
+	size_t bytes;
+	char header[PROXY_HEADER_BYTES_MAX];
+};
+
 struct pipe;
 struct far {
 	struct session s; /* first */
 	struct carry *carry; /* whose fiber reads the lines, or NULL */
 	struct pipe *near;   /* the client's end, or NULL */
-	char *header;        /* until it has been put */
-	size_t header_bytes;
+	struct greeting *greeting; /* until it has been said */
 	bool login;
 };
 
@@ -98,10 +104,19 @@ static enum step never(struct session *s)
 static enum step far_open(struct session *s)
 {
 	struct far *f = far_of(s);
-	reply_put(&s->reply, slice_of(f->header, f->header_bytes));
-	free(f->header);
-	f->header = NULL;
-	return STEP_NEXT;
+	struct greeting *g = f->greeting;
+	struct addr address;
+	if (addr_parse(slice_str(g->at.address), &address) != OK)
+		address.len = 0;
+	bool right = session_peer_is_node(s, slice_str(g->at.node), &address);
+	if (right)
+		reply_put(&s->reply, slice_of(g->header, g->bytes));
+	else
+		log_event(LOG_ERROR, "peer.not_that_node", LOG_Z("node", g->at.node), LOG_Z("address", g->at.address),
+			  LOG_Z("hint", "its certificate names neither the node nor its address"));
+	free(g);
+	f->greeting = NULL;
+	return right ? STEP_NEXT : STEP_ABORT;
 }
 
 static enum step far_line(struct session *s, struct slice line)
@@ -133,7 +148,7 @@ static void far_closed(struct session *s, enum session_end how)
 {
 	struct far *f = far_of(s);
 	(void)how;
-	free(f->header);
+	free(f->greeting);
 	if (f->carry) {
 		f->carry->far = NULL;
 		waitq_wake_all(&f->carry->changed);
@@ -241,8 +256,8 @@ static const struct proto pipe_proto = {
 
 /* ---- opening ---- */
 
-/* NULL: it does not fit. */
-static char *make_header(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, size_t *bytes_out)
+/* NULL: it does not fit. `client` NULL: this node. */
+static struct greeting *greet(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at)
 {
 	char packed[PROXY_HEADER_BYTES_MAX];
 	struct fleet_facts facts;
@@ -253,24 +268,27 @@ static char *make_header(const struct session *client, const char *protocol, con
 		.node = slice_str(facts.node),
 		.at_s = (uint64_t)clock_wall_s(),
 	};
-	h.client.tls = session_client_tls(client);
-	h.client.tls_version = slice_str(session_tls_version(client));
-	if (addr_parse(slice_str(client->peer), &h.client.source) != OK)
+	if (client) {
+		h.client.tls = session_client_tls(client);
+		h.client.tls_version = slice_str(session_tls_version(client));
+	}
+	if (!client || addr_parse(slice_str(client->peer), &h.client.source) != OK)
 		h.client.source.len = 0;
 	if (subject) {
 		h.subject = slice_of(packed, subject_pack(subject, packed, sizeof packed));
 		if (!h.subject.len)
 			return NULL;
 	}
-	char *header = xmalloc(PROXY_HEADER_BYTES_MAX);
-	*bytes_out = handover_write(&h, peer_key(), header);
-	if (*bytes_out)
-		return header;
-	free(header);
+	struct greeting *g = xmalloc(sizeof *g);
+	g->at = *at;
+	g->bytes = handover_write(&h, peer_key(), g->header);
+	if (g->bytes)
+		return g;
+	free(g);
 	return NULL;
 }
 
-static int connect_to(const struct owner_place *at)
+static int connect_to(const struct owner_place *at, uint64_t deadline_ms)
 {
 	struct addr address;
 	struct io_op op;
@@ -281,15 +299,15 @@ static int connect_to(const struct owner_place *at)
 		return -1;
 	io_await_prepare(&op);
 	io_connect(&op, fd, &address.u.sa, address.len);
-	if (io_await(&op, clock_now_ms() + PEER_CONNECT_MS_MAX) >= 0)
+	if (io_await(&op, min_u64(deadline_ms, clock_now_ms() + PEER_CONNECT_MS_MAX)) >= 0)
 		return fd;
 	io_close(fd);
 	return -1;
 }
 
-static struct carry *dial(const struct owner_place *at, char *header, size_t header_bytes, bool login)
+static struct carry *dial(const struct owner_place *at, struct greeting *greeting, bool login, uint64_t deadline_ms)
 {
-	int fd = connect_to(at);
+	int fd = connect_to(at, deadline_ms);
 	if (fd < 0)
 		return NULL;
 	struct session *s = session_dial(&far_proto, fd);
@@ -301,16 +319,16 @@ static struct carry *dial(const struct owner_place *at, char *header, size_t hea
 	buf_init(&c->lines, PEER_ANSWERS_BYTES_MAX);
 	c->far = f;
 	f->carry = c;
-	f->header = header;
-	f->header_bytes = header_bytes;
+	f->greeting = greeting;
 	f->login = login;
 	return c;
 }
 
-static enum err verdict(struct carry *c)
+static enum err verdict(struct carry *c, uint64_t deadline_ms)
 {
 	struct slice line;
-	enum err e = carry_line(c, PEER_ANSWER_MS_MAX, &line);
+	uint64_t now_ms = clock_now_ms();
+	enum err e = carry_line(c, deadline_ms > now_ms ? (uint32_t)(deadline_ms - now_ms) : 0, &line);
 	if (e != OK)
 		return ERR_TEMP;
 	if (slice_eq(line, SLICE_LIT(HANDOVER_TAKEN)))
@@ -318,25 +336,37 @@ static enum err verdict(struct carry *c)
 	return slice_eq(line, SLICE_LIT(HANDOVER_INCARNATION)) ? ERR_AGAIN : ERR_TEMP;
 }
 
-enum err carry_open(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
-		    struct carry **carry_out)
+static enum err open_it(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
+			uint32_t ms_max, struct carry **carry_out)
 {
-	size_t bytes = 0;
-	char *header = make_header(client, protocol, subject, at, &bytes);
-	struct carry *c = header ? dial(at, header, bytes, login) : NULL;
+	uint64_t deadline_ms = clock_now_ms() + ms_max, session = client ? client->id : 0;
+	struct greeting *greeting = greet(client, protocol, subject, at);
+	struct carry *c = greeting ? dial(at, greeting, login, deadline_ms) : NULL;
 	if (!c)
-		free(header);
-	enum err e = c ? verdict(c) : ERR_TEMP;
+		free(greeting);
+	enum err e = c ? verdict(c, deadline_ms) : ERR_TEMP;
 	*carry_out = e == OK ? c : NULL;
 	if (e == OK)
 		return OK;
 	carry_close(c, false);
 	metric_inc(&not_reached);
-	if (e == ERR_TEMP && subject)
-		owner_ask_for(at, subject->account_id); /* a node that drains takes no sessions, but lets go */
-	log_event(LOG_WARN, "peer.not_taken", LOG_U64("session", client->id), LOG_Z("node", at->node), LOG_Z("address", at->address), LOG_Z("protocol", protocol),
+	log_event(LOG_WARN, "peer.not_taken", LOG_U64("session", session), LOG_Z("node", at->node), LOG_Z("address", at->address), LOG_Z("protocol", protocol),
 		  LOG_Z("why", e == ERR_AGAIN ? "incarnation" : c ? "refused, or no answer" : "cannot be reached"));
 	return e;
+}
+
+enum err carry_open(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
+		    struct carry **carry_out)
+{
+	enum err e = open_it(client, protocol, subject, at, login, PEER_ANSWER_MS_MAX, carry_out);
+	if (e == ERR_TEMP && subject)
+		owner_ask_for(at, subject->account_id); /* a node that drains takes no sessions, but lets go */
+	return e;
+}
+
+enum err carry_ask(const char *protocol, const struct owner_place *at, uint32_t ms_max, struct carry **carry_out)
+{
+	return open_it(NULL, protocol, NULL, at, false, ms_max, carry_out);
 }
 
 /* ---- speaking ---- */

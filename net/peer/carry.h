@@ -33,6 +33,8 @@ struct carry;
  * OK: it is taken. ERR_AGAIN: the owner is not that incarnation, ask owner.h again. ERR_TEMP: not reached, or refused. Later. */
 enum err carry_open(const struct session *client, const char *protocol, const struct subject *subject, const struct owner_place *at, bool login,
 		    struct carry **carry_out);
+/* As this node itself, for an operator: nobody is logged in, no session is behind it. Answers as carry_open. Later. */
+enum err carry_ask(const char *protocol, const struct owner_place *at, uint32_t ms_max, struct carry **carry_out);
 /* The next line, without its end; valid until the next call. ERR_TIMEOUT, ERR_CLOSED. Later. */
 enum err carry_line(struct carry *c, uint32_t ms_max, struct slice *line_out);
 /* Puts bytes into the output; waits while that is full. ERR_TIMEOUT, ERR_CLOSED. Later. */

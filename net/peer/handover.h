@@ -5,8 +5,8 @@
  * For carry.c, which writes it, and peer.c, which reads it.  The header (net/proxy.h) tells the client's address and TLS; the rest stands in TLVs
  * of the range that the PROXY protocol's specification (section 2.2) leaves to applications.  Numbers in values are little-endian.
  *
- *     0xE0  protocol      "pop3", "imap", "lmtp"; the session goes on with it
- *     0xE1  incarnation   of the owner, as the sender has seen it; empty: it has none (placement home without Redis)
+ *     0xE0  protocol      "pop3", "imap", "lmtp"; "admin": an operator's question. The session goes on with it
+ *     0xE1  incarnation   of the owner, as the sender has seen it; empty: placement home, where the home is it in every incarnation
  *     0xE2  subject       who has been authenticated: tenancy/handed.h; empty: nobody, each recipient speaks for itself (LMTP)
  *     0xE3  node          the sender's name, for the log
  *     0xE4  time          seconds since 1970, 8 octets

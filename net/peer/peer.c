@@ -7,6 +7,7 @@
 #include "core/run/clock.h"
 #include "core/run/shard.h"
 #include "net/fleet/fleet.h"
+#include "net/listen.h"
 #include "net/peer/handover.h"
 #include "storage/store.h"
 #include "tenancy/handed.h"
@@ -58,6 +59,8 @@ static bool is_us(const struct handover *h)
 {
 	struct fleet_facts facts;
 	fleet_facts(&facts);
+	if (!h->incarnation.len && fleet_placement() == PLACEMENT_HOME)
+		return true; /* the home is the home, in every incarnation; the sender found it without Redis */
 	return slice_eq(h->incarnation, slice_str(facts.incarnation));
 }
 
@@ -78,10 +81,17 @@ static enum step judge(struct session *s, const struct handover *h)
 {
 	struct subject *subject = NULL;
 	const struct proto *proto = proto_named(h->protocol);
+	struct addr from = { .len = 0 };
+	if (addr_parse(slice_str(s->peer), &from) != OK)
+		from.len = 0;
+	if (!session_peer_is_node(s, h->node, &from))
+		return refuse(s, h, "certificate: it names neither that node nor its address", HANDOVER_REFUSED);
 	if (!in_time(h))
 		return refuse(s, h, "time: the clocks of the nodes differ", HANDOVER_REFUSED);
 	if (!proto)
 		return refuse(s, h, "protocol", HANDOVER_REFUSED);
+	if (proto->describe && listeners_paused())
+		return refuse(s, h, "this node drains", HANDOVER_REFUSED);
 	if (!is_us(h))
 		return refuse(s, h, "incarnation", HANDOVER_INCARNATION);
 	if (h->subject.len ? subject_unpack(h->subject, &subject) != OK : proto->logs_in)
@@ -124,7 +134,6 @@ const struct proto peer_proto = {
 	.name = "peer",
 	.session_bytes = sizeof(struct peer_session),
 	.line_bytes_max = PEER_LINE_BYTES_MAX,
-	.of_nodes = true,
 	.idle_ms_max = PEER_ANSWER_MS_MAX, /* the header comes at once */
 	.open = begin,
 	.too_long = end,

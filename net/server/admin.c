@@ -28,6 +28,7 @@ struct admin_session {
 	struct session session;
 	char *text; /* the answer */
 	size_t at, len;
+	bool of_node; /* another node asks (admin_fleet.h) */
 };
 
 /* ---- stats ---- */
@@ -117,8 +118,10 @@ static enum step admin_resume(struct session *s)
 	while (a->at < a->len) {
 		if (reply_full(&s->reply))
 			return STEP_RESUME;
-		size_t n = min_size(a->len - a->at, REPLY_ROOM_BYTES);
+		size_t n = min_size(a->len - a->at, a->of_node ? ADMIN_PIECE_BYTES : REPLY_ROOM_BYTES);
 		reply_put(&s->reply, slice_of(a->text + a->at, n));
+		if (a->of_node)
+			REPLY_LIT(&s->reply, "\r\n");
 		a->at += n;
 	}
 	return STEP_CLOSE;
@@ -126,10 +129,22 @@ static enum step admin_resume(struct session *s)
 
 static struct admin_asker asker(const struct session *s)
 {
-	struct admin_asker who = { .uid = UINT32_MAX };
-	if (session_peer_user(s, &who.uid))
+	struct admin_asker who = { .uid = UINT32_MAX, .of_node = CONTAINER_OF(s, const struct admin_session, session)->of_node };
+	if (!who.of_node && session_peer_user(s, &who.uid))
 		who.may_change = who.uid == 0 || who.uid == geteuid();
 	return who;
+}
+
+struct dump {
+	const json_t *json;
+	char *text;
+};
+
+/* Megabytes of it would hold the shard (invariant 8). */
+static void dump(void *arg)
+{
+	struct dump *d = arg;
+	d->text = json_dumps(d->json, JSON_COMPACT | JSON_SORT_KEYS);
 }
 
 static enum step admin_line(struct session *s, struct slice line)
@@ -139,11 +154,16 @@ static enum step admin_line(struct session *s, struct slice line)
 	json_t *answer = slice_eq(line, SLICE_LIT("stats"))		? admin_stats()
 			 : slice_starts_nocase(line, SLICE_LIT("why ")) ? why_json(slice_from(line, 4))
 									: admin_answer(&who, line);
-	a->text = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
+	struct dump d = { .json = answer };
+	if (offload_call(dump, &d, ADMIN_FLEET_MS_MAX) != OK)
+		dump(&d); /* the pool is full: better late than not */
 	json_decref(answer);
+	a->text = d.text;
 	if (!a->text)
 		return STEP_ABORT;
 	a->len = strlen(a->text);
+	if (a->of_node)
+		reply_printf(&s->reply, "%zu\r\n", a->len);
 	return admin_resume(s);
 }
 
@@ -151,6 +171,19 @@ static enum step admin_end(struct session *s)
 {
 	(void)s;
 	return STEP_CLOSE;
+}
+
+static bool admin_handed(struct session *s, struct subject *subject)
+{
+	(void)subject; /* none: a node asks */
+	CONTAINER_OF(s, struct admin_session, session)->of_node = true;
+	return true;
+}
+
+static enum step admin_moved(struct session *s)
+{
+	(void)s;
+	return STEP_NEXT;
 }
 
 static void admin_closed(struct session *s, enum session_end how)
@@ -172,6 +205,8 @@ const struct proto admin_proto = {
 	.timeout = admin_end,
 	.stop = admin_end,
 	.closed = admin_closed,
+	.handed = admin_handed,
+	.moved = admin_moved,
 };
 
 /* ---- the tools' side ---- */

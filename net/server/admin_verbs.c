@@ -6,7 +6,9 @@
 #include "core/base/log.h"
 #include "core/run/clock.h"
 #include "core/run/shard.h"
+#include "net/fleet/fleet.h"
 #include "net/roster.h"
+#include "net/server/admin_fleet.h"
 #include "net/server/drain.h"
 #include "net/server/reload.h"
 #include "net/server/upgrade.h"
@@ -113,7 +115,7 @@ static json_t *verb_kick(const struct admin_asker *who, json_t *request)
 	if (!filter_of(request, &filter, &any) || !any)
 		return refuse("syntax", "expected which sessions: session, account, tenant, protocol or address");
 	const char *reason = text_of(request, "reason");
-	log_event(LOG_INFO, "admin.kick", LOG_U64("uid", who->uid), LOG_STR("account", filter.login), LOG_STR("tenant", filter.tenant),
+	log_event(LOG_INFO, "admin.kick", LOG_U64("uid", who->uid), LOG_Z("by", text_of(request, "by")), LOG_STR("account", filter.login), LOG_STR("tenant", filter.tenant),
 		  LOG_STR("address", filter.address), LOG_STR("protocol", filter.protocol), LOG_Z("reason", reason));
 	enum err e = roster_end(&filter, reason[0] ? reason : "kick", json_is_true(json_object_get(request, "now")), &ended);
 	return e == OK ? json_pack("{s:I}", "ended", (json_int_t)ended) : refuse_err(e);
@@ -132,6 +134,7 @@ static json_t *lock_json(const struct maildrop_lock *lock)
 	json_t *o = json_pack("{s:s, s:i, s:I, s:I, s:I}", "node", node_name, "shard", (int)shard_index(), "account_id", (json_int_t)lock->account_id,
 			      "since", (json_int_t)lock->since_wall_s, "held_s", (json_int_t)(clock_wall_s() - lock->since_wall_s));
 	json_object_set_new(o, "peer", string_json(lock->peer));
+	json_object_set_new(o, "token", json_integer((json_int_t)lock->token));
 	char *user = slice_dup(lock->user);
 	json_object_set_new(o, "user", lock->user.len ? string_json(user) : json_null());
 	free(user);
@@ -140,7 +143,7 @@ static json_t *lock_json(const struct maildrop_lock *lock)
 
 static void locks_here(void *arg)
 {
-	struct locks_part *p = arg;
+	struct locks_part *p = arg; /* each with its token, in the list until they are checked */
 	for (struct maildrop_lock *lock = NULL; maildrop_lock_next(&lock) && json_array_size(p->list) < LOCKS_LISTED_MAX;)
 		if (!p->account_id || lock->account_id == p->account_id)
 			json_array_append_new(p->list, lock_json(lock));
@@ -163,6 +166,26 @@ static void name_holders(json_t *list, const struct roster *roster)
 			break;
 		}
 	}
+}
+
+/* Does Redis say so too? null: there is no Redis. The token has then served. */
+static void check_in_redis(json_t *list)
+{
+	static const char *const words[] = { [LOCK_REDIS_UNKNOWN] = "unknown", [LOCK_REDIS_AGREES] = "agrees", [LOCK_REDIS_DIFFERS] = "differs" };
+	struct lock_check *checks = xcalloc(json_array_size(list) + 1, sizeof(*checks));
+	size_t i;
+	json_t *lock;
+	json_array_foreach(list, i, lock)
+		checks[i] = (struct lock_check){ .account_id = (uint64_t)json_integer_value(json_object_get(lock, "account_id")),
+						 .token = (uint64_t)json_integer_value(json_object_get(lock, "token")),
+						 .user = slice_str(text_of(lock, "user")) };
+	if (fleet_on())
+		fleet_check_locks(checks, json_array_size(list));
+	json_array_foreach(list, i, lock) {
+		json_object_del(lock, "token");
+		json_object_set_new(lock, "redis", fleet_on() ? json_string(words[checks[i].found]) : json_null());
+	}
+	free(checks);
 }
 
 static enum err collect_locks(uint64_t account_id, json_t **list_out)
@@ -203,6 +226,7 @@ static json_t *verb_lock_list(const struct admin_asker *who, json_t *request)
 		return refuse_err(e);
 	if (text_of(request, "account")[0])
 		keep_account(list, text_of(request, "account"));
+	check_in_redis(list);
 	return json_pack("{s:o}", "locks", list);
 }
 
@@ -214,7 +238,7 @@ static json_t *verb_lock_break(const struct admin_asker *who, json_t *request)
 	uint64_t ended;
 	if (!account[0] || !reason[0])
 		return refuse("syntax", "expected account and reason");
-	log_event(LOG_WARN, "admin.lock_break", LOG_U64("uid", who->uid), LOG_Z("account", account), LOG_Z("reason", reason));
+	log_event(LOG_WARN, "admin.lock_break", LOG_U64("uid", who->uid), LOG_Z("by", text_of(request, "by")), LOG_Z("account", account), LOG_Z("reason", reason));
 	enum err e = roster_end(&filter, reason, true, &ended);
 	if (e != OK)
 		return refuse_err(e);
@@ -319,34 +343,139 @@ static json_t *verb_usage(const struct admin_asker *who, json_t *request)
 	return e == OK ? json_pack("{s:b}", "written", 1) : refuse("temporary", "the figures could not be written to usage.db");
 }
 
-/* ---- which ---- */
+/* ---- of the whole fleet ---- */
 
-static const struct {
+static void add_list(json_t *into, json_t *from, const char *key) { json_array_extend(json_object_get(into, key), json_object_get(from, key)); }
+
+static void add_number(json_t *into, json_t *from, const char *key)
+{
+	json_int_t sum = json_integer_value(json_object_get(into, key)) + json_integer_value(json_object_get(from, key));
+	json_object_set_new(into, key, json_integer(sum));
+}
+
+static void merge_who(json_t *into, json_t *from)
+{
+	json_t *list = json_object_get(into, "sessions");
+	add_list(into, from, "sessions");
+	add_number(into, from, "matched");
+	while (json_array_size(list) > ROSTER_ENTRIES_MAX)
+		json_array_remove(list, json_array_size(list) - 1);
+	json_object_set_new(into, "truncated", json_boolean(json_integer_value(json_object_get(into, "matched")) > (json_int_t)json_array_size(list)));
+}
+
+static void merge_kick(json_t *into, json_t *from) { add_number(into, from, "ended"); }
+static void merge_locks(json_t *into, json_t *from) { add_list(into, from, "locks"); }
+static void merge_broken(json_t *into, json_t *from) { add_number(into, from, "broken"); }
+static void merge_nodes(json_t *into, json_t *from) { add_list(into, from, "nodes"); }
+
+static json_t *empty_who(void) { return json_pack("{s:[], s:i, s:b}", "sessions", "matched", 0, "truncated", 0); }
+static json_t *empty_kick(void) { return json_pack("{s:i}", "ended", 0); }
+static json_t *empty_locks(void) { return json_pack("{s:[]}", "locks"); }
+static json_t *empty_broken(void) { return json_pack("{s:i}", "broken", 0); }
+static json_t *empty_nodes(void) { return json_pack("{s:[]}", "nodes"); }
+
+struct verb_entry {
 	const char *name;
 	bool changes;
 	json_t *(*answer)(const struct admin_asker *who, json_t *request);
-} verbs[] = {
-	{ "stats", false, verb_stats },         { "who", false, verb_who },
-	{ "kick", true, verb_kick },            { "lock list", false, verb_lock_list },
-	{ "lock break", true, verb_lock_break }, { "drain", true, verb_drain },
-	{ "drain status", false, verb_drain_status }, { "undrain", true, verb_undrain },
-	{ "node list", false, verb_node_list }, { "reload", true, verb_reload },
-	{ "upgrade", true, verb_upgrade },      { "upgrade status", false, verb_upgrade_status },
-	{ "usage", false, verb_usage },
+	json_t *(*empty)(void);                    /* the answer of nobody; NULL: asks this node alone */
+	void (*merge)(json_t *into, json_t *from);
+};
+
+/* Nothing was found, which is no error as long as others are asked too. */
+static bool found_nothing(json_t *answer) { return !strcmp(text_of(answer, "code"), "not_found"); }
+
+static void add_unanswered(json_t *to, const char *node, const char *why)
+{
+	json_array_append_new(to, json_pack("{s:s, s:s}", "node", node, "why", why));
+}
+
+static void add_reply(const struct verb_entry *v, json_t *into, json_t *unanswered, const struct admin_reply *r)
+{
+	if (!r->answer)
+		add_unanswered(unanswered, r->node.at.node, r->why);
+	else if (!json_object_get(r->answer, "error"))
+		v->merge(into, r->answer);
+	else if (!found_nothing(r->answer))
+		add_unanswered(unanswered, r->node.at.node, text_of(r->answer, "error"));
+}
+
+static void ask_others(const struct verb_entry *v, const struct admin_asker *who, json_t *request, const char *only, json_t *into)
+{
+	struct admin_reply *replies;
+	size_t count;
+	json_t *unanswered = json_array(), *there = json_deep_copy(request);
+	json_object_set_new(there, "here", json_true());
+	json_object_set_new(there, "uid", json_integer(who->uid));
+	json_object_set_new(there, "by", json_string(node_name));
+	enum err e = admin_ask_others(there, only, &replies, &count);
+	json_decref(there);
+	if (e != OK)
+		add_unanswered(unanswered, *only ? only : "*", "the other nodes are not known now: Redis does not answer");
+	else if (*only && !count)
+		add_unanswered(unanswered, only, "no such node is known");
+	for (size_t i = 0; i < count; i++)
+		add_reply(v, into, unanswered, &replies[i]);
+	admin_replies_free(replies, count);
+	json_object_set_new(into, "unanswered", unanswered);
+}
+
+/* This node's answer first; if it is an error there is nothing to ask the others. */
+static json_t *answer_fleet(const struct verb_entry *v, const struct admin_asker *who, json_t *request)
+{
+	const char *only = text_of(request, "node");
+	bool here = json_is_true(json_object_get(request, "here")) || who->of_node || !strcmp(only, node_name);
+	bool one = json_object_get(request, "session") && !*only; /* of this node: its number says nothing elsewhere */
+	json_t *answer = *only && !here ? v->empty() : v->answer(who, request);
+	if (here || one || (json_object_get(answer, "error") && !found_nothing(answer)))
+		return answer;
+	if (found_nothing(answer)) {
+		json_decref(answer);
+		answer = v->empty();
+	}
+	ask_others(v, who, request, only, answer);
+	return answer;
+}
+
+/* ---- which ---- */
+
+static const struct verb_entry verbs[] = {
+	{ "stats", false, verb_stats, NULL, NULL },
+	{ "who", false, verb_who, empty_who, merge_who },
+	{ "kick", true, verb_kick, empty_kick, merge_kick },
+	{ "lock list", false, verb_lock_list, empty_locks, merge_locks },
+	{ "lock break", true, verb_lock_break, empty_broken, merge_broken },
+	{ "node list", false, verb_node_list, empty_nodes, merge_nodes },
+	{ "drain", true, verb_drain, NULL, NULL },
+	{ "drain status", false, verb_drain_status, NULL, NULL },
+	{ "undrain", true, verb_undrain, NULL, NULL },
+	{ "reload", true, verb_reload, NULL, NULL },
+	{ "upgrade", true, verb_upgrade, NULL, NULL },
+	{ "upgrade status", false, verb_upgrade_status, NULL, NULL },
+	{ "usage", false, verb_usage, NULL, NULL },
 };
 
 static json_t *answer_verb(const struct admin_asker *who, json_t *request)
 {
 	const char *name = text_of(request, "verb");
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-		if (strcmp(verbs[i].name, name) != 0)
+		const struct verb_entry *v = &verbs[i];
+		if (strcmp(v->name, name) != 0 || (who->of_node && !v->empty))
 			continue;
-		if (!verbs[i].changes || who->may_change)
-			return verbs[i].answer(who, request);
+		if (!v->changes || who->may_change)
+			return v->empty ? answer_fleet(v, who, request) : v->answer(who, request);
 		log_event(LOG_WARN, "admin.denied", LOG_U64("uid", who->uid), LOG_Z("verb", name));
 		return refuse("denied", "only root and the server's user may change anything");
 	}
 	return refuse("syntax", "unknown request");
+}
+
+/* Another node's request bears who asked there, and has been judged there. */
+static struct admin_asker asker_of(const struct admin_asker *who, json_t *request)
+{
+	if (!who->of_node)
+		return *who;
+	return (struct admin_asker){ .uid = (uint32_t)json_integer_value(json_object_get(request, "uid")), .may_change = true, .of_node = true };
 }
 
 json_t *admin_answer(const struct admin_asker *who, struct slice line)
@@ -356,7 +485,10 @@ json_t *admin_answer(const struct admin_asker *who, struct slice line)
 		json_decref(request);
 		return refuse("syntax", "expected a JSON object");
 	}
-	json_t *answer = answer_verb(who, request);
+	struct admin_asker asker = asker_of(who, request);
+	if (!who->of_node)
+		json_object_del(request, "by"); /* it goes to the log */
+	json_t *answer = answer_verb(&asker, request);
 	json_decref(request);
 	return answer;
 }

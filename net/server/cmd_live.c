@@ -61,15 +61,51 @@ static const char *moment(json_int_t wall_s, char out[32])
 	return out;
 }
 
+/* ---- of which nodes ---- */
+
+struct nodes {
+	const char *node; /* this one alone */
+	bool here;        /* the one that is asked */
+};
+#define NODES_OPTIONS(n) { "--node", &(n).node, NULL }, { "--here", NULL, &(n).here }
+
+static json_t *request_to(const char *verb, const struct nodes *n)
+{
+	json_t *r = json_pack("{s:s}", "verb", verb);
+	put(r, "node", n->node);
+	if (n->here)
+		json_object_set_new(r, "here", json_true());
+	return r;
+}
+
+/* Whose answer is missing; true: somebody's. */
+static bool tell_unanswered(json_t *answer)
+{
+	size_t i;
+	json_t *u, *list = json_object_get(answer, "unanswered");
+	json_array_foreach(list, i, u)
+		fprintf(stderr, "penfold: no answer from node %s: %s\n", text(u, "node"), text(u, "why"));
+	return json_array_size(list) > 0;
+}
+
+/* Nothing was found: for certain only if all answered. */
+static int found_none(json_t *answer, const char *words)
+{
+	bool missing = tell_unanswered(answer);
+	json_decref(answer);
+	return missing ? cli_fail(CLI_FAILED, "%s on the nodes that answered", words) : cli_fail(CLI_NOT_FOUND, "%s", words);
+}
+
 /* ---- who, kick ---- */
 
 struct which {
 	const char *account, *tenant, *protocol, *address;
+	struct nodes nodes;
 };
 
 static json_t *request_of(const char *verb, const struct which *w)
 {
-	json_t *r = json_pack("{s:s}", "verb", verb);
+	json_t *r = request_to(verb, &w->nodes);
 	put(r, "account", w->account);
 	put(r, "tenant", w->tenant);
 	put(r, "protocol", w->protocol);
@@ -107,7 +143,7 @@ static int cmd_who(struct cli *cli, int argc, char **argv)
 {
 	struct which w = { 0 };
 	const struct cli_option options[] = { { "--account", &w.account, NULL }, { "--tenant", &w.tenant, NULL }, { "--protocol", &w.protocol, NULL },
-					      { "--address", &w.address, NULL }, { NULL, NULL, NULL } };
+					      { "--address", &w.address, NULL }, NODES_OPTIONS(w.nodes), { NULL, NULL, NULL } };
 	int status;
 	if (!cli_take("who", options, &argc, argv, 0, 0))
 		return CLI_USAGE;
@@ -117,6 +153,7 @@ static int cmd_who(struct cli *cli, int argc, char **argv)
 	if (cli->json)
 		return cli_print_json(answer);
 	print_sessions(answer);
+	(void)tell_unanswered(answer);
 	json_decref(answer);
 	return CLI_OK;
 }
@@ -127,6 +164,7 @@ static int print_count(struct cli *cli, json_t *answer, const char *key, const c
 	if (cli->json)
 		return cli_print_json(answer);
 	printf("%lld %s\n", (long long)number(answer, key), words);
+	(void)tell_unanswered(answer);
 	json_decref(answer);
 	return CLI_OK;
 }
@@ -138,7 +176,7 @@ static int cmd_kick(struct cli *cli, int argc, char **argv)
 	bool now = false;
 	const struct cli_option options[] = { { "--account", &w.account, NULL }, { "--tenant", &w.tenant, NULL }, { "--protocol", &w.protocol, NULL },
 					      { "--address", &w.address, NULL }, { "--reason", &reason, NULL }, { "--now", NULL, &now },
-					      { NULL, NULL, NULL } };
+					      NODES_OPTIONS(w.nodes), { NULL, NULL, NULL } };
 	int status;
 	if (!cli_take("kick", options, &argc, argv, 0, 1))
 		return CLI_USAGE;
@@ -158,10 +196,8 @@ static int cmd_kick(struct cli *cli, int argc, char **argv)
 	json_t *answer = ask(cli, request, &status);
 	if (!answer)
 		return status;
-	if (!number(answer, "ended")) {
-		json_decref(answer);
-		return cli_fail(CLI_NOT_FOUND, "no such session");
-	}
+	if (!number(answer, "ended"))
+		return found_none(answer, "no such session");
 	return print_count(cli, answer, "ended", "sessions told to end");
 }
 
@@ -169,14 +205,14 @@ static int cmd_kick(struct cli *cli, int argc, char **argv)
 
 static int show_locks(struct cli *cli, const char *account, json_t *answer)
 {
-	struct cli_table t = { .columns = 6 };
-	static const char *const heads[] = { "NODE", "ACCOUNT", "USER", "SESSION", "PEER", "SINCE" };
+	static const char *const heads[] = { "NODE", "ACCOUNT", "USER", "SESSION", "PEER", "SINCE", "REDIS" };
+	struct cli_table t = { .columns = ARRAY_LEN(heads) };
 	size_t i;
 	json_t *l;
-	char since[32];
+	char since[32], words[600];
 	if (account && !json_array_size(json_object_get(answer, "locks"))) {
-		json_decref(answer);
-		return cli_fail(CLI_NOT_FOUND, "%s: not locked", account);
+		snprintf(words, sizeof words, "%s: not locked", account);
+		return found_none(answer, words);
 	}
 	if (cli->json)
 		return cli_print_json(answer);
@@ -189,8 +225,10 @@ static int show_locks(struct cli *cli, const char *account, json_t *answer)
 		cli_table_cell(&t, "%lld", (long long)number(l, "session"));
 		cli_table_cell(&t, "%s", text(l, "peer"));
 		cli_table_cell(&t, "%s", moment(number(l, "since"), since));
+		cli_table_cell(&t, "%s", text(l, "redis"));
 	}
 	cli_table_print(&t);
+	(void)tell_unanswered(answer);
 	json_decref(answer);
 	return CLI_OK;
 }
@@ -198,20 +236,22 @@ static int show_locks(struct cli *cli, const char *account, json_t *answer)
 static int cmd_lock_list(struct cli *cli, int argc, char **argv)
 {
 	int status;
-	const struct cli_option none[] = { { NULL, NULL, NULL } };
-	if (!cli_take("lock list", none, &argc, argv, 0, 0))
+	struct nodes n = { 0 };
+	const struct cli_option options[] = { NODES_OPTIONS(n), { NULL, NULL, NULL } };
+	if (!cli_take("lock list", options, &argc, argv, 0, 0))
 		return CLI_USAGE;
-	json_t *answer = ask(cli, json_pack("{s:s}", "verb", "lock list"), &status);
+	json_t *answer = ask(cli, request_to("lock list", &n), &status);
 	return answer ? show_locks(cli, NULL, answer) : status;
 }
 
 static int cmd_lock_show(struct cli *cli, int argc, char **argv)
 {
 	int status;
-	const struct cli_option none[] = { { NULL, NULL, NULL } };
-	if (!cli_take("lock show", none, &argc, argv, 1, 1))
+	struct nodes n = { 0 };
+	const struct cli_option options[] = { NODES_OPTIONS(n), { NULL, NULL, NULL } };
+	if (!cli_take("lock show", options, &argc, argv, 1, 1))
 		return CLI_USAGE;
-	json_t *request = json_pack("{s:s}", "verb", "lock list");
+	json_t *request = request_to("lock list", &n);
 	put(request, "account", argv[0]);
 	json_t *answer = ask(cli, request, &status);
 	return answer ? show_locks(cli, argv[0], answer) : status;
@@ -221,16 +261,21 @@ static int cmd_lock_break(struct cli *cli, int argc, char **argv)
 {
 	int status;
 	const char *reason = NULL;
-	const struct cli_option options[] = { { "--reason", &reason, NULL }, { NULL, NULL, NULL } };
+	struct nodes n = { 0 };
+	const struct cli_option options[] = { { "--reason", &reason, NULL }, NODES_OPTIONS(n), { NULL, NULL, NULL } };
 	if (!cli_take("lock break", options, &argc, argv, 1, 1))
 		return CLI_USAGE;
 	if (!reason || !*reason)
 		return cli_misuse("lock break", "expected --reason TEXT, for the log");
-	json_t *request = json_pack("{s:s}", "verb", "lock break");
+	json_t *request = request_to("lock break", &n);
 	put(request, "account", argv[0]);
 	put(request, "reason", reason);
 	json_t *answer = ask(cli, request, &status);
-	return answer ? print_count(cli, answer, "broken", "locks broken") : status;
+	if (!answer)
+		return status;
+	if (!number(answer, "broken"))
+		return found_none(answer, "no session holds a lock on that account");
+	return print_count(cli, answer, "broken", "locks broken");
 }
 
 /* ---- drain, node ---- */
@@ -392,31 +437,38 @@ static int cmd_node_list(struct cli *cli, int argc, char **argv)
 	int status;
 	size_t i;
 	json_t *node;
-	const struct cli_option none[] = { { NULL, NULL, NULL } };
-	if (!cli_take("node list", none, &argc, argv, 0, 0))
+	struct nodes n = { 0 };
+	const struct cli_option options[] = { NODES_OPTIONS(n), { NULL, NULL, NULL } };
+	if (!cli_take("node list", options, &argc, argv, 0, 0))
 		return CLI_USAGE;
-	json_t *answer = ask(cli, json_pack("{s:s}", "verb", "node list"), &status);
+	json_t *answer = ask(cli, request_to("node list", &n), &status);
 	if (!answer)
 		return status;
 	if (cli->json)
 		return cli_print_json(answer);
 	json_array_foreach(json_object_get(answer, "nodes"), i, node)
 		printf("%s: %s, %lld sessions\n", text(node, "node"), text(node, "state"), (long long)number(node, "sessions"));
+	json_array_foreach(json_object_get(answer, "unanswered"), i, node)
+		printf("%s: does not answer: %s\n", text(node, "node"), text(node, "why"));
 	json_decref(answer);
 	return CLI_OK;
 }
 
 #define WHICH "[--account ADDRESS] [--tenant T] [--protocol P] [--address IP]"
+#define NODES "[--node NODE | --here]"
+#define ALL "All nodes of the fleet are asked; --node asks that one, --here the one whose configuration this is. Who does not answer is named."
 const struct verb live_verbs[] = {
-	{ "who", WHICH, "list the sessions of the running server", "At most 10,000 are listed. Times are UTC.", cmd_who },
-	{ "kick", "SESSION | " WHICH " [--reason TEXT] [--now]", "end sessions of the running server",
+	{ "who", WHICH " " NODES, "list the sessions of the running servers", "At most 10,000 are listed. Times are UTC.\n" ALL, cmd_who },
+	{ "kick", "SESSION | " WHICH " [--reason TEXT] [--now] " NODES, "end sessions of the running servers",
+	  "A SESSION's number is its node's: with --node that one's, else this one's.\n" ALL "\n"
 	  "A session is ended between two commands, in its protocol's words; POP3 without deleting anything.\n"
 	  "--now cuts it off at once. The reason is kept in the log.",
 	  cmd_kick },
-	{ "lock list", "", "list the maildrops that POP3 sessions hold", NULL, cmd_lock_list },
-	{ "lock show", "ADDRESS", "who holds a maildrop", NULL, cmd_lock_show },
-	{ "lock break", "ADDRESS --reason TEXT", "take a maildrop from the session that holds it",
-	  "The session is cut off without deleting anything. The reason is kept in the log.", cmd_lock_break },
+	{ "lock list", NODES, "list the maildrops that POP3 sessions hold",
+	  ALL "\nREDIS: whether Redis names the same session (agrees, differs, unknown: it did not say; -: there is none).", cmd_lock_list },
+	{ "lock show", "ADDRESS " NODES, "who holds a maildrop", ALL, cmd_lock_show },
+	{ "lock break", "ADDRESS --reason TEXT " NODES, "take a maildrop from the session that holds it",
+	  "The session is cut off without deleting anything. The reason is kept in the log.\n" ALL, cmd_lock_break },
 	{ "drain", "[--grace SECONDS] [--over SECONDS] [--reason TEXT] [--wait] | --status", "let the running server run empty",
 	  "Readiness goes off at once; after the grace (5 s) no connection is taken any more, and the sessions end one after\n"
 	  "another over the time given (30 s). --status tells how far it is: serving, grace, ending, drained.\n"
@@ -429,6 +481,6 @@ const struct verb live_verbs[] = {
 	  "serves its sessions on: those at rest end soon, the others are told to end after --over (30 s). If the new one\n"
 	  "does not get ready, the old one serves on and nothing has happened. SIGUSR2 does the same.",
 	  cmd_upgrade },
-	{ "node list", "", "the nodes and what they do", NULL, cmd_node_list },
+	{ "node list", NODES, "the nodes and what they do", ALL, cmd_node_list },
 	{ NULL, NULL, NULL, NULL, NULL }
 };

@@ -32,6 +32,7 @@
 #include "storage/store.h"
 #include "net/tls.h"
 #include "net/tls_filter.h"
+#include "net/tls_mutual.h"
 #include "net/verb.h"
 #include "tenancy/auth.h"
 #include "tenancy/directory.h"
@@ -112,7 +113,7 @@ static enum err open_peers(struct server *server)
 {
 	const struct config *c = server->config;
 	const struct tls_mutual_config tls = { c->peer.certificate, c->peer.key, c->peer.ca, c->peer.where };
-	const struct peer_config peer = { slice_str(c->peer.secret), { &pop3_proto, &imap_proto, &lmtp_proto } };
+	const struct peer_config peer = { slice_str(c->peer.secret), { &pop3_proto, &imap_proto, &lmtp_proto, &admin_proto } };
 	peer_configure(&peer);
 	enum err e = c->peer.certificate ? tls_mutual_open(&tls, &server->peer_tls) : OK;
 	listeners_dial(server->peer_tls);

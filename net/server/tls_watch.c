@@ -42,7 +42,7 @@ static void due(struct timer *t)
 
 void tls_watch_start(void)
 {
-	if (shard_index() != 0 || !tls_ready())
+	if (shard_index() != 0 || !tls_watched())
 		return;
 	watch.busy = watch.stopping = false;
 	waitq_init(&watch.idle);
@@ -52,7 +52,7 @@ void tls_watch_start(void)
 
 void tls_watch_stop(void)
 {
-	if (shard_index() != 0 || !tls_ready())
+	if (shard_index() != 0 || !tls_watched())
 		return;
 	watch.stopping = true;
 	timer_clear(&watch.timer);
@@ -62,7 +62,7 @@ void tls_watch_stop(void)
 
 void tls_watch_now(void)
 {
-	if (shard_index() != 0 || !tls_ready())
+	if (shard_index() != 0 || !tls_watched())
 		return;
 	while (watch.busy)
 		waitq_wait(&watch.idle, 0);

@@ -384,12 +384,16 @@ def test_redis_cluster(tmp_path):
                 s = login(f[0], n)
                 said = f[1].login(n)
                 assert isinstance(said, str) and '[IN-USE]' in said, said
+                lock, = f[0].json('lock', 'list')['locks']
+                assert lock['redis'] == 'agrees', lock
                 s.quit()
                 t = login(f[1], n)
                 assert t.stat()[0] == 1
                 t.quit()
             keys = [len(s('KEYS', 'pf:a:*')) for s in servers]
             assert sum(1 for k in keys if k) >= 2, keys
+            for n, other in ((f[0], 'n2'), (f[1], 'n1')):  # known of each other, though they cannot talk
+                assert n.json('node', 'list')['unanswered'] == [{'node': other, 'why': 'it has no peer.address'}]
     finally:
         for s in servers:
             s.kill()

@@ -24,15 +24,18 @@ GONE = (poplib.error_proto, OSError, EOFError, AttributeError)  # the last: popl
 
 
 def make_authority(folder, names):
-    """A CA and a pair for each name; returns the CA's file."""
+    """A CA and a pair for each file's name, for what it names ("DNS:n1"); returns the CA's file."""
     def openssl(*args):
         subprocess.run(['openssl', *args], check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.makedirs(folder, exist_ok=True)
     ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
     openssl('req', '-x509', *ec, '-days', '30', '-subj', '/CN=fleet', '-keyout', 'ca.key', '-out', 'ca.pem')
-    for n in names:
+    for n, named in names.items():
+        with open(os.path.join(folder, f'{n}.ext'), 'w') as f:
+            f.write(f'subjectAltName = {named}\n')
         openssl('req', *ec, '-subj', f'/CN={n}', '-keyout', f'{n}.key', '-out', f'{n}.csr')
-        openssl('x509', '-req', '-in', f'{n}.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '30', '-out', f'{n}.pem')
+        openssl('x509', '-req', '-in', f'{n}.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '30', '-out', f'{n}.pem',
+                '-extfile', f'{n}.ext')
     return os.path.join(folder, 'ca.pem')
 
 
@@ -51,8 +54,8 @@ def with_keys(folder, nodes):
         add(n, f'peer: {{ address: "127.0.0.1:{n.peer_port}", key_file: {path} }}')
 
 
-def with_tls(folder, nodes):
-    ca = make_authority(folder, [f'n{i}' for i in range(len(nodes))])
+def with_tls(folder, nodes, named='DNS:{0}'):
+    ca = make_authority(folder, {f'n{i}': named.format(n.name) for i, n in enumerate(nodes)})
     for i, n in enumerate(nodes):
         n.peer_port, = free_ports(1)
         pair = os.path.join(folder, f'n{i}')

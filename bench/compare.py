@@ -7,6 +7,7 @@
     bench/compare.py --idle              memory of idle sessions
     bench/compare.py --growth            cost against mailbox size
     bench/compare.py --imap              lists, searches and sorts of 10,000 messages by IMAP
+    bench/compare.py --imap-sessions     checking mail, SELECT of a large folder, APPEND
     bench/compare.py --tls               login sessions over TLS 1.3 against the bare handshake
     bench/compare.py --backends          Penfold on io_uring against Penfold on epoll
 
@@ -22,7 +23,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lab import backends, growth, idle, imap, matrix, namespace, secure
+from lab import backends, growth, idle, imap, imap_sessions, matrix, namespace, secure
 from lab.bench import Bench, say
 from lab.server import Failed
 
@@ -34,6 +35,7 @@ def options():
     p.add_argument("--growth", action="store_true", help="cost against mailbox size, warm and cold")
     p.add_argument("--tls", action="store_true", help="login sessions over TLS 1.3, full and resumed")
     p.add_argument("--imap", action="store_true", help="FETCH, SEARCH, SORT and THREAD over 10,000 messages (--quick: 1,000)")
+    p.add_argument("--imap-sessions", action="store_true", help="IMAP: checking mail, SELECT of 100,000, durable APPEND")
     p.add_argument("--backends", action="store_true", help="Penfold's two back ends against each other")
     p.add_argument("--only", default=".", metavar="REGEX", help="rows by key: check-100, retr-20k, lmtp-16, ...")
     p.add_argument("--rounds", type=int, help="runs per server and row (3; quick 1)")
@@ -56,8 +58,8 @@ def options():
 
 def main():
     o = options()
-    what_by_name = {"idle": idle, "growth": growth, "tls": secure, "backends": backends, "imap": imap}
-    name = next((n for n in what_by_name if getattr(o, n)), "matrix")
+    what_by_name = {"idle": idle, "growth": growth, "tls": secure, "backends": backends, "imap": imap, "imap-sessions": imap_sessions}
+    name = next((n for n in what_by_name if getattr(o, n.replace("-", "_"))), "matrix")
     what = what_by_name.get(name, matrix)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidy up as for Ctrl-C
     if os.getloadavg()[0] > 0.7:

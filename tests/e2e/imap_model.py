@@ -12,11 +12,13 @@ UIDVALIDITY, STATUS, LIST, LSUB, SEARCH; a cache brought up to date by QRESYNC a
 import random
 import re
 import socket
+import time
 
 from penfold import PASSWORD
 
 NAMES = ['A', 'A/x', 'A/x/y', 'B', 'B/z', 'C d']
 FLAGS = [r'\Seen', r'\Answered', r'\Flagged', r'\Deleted', r'\Draft', 'k1', '$k2']
+WAIT_S = 15  # for an answer, on the busiest machine
 MODES = ['plain', 'condstore', 'qresync', 'rev2']
 
 
@@ -88,7 +90,7 @@ class Session:
 
     def open(self):
         self.folder, self.ro, self.view, self.known, self.idle = None, False, [], {}, None
-        self.s = socket.create_connection(('127.0.0.1', self.world.server.imap_port), 30)
+        self.s = socket.create_connection(('127.0.0.1', self.world.server.imap_port), WAIT_S)
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.f, self.n = self.s.makefile('rb'), 0
         self.f.readline()
@@ -257,7 +259,11 @@ class World:
         if s.idle and kind not in ('idle', 'lmtp', 'pop3', 'restart', 'kill', 'reconnect'):
             self.op_idle(s, rng)
         if s.folder and s.folder.deleted and kind not in ('lmtp', 'pop3', 'restart', 'kill', 'select', 'reconnect'):
-            lines, end = s.cmd('UNSELECT')  # its messages may be gone: all that is left is to leave
+            if s.idle:
+                self.op_idle(s, rng)
+            if kind == 'idle':
+                return
+            _, end = s.cmd('UNSELECT')  # its messages may be gone: all that is left is to leave
             need(end.startswith('OK'), end)
             s.folder = None
         getattr(self, 'op_' + kind)(s, rng)
@@ -778,12 +784,12 @@ def run(server, name, ops, modes=MODES):
             world.close()
 
 
-def shrink(ops, fails, tries):
+def shrink(ops, fails, tries, seconds=90):
     """Leaves out operations while what is left still fails: halves, quarters ... single ones."""
-    size = max(1, len(ops) // 2)
-    while tries > 0:
+    size, end = max(1, len(ops) // 2), time.time() + seconds
+    while tries > 0 and time.time() < end:
         at, cut = 0, False
-        while at < len(ops) and tries > 0:
+        while at < len(ops) and tries > 0 and time.time() < end:
             less = ops[:at] + ops[at + size:]
             tries -= 1
             if less and fails(less):

@@ -11,7 +11,7 @@
 
 METRIC_COUNTER(begun, "net_compressed_total", "connections that switched to DEFLATE");
 
-METRIC_GAUGE(open_now, "net_compressed", "connections with DEFLATE");
+METRIC_GAUGE(open_now, "net_compressing", "connections with DEFLATE");
 METRIC_GAUGE(kept_bytes, "net_compressed_bytes", "kept for them while they wait: history, and zlib's state of those amid a block");
 
 #define RAW (-MAX_WBITS) /* no zlib header: RFC 4978 section 4 */

@@ -250,7 +250,7 @@ def test_what_a_waiting_session_keeps(server):
     """What its client has said and no more, and nothing when it is gone."""
     def kept():
         metrics = server.json('stats')['metrics']
-        return metrics['net_compressed'], metrics['net_compressed_bytes']
+        return metrics['net_compressing'], metrics['net_compressed_bytes']
 
     def gone():
         assert kept() == (0, 0)

@@ -74,9 +74,16 @@ class Foreground:
         return self
 
     def __exit__(self, *exc):
-        """Ctrl-C reaches all that the terminal started."""
-        if self.process.poll() is None:
+        """Ctrl-C reaches all that the terminal started; as one does, again if nothing seems to happen: a shell may miss the one that
+        comes just as it begins to wait."""
+        for _ in range(4):
+            if self.process.poll() is not None:
+                break
             os.killpg(self.process.pid, signal.SIGINT)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                pass
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:

@@ -473,6 +473,7 @@
 #define PROBE_ASK_S_MAX 20ull              /* ... and how old its last answer may be */
 #define HTTP_PULSE_MS 500                  /* how often a shard shows that it turns, and probes what it needs */
 #define ADMIN_IDLE_MS_MAX 10000            /* nobody types there */
+#define HTTP_ANSWER_BYTES_MAX MIB(16)      /* metrics and the status page, of all tenants that are named there */
 #define ADMIN_ANSWER_MS_MAX 10000          /* how long the tools wait for an answer */
 #define ADMIN_ANSWER_BYTES_MAX MIB(16)     /* and how much of it they take */
 #define LISTENERS_MAX 256            /* entries of the configuration */

@@ -50,24 +50,13 @@ static enum MHD_Result verdict(struct MHD_Connection *c, bool good, const char *
 	return good ? plain(c, MHD_HTTP_OK, "ok") : plain(c, MHD_HTTP_SERVICE_UNAVAILABLE, why);
 }
 
-static enum MHD_Result metrics(struct MHD_Connection *c)
+static enum MHD_Result written(struct MHD_Connection *c, const char *type, void (*write)(struct buf *out))
 {
 	struct buf out;
-	buf_init(&out, MIB(16));
-	openmetrics_write(&out);
+	buf_init(&out, HTTP_ANSWER_BYTES_MAX);
+	write(&out);
 	struct slice text = buf_slice(&out);
-	enum MHD_Result sent = send_text(c, MHD_HTTP_OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.ptr, text.len);
-	buf_release(&out);
-	return sent;
-}
-
-static enum MHD_Result page(struct MHD_Connection *c)
-{
-	struct buf out;
-	buf_init(&out, MIB(4));
-	status_page_write(&out);
-	struct slice text = buf_slice(&out);
-	enum MHD_Result sent = send_text(c, MHD_HTTP_OK, "text/html; charset=utf-8", text.ptr, text.len);
+	enum MHD_Result sent = send_text(c, MHD_HTTP_OK, type, text.ptr, text.len);
 	buf_release(&out);
 	return sent;
 }
@@ -92,9 +81,9 @@ static enum MHD_Result asked(void *arg, struct MHD_Connection *c, const char *ur
 		return plain(c, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD");
 	}
 	if (!strcmp(url, "/metrics"))
-		return metrics(c);
+		return written(c, "application/openmetrics-text; version=1.0.0; charset=utf-8", openmetrics_write);
 	if (!strcmp(url, "/") || !strcmp(url, "/status"))
-		return page(c);
+		return written(c, "text/html; charset=utf-8", status_page_write);
 	if (!strcmp(url, "/status.json"))
 		return status(c);
 	if (!strcmp(url, "/livez"))
